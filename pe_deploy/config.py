@@ -1,0 +1,139 @@
+"""What a model is and how it is trained: frozen, validated, JSON in and out.
+
+Also the names that every artifact shares: tensors, axes, and the two sizes that stay free.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pe_deploy.errors import InvalidInputError
+
+INPUT_IDS = "input_ids"
+LOGITS = "logits"
+BATCH = "batch"
+SEQUENCE = "sequence"
+
+Label = int | str
+ConfigT = TypeVar("ConfigT", bound="_Config")
+
+
+class _Config:
+    """JSON in and out for a frozen dataclass that checks itself when made."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    @classmethod
+    def from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+        """Build from plain JSON values.
+
+        Raises:
+            InvalidInputError: a field is missing, unknown, or outside its range.
+        """
+        fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+        unknown = sorted(set(values) - {field.name for field in fields})
+        missing = sorted(
+            field.name
+            for field in fields
+            if field.default is dataclasses.MISSING and field.name not in values
+        )
+        if unknown or missing:
+            raise InvalidInputError(
+                f"{cls.__name__}: unknown fields {unknown}, missing fields {missing}"
+            )
+        return cls(**values)
+
+    def _check_int(self, name: str, lowest: int, highest: int | None = None) -> None:
+        value = getattr(self, name)
+        in_range = (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and value >= lowest
+            and (highest is None or value <= highest)
+        )
+        if not in_range:
+            allowed = f"{lowest} or more" if highest is None else f"{lowest} to {highest}"
+            raise InvalidInputError(f"{name} is {value!r}; allowed: a whole number, {allowed}")
+
+    def _check_float(self, name: str, lowest: float, below: float) -> None:
+        value = getattr(self, name)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (is_number and math.isfinite(value) and lowest <= value < below):
+            raise InvalidInputError(f"{name} is {value!r}; allowed: {lowest} up to below {below}")
+
+
+@dataclass(frozen=True)
+class ModelConfig(_Config):
+    """Sizes of a sequence classifier.
+
+    `num_classes=1` is a binary model with one logit a row. `pad_id=None` means that every
+    position counts; with a `pad_id`, rows are right-padded with it and the padding is ignored.
+    `dropout` acts between GRU layers while training.
+
+    Raises:
+        InvalidInputError: a size is not a whole number of at least 1, `pad_id` is not in the
+            vocabulary, or `dropout` is not in [0, 1).
+    """
+
+    vocab_size: int
+    max_length: int
+    embedding_dim: int = 16
+    hidden_dim: int = 32
+    num_layers: int = 2
+    num_classes: int = 1
+    pad_id: int | None = None
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in (
+            "vocab_size",
+            "max_length",
+            "embedding_dim",
+            "hidden_dim",
+            "num_layers",
+            "num_classes",
+        ):
+            self._check_int(name, 1)
+        if self.pad_id is not None:
+            self._check_int("pad_id", 0, self.vocab_size - 1)
+        self._check_float("dropout", 0.0, 1.0)
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels the model tells apart: 2 for the binary logit."""
+        return max(2, self.num_classes)
+
+
+@dataclass(frozen=True)
+class TrainConfig(_Config):
+    """How a model is trained; the defaults are the notebook's.
+
+    `shuffle` draws a new order of the rows each epoch (the notebook keeps one order).
+    `validation_fraction` is the share of the rows held back, stratified by label, where the data
+    brings no validation rows of its own.
+
+    Raises:
+        InvalidInputError: a value is outside its range.
+    """
+
+    epochs: int = 25
+    batch_size: int = 4
+    learning_rate: float = 3e-3
+    seed: int = 0
+    shuffle: bool = False
+    validation_fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        self._check_int("epochs", 1)
+        self._check_int("batch_size", 1)
+        self._check_int("seed", 0, 2**63 - 1)
+        self._check_float("learning_rate", 0.0, 10.0)
+        self._check_float("validation_fraction", 0.0, 1.0)
+        if not isinstance(self.shuffle, bool):
+            raise InvalidInputError(f"shuffle is {self.shuffle!r}; allowed: true or false")

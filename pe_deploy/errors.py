@@ -1,0 +1,77 @@
+"""Every error pe_deploy raises on purpose, in one tree.
+
+    PeDeployError
+    ├── InvalidInputError       (also ValueError)   an input or a setting outside its range
+    ├── DataError               a data file that is malformed or misses a column
+    ├── CheckpointError         weights or a checkpoint folder that do not fit
+    ├── BundleError             a bundle that is incomplete, changed or unknown
+    ├── ExportError             an export that cannot be made or breaks a lint rule
+    ├── ParityError             artifacts that do not compute what the trained model computes
+    └── MissingDependencyError  (also ImportError)  an extra that is not installed
+
+Each message is one line that names the thing, its value and what is allowed. The command line
+prints that line on stderr and exits 1; anything else that escapes is a bug.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class PeDeployError(Exception):
+    """Base of every error that pe_deploy raises on purpose."""
+
+
+class InvalidInputError(PeDeployError, ValueError):
+    """An input or a setting outside its allowed range.
+
+    `row` is the offending row of the input, counted from 0, where one row is to blame; a reader
+    of files uses it to name the row of the file instead.
+    """
+
+    def __init__(self, message: str, *, row: int | None = None) -> None:
+        super().__init__(message)
+        self.row = row
+
+
+class DataError(PeDeployError):
+    """A data file that cannot be read as rows of `input_ids` (and `label`)."""
+
+
+class CheckpointError(PeDeployError):
+    """A checkpoint or a state_dict that is incomplete, damaged or of another shape."""
+
+
+class BundleError(PeDeployError):
+    """A bundle that is incomplete, changed since it was published, or of an unknown format."""
+
+
+class ExportError(PeDeployError):
+    """An export that cannot be made, or whose graph breaks a lint rule."""
+
+
+class ParityError(PeDeployError):
+    """Two predictors that should be the same model, and are not."""
+
+
+class MissingDependencyError(PeDeployError, ImportError):
+    """A package that belongs to an extra, and is not installed."""
+
+
+@contextmanager
+def requires_extra(extra: str) -> Iterator[None]:
+    """Turn a failed import inside the block into one line that says what to install.
+
+    Raises:
+        MissingDependencyError: naming the missing package and the pip command that brings it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "pe_deploy":
+            raise
+        package = error.name.split(".")[0]
+        raise MissingDependencyError(
+            f"{package} is not installed; run: pip install 'pe-deploy[{extra}]'", name=package
+        ) from error
