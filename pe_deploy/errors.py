@@ -26,12 +26,14 @@ class PeDeployError(Exception):
 class InvalidInputError(PeDeployError, ValueError):
     """An input or a setting outside its allowed range.
 
-    `row` is the offending row of the input, counted from 0, where one row is to blame; a reader
-    of files uses it to name the row of the file instead.
+    Where one row of an input is to blame, `row` is its number, counted from 0, and the message
+    starts with it; `reason` is the message without it, so that a reader of files can name the row
+    of the file instead.
     """
 
-    def __init__(self, message: str, *, row: int | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, reason: str, *, row: int | None = None) -> None:
+        super().__init__(reason if row is None else f"row {row}: {reason}")
+        self.reason = reason
         self.row = row
 
 
