@@ -1,0 +1,124 @@
+"""`manifest.json`: what a bundle is, and the digest of every other file in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pe_deploy.config import INPUT_IDS, LOGITS, Label, Signature
+from pe_deploy.errors import BundleError, InvalidInputError
+
+FORMAT = "pe_deploy.bundle"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """The size in bytes and the SHA-256 of one file."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, data: bytes) -> FileRecord:
+        """The record of a file with this content."""
+        return cls(len(data), hashlib.sha256(data).hexdigest())
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything a reader needs to know of a bundle before it loads a model.
+
+    Attributes:
+        signature: what callers may put in, and the shape of what comes out.
+        labels: the label of each class; for a binary logit, of its two sides.
+        threshold: a binary model answers `labels[1]` where its probability is above this;
+            None for models with classes, where the largest logit wins.
+        weights_sha256: digest of the exported weights, the same in every artifact.
+        model: the architecture's own config, for the record; None where it has none.
+        versions: the packages, opset and IR version that made the bundle.
+        operators: how often each operator occurs in `model.onnx`.
+        parity: summary of `parity.json`.
+        files: the record of every other file.
+    """
+
+    signature: Signature
+    labels: tuple[Label, ...]
+    threshold: float | None
+    weights_sha256: str
+    model: Mapping[str, Any] | None = None
+    versions: Mapping[str, str | int] = field(default_factory=dict)
+    operators: Mapping[str, int] = field(default_factory=dict)
+    parity: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, FileRecord] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_decision(self.signature, self.labels, self.threshold)
+
+    def to_json(self) -> bytes:
+        """The bytes of `manifest.json`."""
+        values = dataclasses.asdict(self)
+        values["signature"] = {
+            "inputs": {INPUT_IDS: {"dtype": "int64", "axes": self.signature.input_axes}},
+            "outputs": {LOGITS: {"dtype": "float32", "axes": self.signature.output_axes}},
+            **values["signature"],
+        }
+        document = {"format": FORMAT, "format_version": FORMAT_VERSION, **values}
+        return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Manifest:
+        """Read `manifest.json`.
+
+        Raises:
+            BundleError: it is no JSON, of another format, or lacks or misstates a field.
+        """
+        try:
+            values = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise BundleError(f"manifest.json is not JSON: {error}") from error
+        if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+            raise BundleError(f"manifest.json is not of the format {FORMAT}")
+        version = values.pop("format_version", None)
+        if version != FORMAT_VERSION:
+            raise BundleError(
+                f"manifest.json has format_version {version!r}; "
+                f"this pe_deploy reads {FORMAT_VERSION}"
+            )
+        try:
+            signature = dict(values.pop("signature"))
+            del signature["inputs"], signature["outputs"]
+            return cls(
+                signature=Signature.from_dict(signature),
+                labels=tuple(values.pop("labels")),
+                files={name: FileRecord(**record) for name, record in values.pop("files").items()},
+                **values,
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(f"manifest.json is malformed: {error}") from error
+
+
+def check_decision(
+    signature: Signature, labels: tuple[Label, ...], threshold: float | None
+) -> None:
+    """Check that labels and threshold fit the model's output.
+
+    Raises:
+        InvalidInputError: not one distinct label a class, or a threshold that is missing,
+            superfluous or outside 0 to 1.
+    """
+    if len(set(labels)) != len(labels) or len(labels) != signature.num_labels:
+        raise InvalidInputError(
+            f"labels are {list(labels)}; allowed: {signature.num_labels} distinct labels"
+        )
+    if not all(type(label) is type(labels[0]) and type(label) in (int, str) for label in labels):
+        raise InvalidInputError(f"labels are {list(labels)}; allowed: all int or all str")
+    if signature.num_classes == 1:
+        if not (isinstance(threshold, int | float) and 0.0 <= threshold <= 1.0):
+            raise InvalidInputError(f"threshold is {threshold!r}; allowed: 0.0 to 1.0")
+    elif threshold is not None:
+        raise InvalidInputError(f"threshold is {threshold!r}; allowed: none with several classes")
