@@ -1,0 +1,83 @@
+"""Run a bundle's `model.onnx` with numpy and onnxruntime alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from pe_deploy.bundle import ONNX, Bundle, open_bundle
+from pe_deploy.config import INPUT_IDS, LOGITS
+from pe_deploy.errors import BundleError, InvalidInputError
+from pe_deploy.runtime.classifier import Classifier
+
+CPU = "CPUExecutionProvider"
+
+
+class OnnxClassifier(Classifier):
+    """A bundle's ONNX model on onnxruntime, verified when opened.
+
+    Args:
+        bundle: the bundle's folder, or a `Bundle` that is already open.
+        providers: onnxruntime execution providers, in order of preference.
+        num_threads: threads of one run; by default the processors this process may use.
+
+    Raises:
+        BundleError: the bundle is incomplete or changed, or onnxruntime does not load its model.
+        InvalidInputError: a provider that this onnxruntime does not have, or fewer than 1 thread.
+    """
+
+    def __init__(
+        self,
+        bundle: str | Path | Bundle,
+        *,
+        providers: Sequence[str] = (CPU,),
+        num_threads: int | None = None,
+    ) -> None:
+        opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+        super().__init__(opened.manifest)
+        try:
+            self._session = _open_session(opened.read(ONNX), providers, num_threads)
+        except BundleError as error:
+            raise BundleError(f"{opened.path / ONNX}: {error}") from error
+
+    def _run(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = self._session.run([LOGITS], {INPUT_IDS: ids})[0]
+        return logits
+
+
+def _open_session(
+    model: bytes, providers: Sequence[str], num_threads: int | None
+) -> ort.InferenceSession:
+    available = ort.get_available_providers()
+    for provider in providers:
+        if provider not in available:
+            raise InvalidInputError(
+                f"provider {provider!r} is not in this onnxruntime; allowed: {', '.join(available)}"
+            )
+    if num_threads is None:
+        num_threads = _usable_processors()
+    elif num_threads < 1:
+        raise InvalidInputError(f"num_threads is {num_threads}; allowed: 1 or more")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    # The arena never gives back what the largest request took.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    options.log_severity_level = 4  # what goes wrong arrives as an exception, once
+    try:
+        return ort.InferenceSession(model, options, providers=list(providers))
+    except Exception as error:
+        line = " ".join(str(error).split())
+        raise BundleError(f"onnxruntime {ort.__version__} does not load it: {line}") from error
+
+
+def _usable_processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,54 @@
+"""Run a bundle's `model.pt` where torch is installed.
+
+The one module of this wing that imports torch; `pe_deploy.runtime` itself does not import it.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pe_deploy.bundle import TORCHSCRIPT, Bundle, open_bundle
+from pe_deploy.runtime.classifier import Classifier
+
+
+@contextmanager
+def jit_deprecation_ignored() -> Iterator[None]:
+    """Silence torch's notice that `torch.jit` is deprecated, and no other warning.
+
+    TorchScript is what a bundle promises, so the notice would tell its user nothing.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
+        yield
+
+
+class TorchScriptClassifier(Classifier):
+    """A bundle's TorchScript model, verified before it is loaded: TorchScript is code.
+
+    Args:
+        bundle: the bundle's folder, or a `Bundle` that is already open.
+
+    Raises:
+        BundleError: the bundle is incomplete or changed, or holds no TorchScript.
+    """
+
+    def __init__(self, bundle: str | Path | Bundle) -> None:
+        opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+        super().__init__(opened.manifest)
+        with jit_deprecation_ignored():
+            self._module: torch.nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
+                io.BytesIO(opened.read(TORCHSCRIPT)), map_location="cpu"
+            )
+
+    def _run(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            logits: NDArray[np.float32] = self._module(torch.from_numpy(ids)).numpy()
+        return logits

@@ -1,0 +1,135 @@
+"""Check an input before an engine sees it, and bring it into the one form that engines take.
+
+onnxruntime aborts the process on an empty batch or sequence, and reads negative ids as other
+tokens; so nothing that is not plainly right may pass. The texts are the ones that the eager model
+uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pe_deploy.config import Signature
+from pe_deploy.errors import InvalidInputError
+
+
+def to_input_ids(inputs: Any, signature: Signature) -> NDArray[np.int64]:
+    """Convert an input to int64 `[batch, sequence]` and check every id.
+
+    Args:
+        inputs: integers `[batch, sequence]` of any integer dtype, as an array or nested lists;
+            where the signature has a `pad_id`, also rows of differing length, which are padded.
+        signature: the ranges that the model allows.
+
+    Returns:
+        int64 `[batch, sequence]`, C-contiguous; a batch of no rows gives shape `[0, 0]`.
+
+    Raises:
+        InvalidInputError: another rank or dtype, an empty row, a row longer than `max_length`, an
+            id outside the vocabulary, or padding anywhere but at the end of a row.
+    """
+    array = _to_array(inputs, signature)
+    if array.ndim >= 1 and len(array) == 0:
+        return np.empty((0, 0), np.int64)
+    _check_form(array, signature)
+    ids = np.ascontiguousarray(array, dtype=np.int64)
+    _check_range(array, ids, signature.vocab_size)
+    if signature.pad_id is not None:
+        _check_padding(ids, signature.pad_id)
+    return ids
+
+
+def _to_array(inputs: Any, signature: Signature) -> NDArray[Any]:
+    if isinstance(inputs, np.ma.MaskedArray):
+        raise InvalidInputError("input_ids is a masked array; allowed: an array without a mask")
+    try:
+        return np.asarray(inputs)
+    except ValueError:  # numpy's answer to rows of differing length
+        if not isinstance(inputs, Sequence):
+            raise InvalidInputError(
+                f"input_ids is {type(inputs).__name__}; allowed: an array or nested lists"
+            ) from None
+    return _pad([_to_row(number, row) for number, row in enumerate(inputs)], signature)
+
+
+def _to_row(number: int, row: Any) -> NDArray[Any]:
+    try:
+        array = np.asarray(row)
+    except ValueError:
+        array = np.empty((0, 0))
+    if array.ndim != 1:
+        raise InvalidInputError("is not a list of ids", row=number)
+    if array.size and array.dtype.kind not in "iu":
+        raise InvalidInputError(f"has dtype {array.dtype}; allowed: an integer dtype", row=number)
+    return array
+
+
+def _pad(rows: Sequence[NDArray[Any]], signature: Signature) -> NDArray[Any]:
+    """Join rows of differing length to one array."""
+    lengths = np.array([len(row) for row in rows])
+    first_odd = int(np.argmax(lengths != lengths[0]))
+    if signature.pad_id is None:
+        raise InvalidInputError(
+            f"has {lengths[first_odd]} ids where row 0 has {lengths[0]}; "
+            "rows of differing length need a model with a pad_id",
+            row=first_odd,
+        )
+    wrong = (lengths < 1) | (lengths > signature.max_length)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InvalidInputError(
+            f"has {lengths[row]} ids; allowed: 1 to {signature.max_length}", row=row
+        )
+    padded = np.full((len(rows), lengths.max()), signature.pad_id, dtype=np.result_type(*rows))
+    for number, tokens in enumerate(rows):
+        padded[number, : len(tokens)] = tokens
+    return padded
+
+
+def _check_form(array: NDArray[Any], signature: Signature) -> None:
+    if array.ndim != 2:
+        raise InvalidInputError(
+            f"input_ids has {array.ndim} dimensions; allowed: 2, [batch, sequence]"
+        )
+    if not 1 <= array.shape[1] <= signature.max_length:
+        raise InvalidInputError(
+            f"input_ids has {array.shape[1]} columns; allowed: 1 to {signature.max_length}"
+        )
+    if array.dtype.kind not in "iu":
+        raise InvalidInputError(f"input_ids has dtype {array.dtype}; allowed: an integer dtype")
+
+
+def _check_range(given: NDArray[Any], ids: NDArray[np.int64], vocab_size: int) -> None:
+    # Seen as unsigned, a negative id is a huge one: one pass finds both. A uint64 over the int64
+    # range has become negative in `ids`, so it is found too.
+    unsigned = ids.view(np.uint64)
+    if np.maximum.reduce(unsigned, axis=None) < vocab_size:
+        return
+    row, column = np.argwhere(unsigned >= vocab_size)[0]
+    raise InvalidInputError(
+        f"column {column} has id {given[row, column]}; allowed: 0 to {vocab_size - 1}",
+        row=int(row),
+    )
+
+
+def _check_padding(ids: NDArray[np.int64], pad_id: int) -> None:
+    is_pad = ids == pad_id
+    empty = is_pad.all(axis=1)
+    misplaced = (is_pad[:, :-1] & ~is_pad[:, 1:]).any(axis=1)  # a token follows a pad
+    wrong = empty | misplaced
+    if not wrong.any():
+        return
+    row = int(wrong.argmax())
+    if empty[row]:
+        raise InvalidInputError(
+            f"every id is pad_id {pad_id}; allowed: at least one token", row=row
+        )
+    raise InvalidInputError(
+        f"column {is_pad[row].argmax()} has pad_id {pad_id} before the row's last token; "
+        "allowed: padding on the right only",
+        row=row,
+    )

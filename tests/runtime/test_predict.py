@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pe_deploy import InvalidInputError, OnnxClassifier, open_bundle
+
+
+@pytest.fixture
+def notebook(notebook_bundle: Path) -> OnnxClassifier:
+    return OnnxClassifier(notebook_bundle)
+
+
+@pytest.fixture
+def padded(padded_bundle: Path) -> OnnxClassifier:
+    return OnnxClassifier(padded_bundle)
+
+
+def random_rows(rows: int, length: int, vocab_size: int = 12) -> NDArray[np.int64]:
+    return np.random.default_rng(rows * 100 + length).integers(0, vocab_size, (rows, length))
+
+
+def test_golden_vectors_replay(any_bundle: Path) -> None:
+    classifier = OnnxClassifier(any_bundle)
+    cases = open_bundle(any_bundle).golden()
+    assert len(cases) > 8
+    for case in cases:
+        logits = classifier.predict_logits(case.input_ids)
+        assert logits.dtype == np.float32
+        np.testing.assert_allclose(logits, case.float64, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", ">i4", ">u8"],
+)
+def test_every_integer_dtype_gives_the_same_answer(notebook: OnnxClassifier, dtype: str) -> None:
+    ids = random_rows(5, 9)
+    expected = notebook.predict_logits(ids)
+    np.testing.assert_array_equal(notebook.predict_logits(ids.astype(dtype)), expected)
+
+
+def test_lists_tuples_and_views_give_the_same_answer(notebook: OnnxClassifier) -> None:
+    ids = random_rows(6, 8)
+    expected = notebook.predict_logits(ids)
+    wide = np.repeat(ids, 2, axis=1)
+    forms: list[Any] = [
+        ids.tolist(),
+        tuple(map(tuple, ids.tolist())),
+        list(ids),
+        wide[:, ::2],
+        np.asfortranarray(ids),
+        ids[::-1][::-1],
+    ]
+    for form in forms:
+        np.testing.assert_array_equal(notebook.predict_logits(form), expected)
+
+
+def test_the_input_is_left_as_it_was(notebook: OnnxClassifier) -> None:
+    ids = random_rows(4, 5)
+    ids.flags.writeable = False
+    before = ids.copy()
+    notebook.predict(ids)
+    np.testing.assert_array_equal(ids, before)
+
+
+def test_rows_of_differing_length_are_padded(padded: OnnxClassifier) -> None:
+    rng = np.random.default_rng(3)
+    rows = [rng.integers(1, 20, length).tolist() for length in (3, 12, 1, 7)]
+    together = padded.predict_logits(rows)
+    for row, logits in zip(rows, together, strict=True):
+        alone = padded.predict_logits([row])[0]
+        further = padded.predict_logits([row + [0] * (12 - len(row))])[0]
+        np.testing.assert_allclose(logits, alone, atol=1e-6)
+        np.testing.assert_allclose(logits, further, atol=1e-6)
+
+
+@pytest.mark.parametrize("empty", [[], (), np.empty((0, 5), np.int64), np.empty((0, 0), np.int32)])
+def test_an_empty_batch_gives_an_empty_answer(
+    notebook: OnnxClassifier, padded: OnnxClassifier, empty: Any
+) -> None:
+    assert notebook.predict_logits(empty).shape == (0,)
+    assert notebook.predict_proba(empty).shape == (0, 2)
+    assert notebook.predict(empty).shape == (0,)
+    assert padded.predict_logits(empty).shape == (0, 3)
+    assert padded.predict(empty).tolist() == []
+
+
+def test_large_inputs_are_the_sum_of_their_rows(notebook: OnnxClassifier) -> None:
+    ids = random_rows(1537, 7)
+    logits = notebook.predict_logits(ids)
+    assert logits.shape == (1537,)
+    for start in (0, 511, 512, 1024, 1536):
+        np.testing.assert_allclose(
+            logits[start : start + 1], notebook.predict_logits(ids[start : start + 1]), atol=1e-6
+        )
+
+
+def test_binary_probabilities_are_the_sigmoid(notebook: OnnxClassifier) -> None:
+    ids = random_rows(50, 10)
+    logits = notebook.predict_logits(ids).astype(np.float64)
+    probabilities = notebook.predict_proba(ids)
+    np.testing.assert_allclose(probabilities[:, 1], 1 / (1 + np.exp(-logits)), rtol=1e-12)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    labels = notebook.predict(ids)
+    assert labels.tolist() == (logits > 0).astype(int).tolist()
+    assert set(labels.tolist()) == {0, 1}, "a test on one label would prove nothing"
+
+
+def test_class_probabilities_are_the_softmax(padded: OnnxClassifier) -> None:
+    ids = random_rows(40, 6, 19) + 1
+    logits = padded.predict_logits(ids).astype(np.float64)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(padded.predict_proba(ids), expected, rtol=1e-12)
+    labels, probabilities = padded.predict_with_probability(ids)
+    assert labels.tolist() == [padded.labels[c] for c in logits.argmax(axis=1)]
+    assert len(set(labels.tolist())) > 1
+    np.testing.assert_allclose(probabilities, expected.max(axis=1))
+
+
+BAD_FOR_BOTH: list[tuple[Any, str]] = [
+    (5, "input_ids has 0 dimensions; allowed: 2, [batch, sequence]"),
+    ([1, 2, 3], "input_ids has 1 dimensions; allowed: 2, [batch, sequence]"),
+    (np.ones((2, 2, 2), int), "input_ids has 3 dimensions; allowed: 2, [batch, sequence]"),
+    ([[1.0, 2.0]], "input_ids has dtype float64; allowed: an integer dtype"),
+    ([[True, False]], "input_ids has dtype bool; allowed: an integer dtype"),
+    ([["1", "2"]], "input_ids has dtype <U1; allowed: an integer dtype"),
+    ([[None, 1]], "input_ids has dtype object; allowed: an integer dtype"),
+    ([[2**70]], "input_ids has dtype object; allowed: an integer dtype"),
+    ("text", "input_ids has 0 dimensions; allowed: 2, [batch, sequence]"),
+    (None, "input_ids has 0 dimensions; allowed: 2, [batch, sequence]"),
+    (
+        np.ma.masked_array([[1, 2]], mask=[[0, 1]]),  # type: ignore[no-untyped-call]
+        "input_ids is a masked array; allowed: an array without a mask",
+    ),
+]
+
+
+@pytest.mark.parametrize(("bad", "message"), BAD_FOR_BOTH)
+def test_what_no_model_takes(
+    notebook: OnnxClassifier, padded: OnnxClassifier, bad: Any, message: str
+) -> None:
+    for classifier in (notebook, padded):
+        with pytest.raises(InvalidInputError) as error:
+            classifier.predict(bad)
+        assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ([[3, 4], [5, -1]], "row 1: column 1 has id -1; allowed: 0 to 11"),
+        ([[12, 4]], "row 0: column 0 has id 12; allowed: 0 to 11"),
+        ([[0, -(2**63)]], f"row 0: column 1 has id {-(2**63)}; allowed: 0 to 11"),
+        (
+            np.array([[1], [2**64 - 1]], np.uint64),
+            f"row 1: column 0 has id {2**64 - 1}; allowed: 0 to 11",
+        ),
+        (np.array([[1, -5]], np.int8), "row 0: column 1 has id -5; allowed: 0 to 11"),
+        ([[1] * 11], "input_ids has 11 columns; allowed: 1 to 10"),
+        ([[], []], "input_ids has 0 columns; allowed: 1 to 10"),
+        (
+            [[1, 2, 3], [4, 5]],
+            "row 1: has 2 ids where row 0 has 3; "
+            "rows of differing length need a model with a pad_id",
+        ),
+    ],
+)
+def test_what_the_notebook_model_refuses(notebook: OnnxClassifier, bad: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError) as error:
+        notebook.predict(bad)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (
+            [[3, 4, 5], [6, 0, 7]],
+            "row 1: column 1 has pad_id 0 before the row's last token; "
+            "allowed: padding on the right only",
+        ),
+        ([[3, 0], [0, 0]], "row 1: every id is pad_id 0; allowed: at least one token"),
+        ([[3, 4], []], "row 1: has 0 ids; allowed: 1 to 12"),
+        ([[3], [1] * 13], "row 1: has 13 ids; allowed: 1 to 12"),
+        ([[3], [4, 20]], "row 1: column 1 has id 20; allowed: 0 to 19"),
+        ([[3], [1.5, 2.5]], "row 1: has dtype float64; allowed: an integer dtype"),
+        ([[3], 4], "row 1: is not a list of ids"),
+        ([[3], [[4], [5, 6]]], "row 1: is not a list of ids"),
+    ],
+)
+def test_what_the_padded_model_refuses(padded: OnnxClassifier, bad: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError) as error:
+        padded.predict(bad)
+    assert str(error.value) == message
+
+
+def test_a_refused_input_leaves_the_classifier_working(notebook: OnnxClassifier) -> None:
+    expected = notebook.predict_logits([[1, 2, 3]])
+    with pytest.raises(InvalidInputError):
+        notebook.predict([[99]])
+    np.testing.assert_array_equal(notebook.predict_logits([[1, 2, 3]]), expected)
+
+
+def test_providers_and_threads_are_checked(notebook_bundle: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"provider 'Abacus' is not in.*allowed: .*CPU"):
+        OnnxClassifier(notebook_bundle, providers=["Abacus"])
+    with pytest.raises(InvalidInputError, match="num_threads is 0; allowed: 1 or more"):
+        OnnxClassifier(notebook_bundle, num_threads=0)
+
+
+def test_importing_and_predicting_loads_no_torch(notebook_bundle: Path) -> None:
+    code = (
+        "import sys, pe_deploy\n"
+        f"pe_deploy.OnnxClassifier({str(notebook_bundle)!r}).predict([[1, 2]])\n"
+        "heavy = {'torch', 'onnx', 'onnxscript', 'typer', 'rich', 'pyarrow', 'sklearn'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
