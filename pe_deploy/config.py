@@ -69,6 +69,45 @@ class _Config:
 
 
 @dataclass(frozen=True)
+class Signature(_Config):
+    """What a caller has to know of a model, whatever is inside it.
+
+    Ids run from 0 to `vocab_size - 1`, rows from 1 to `max_length` ids. The logits are float32
+    `[batch]` where `num_classes` is 1, else `[batch, num_classes]`. With a `pad_id`, rows are
+    right-padded with it and the padding is ignored.
+
+    Raises:
+        InvalidInputError: a size is below 1, or `pad_id` is not in the vocabulary.
+    """
+
+    vocab_size: int
+    max_length: int
+    num_classes: int = 1
+    pad_id: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "max_length", "num_classes"):
+            self._check_int(name, 1)
+        if self.pad_id is not None:
+            self._check_int("pad_id", 0, self.vocab_size - 1)
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels the model tells apart: 2 for the binary logit."""
+        return max(2, self.num_classes)
+
+    @property
+    def input_axes(self) -> tuple[str, ...]:
+        """The axes of `input_ids`."""
+        return (BATCH, SEQUENCE)
+
+    @property
+    def output_axes(self) -> tuple[str | int, ...]:
+        """The axes of `logits`; a number is an axis of that size."""
+        return (BATCH,) if self.num_classes == 1 else (BATCH, self.num_classes)
+
+
+@dataclass(frozen=True)
 class ModelConfig(_Config):
     """Sizes of a sequence classifier.
 
@@ -91,23 +130,15 @@ class ModelConfig(_Config):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in (
-            "vocab_size",
-            "max_length",
-            "embedding_dim",
-            "hidden_dim",
-            "num_layers",
-            "num_classes",
-        ):
+        for name in ("embedding_dim", "hidden_dim", "num_layers"):
             self._check_int(name, 1)
-        if self.pad_id is not None:
-            self._check_int("pad_id", 0, self.vocab_size - 1)
         self._check_float("dropout", 0.0, 1.0)
+        _ = self.signature  # checks the other sizes
 
     @property
-    def num_labels(self) -> int:
-        """How many labels the model tells apart: 2 for the binary logit."""
-        return max(2, self.num_classes)
+    def signature(self) -> Signature:
+        """The part of the config that callers see."""
+        return Signature(self.vocab_size, self.max_length, self.num_classes, self.pad_id)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,32 @@
+"""Export a trained module to a bundle."""
+
+from pe_deploy.export.eager import eager_predictor, golden_cases
+from pe_deploy.export.exporter import (
+    FORMATS,
+    Exported,
+    Source,
+    export,
+    export_module,
+    predictors_of,
+)
+from pe_deploy.export.lint import Expectation, lint
+from pe_deploy.export.onnx_model import DEFAULT_OPSET, OPSETS, operators, to_onnx
+from pe_deploy.export.torchscript import to_torchscript
+
+__all__ = [
+    "DEFAULT_OPSET",
+    "FORMATS",
+    "OPSETS",
+    "Expectation",
+    "Exported",
+    "Source",
+    "eager_predictor",
+    "export",
+    "export_module",
+    "golden_cases",
+    "lint",
+    "operators",
+    "predictors_of",
+    "to_onnx",
+    "to_torchscript",
+]

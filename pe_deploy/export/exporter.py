@@ -1,0 +1,222 @@
+"""From a trained module to a published bundle: made aside, proved, and only then put in place."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import onnx
+import onnxruntime
+import onnxscript
+import torch
+from torch import nn
+
+import pe_deploy
+from pe_deploy.atomic import publishing
+from pe_deploy.bundle import (
+    GOLDEN,
+    ONNX,
+    PARITY,
+    README,
+    TORCHSCRIPT,
+    Bundle,
+    Manifest,
+    golden_to_bytes,
+    open_bundle,
+    write_bundle,
+)
+from pe_deploy.config import Label, Signature
+from pe_deploy.errors import ExportError, InvalidInputError
+from pe_deploy.export.card import model_card
+from pe_deploy.export.eager import eager_predictor, golden_cases
+from pe_deploy.export.onnx_model import DEFAULT_OPSET, operators, to_onnx
+from pe_deploy.export.torchscript import to_torchscript
+from pe_deploy.export.weights import weights_sha256
+from pe_deploy.parity import Cell, Predictor, Report, Tolerance, golden_inputs, verify
+from pe_deploy.runtime import OnnxClassifier
+from pe_deploy.runtime.torchscript import TorchScriptClassifier
+from pe_deploy.training import load_checkpoint
+
+FORMATS = ("onnx", "torchscript")
+
+CONFIG_KEY = "pe_deploy.json"
+"""The config in each artifact: in `metadata_props` of ONNX, in the extra files of TorchScript."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trained module and what has to be known to use it.
+
+    Attributes:
+        module: maps int64 `[batch, sequence]` to logits as the signature says.
+        signature: what the module takes and gives.
+        labels: the label of each class.
+        threshold: the probability above which a binary model answers `labels[1]`.
+        model: the architecture's own config, if it has one.
+    """
+
+    module: nn.Module
+    signature: Signature
+    labels: tuple[Label, ...]
+    threshold: float | None
+    model: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A published bundle, and the evidence that it was published on."""
+
+    bundle: Bundle
+    report: Report
+
+
+def export(
+    checkpoint: str | Path,
+    output: str | Path,
+    *,
+    weights: str = "best",
+    formats: Sequence[str] = FORMATS,
+    opset: int = DEFAULT_OPSET,
+    tolerance: Tolerance | None = None,
+    progress: Callable[[Cell], None] | None = None,
+) -> Exported:
+    """Export a checkpoint, or a plain state_dict with the notebook's keys, to a bundle.
+
+    Args:
+        checkpoint: a checkpoint folder, or a `.pt` or `.safetensors` file.
+        output: the bundle's folder; a bundle that is there is replaced in one step.
+        weights: "best" or "last", of a checkpoint folder.
+        formats: which of "onnx" and "torchscript" to make.
+        opset: the ONNX operator set to write.
+        tolerance: how far apart the artifacts and torch may be.
+        progress: called with each cell of the parity gate.
+
+    Raises:
+        CheckpointError: the weights are missing, damaged or do not fit.
+        ExportError: an artifact cannot be made, breaks a lint rule, or `output` is something else.
+        ParityError: an artifact does not compute what the module computes.
+        InvalidInputError: a format, opset or tolerance outside its range.
+    """
+    trained = load_checkpoint(checkpoint, weights=weights)
+    source = Source(
+        trained.model,
+        trained.config.signature,
+        trained.labels,
+        trained.threshold,
+        trained.config.to_dict(),
+    )
+    return export_module(
+        source, output, formats=formats, opset=opset, tolerance=tolerance, progress=progress
+    )
+
+
+def export_module(
+    source: Source,
+    output: str | Path,
+    *,
+    formats: Sequence[str] = FORMATS,
+    opset: int = DEFAULT_OPSET,
+    tolerance: Tolerance | None = None,
+    progress: Callable[[Cell], None] | None = None,
+) -> Exported:
+    """Export any module that maps `input_ids` to `logits`; otherwise as `export`."""
+    output = Path(output)
+    _check_formats(formats)
+    _check_output(output)
+    golden = golden_cases(source.module, golden_inputs(source.signature))
+    config = _config_json(source)
+    artifacts, manifest = _make(source, config, formats, opset)
+    artifacts[GOLDEN] = golden_to_bytes(golden)
+
+    # The gate runs the very bytes that are published.
+    candidate = Bundle(output, manifest, artifacts)
+    predictors = {"eager": eager_predictor(source.module), **predictors_of(candidate)}
+    report = verify(predictors, source.signature, golden, tolerance, progress)
+    report.raise_if_failed()
+
+    manifest = dataclasses.replace(manifest, parity=report.summary())
+    artifacts[PARITY] = report.to_json().encode()
+    artifacts[README] = model_card(manifest, artifacts).encode()
+    with publishing(output) as staging:
+        write_bundle(staging, manifest, artifacts)
+        open_bundle(staging)
+    return Exported(open_bundle(output), report)
+
+
+def predictors_of(bundle: Bundle) -> dict[str, Predictor]:
+    """A predictor for each model in a bundle, on one thread so that a run can be repeated."""
+    predictors: dict[str, Predictor] = {}
+    if TORCHSCRIPT in bundle.files:
+        predictors["torchscript"] = TorchScriptClassifier(bundle).predict_logits
+    if ONNX in bundle.files:
+        predictors["onnx"] = OnnxClassifier(bundle, num_threads=1).predict_logits
+    return predictors
+
+
+def _make(
+    source: Source, config: str, formats: Sequence[str], opset: int
+) -> tuple[dict[str, bytes], Manifest]:
+    """The artifacts, and the manifest that describes them."""
+    artifacts = {}
+    versions: dict[str, str | int] = {
+        "pe_deploy": pe_deploy.__version__,
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+    }
+    used: dict[str, int] = {}
+    if "onnx" in formats:
+        model = to_onnx(source.module, source.signature, opset=opset, metadata={CONFIG_KEY: config})
+        artifacts[ONNX] = model.SerializeToString(deterministic=True)
+        used = operators(model)
+        versions |= {
+            "onnx": onnx.__version__,
+            "onnxscript": onnxscript.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            "opset": opset,
+            "ir_version": model.ir_version,
+        }
+    if "torchscript" in formats:
+        artifacts[TORCHSCRIPT] = to_torchscript(source.module, {CONFIG_KEY: config})
+    manifest = Manifest(
+        signature=source.signature,
+        labels=source.labels,
+        threshold=source.threshold,
+        weights_sha256=weights_sha256(source.module),
+        model=source.model,
+        versions=versions,
+        operators=used,
+    )
+    return artifacts, manifest
+
+
+def _config_json(source: Source) -> str:
+    return json.dumps(
+        {
+            "signature": source.signature.to_dict(),
+            "labels": source.labels,
+            "threshold": source.threshold,
+            "model": source.model,
+            "weights_sha256": weights_sha256(source.module),
+        },
+        ensure_ascii=False,
+    )
+
+
+def _check_formats(formats: Sequence[str]) -> None:
+    if not formats or any(name not in FORMATS for name in formats):
+        raise InvalidInputError(
+            f"formats are {', '.join(formats) or 'none'}; allowed: {', '.join(FORMATS)}"
+        )
+
+
+def _check_output(output: Path) -> None:
+    """Refuse to replace what is not a bundle: a slip must not cost a folder of other files."""
+    if not output.exists():
+        return
+    if not output.is_dir() or (any(output.iterdir()) and not (output / "manifest.json").is_file()):
+        raise ExportError(f"{output} is there and is not a bundle; choose another place")

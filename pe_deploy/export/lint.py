@@ -1,0 +1,180 @@
+"""Rules that a finished ONNX graph has to keep, each with what a breach means and its cure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from pe_deploy.config import INPUT_IDS, LOGITS, Signature
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What the graph should be.
+
+    Attributes:
+        signature: what the model takes and gives.
+        gru_nodes: the GRU layers of the module that was exported.
+        opset: the operator set that was asked for.
+        sample_shape: `(batch, sequence)` of the sample that the graph was captured with.
+    """
+
+    signature: Signature
+    gru_nodes: int
+    opset: int
+    sample_shape: tuple[int, int]
+
+
+Rule = Callable[[onnx.ModelProto, Expectation], Iterator[str]]
+
+
+def lint(model: onnx.ModelProto, expected: Expectation) -> list[str]:
+    """Check every rule; one line for each breach, empty for a good graph."""
+    return [
+        f"{rule.__name__.removeprefix('_')}: {breach}"
+        for rule in RULES
+        for breach in rule(model, expected)
+    ]
+
+
+def _one_file(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
+    for tensor in model.graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            yield (
+                f"{tensor.name} is stored outside the file, so the model can be parted from its "
+                "weights; export with external_data=False"
+            )
+
+
+def _checker(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        yield (
+            f"onnx.checker refuses the graph ({' '.join(str(error).split())}), so other runtimes "
+            "may too; export with another opset"
+        )
+
+
+def _standard_domain(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
+    domains = {opset.domain for opset in model.opset_import} | {
+        node.domain for node in model.graph.node
+    }
+    if custom := sorted(domain for domain in domains if domain not in ("", "ai.onnx")):
+        yield (
+            f"operators of the domains {custom} do not load in a plain onnxruntime; "
+            "replace the torch operation that they come from"
+        )
+    if model.functions:
+        yield (
+            f"{len(model.functions)} model-local functions hide what runs; "
+            "export modules without ONNX functions"
+        )
+
+
+def _opset(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
+    versions = [opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
+    if versions != [expected.opset]:
+        yield f"the graph is of opset {versions}, not {expected.opset}; export with another opset"
+
+
+def _axes(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
+    signature = expected.signature
+    for values, name, axes in (
+        (model.graph.input, INPUT_IDS, signature.input_axes),
+        (model.graph.output, LOGITS, signature.output_axes),
+    ):
+        found = {
+            value.name: tuple(
+                axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim
+            )
+            for value in values
+        }
+        if found != {name: axes}:
+            yield (
+                f"found {found} instead of {{{name!r}: {axes}}}: a number on a free axis means "
+                "that other sizes fail; let the module map input_ids to logits without using "
+                "their sizes as Python numbers"
+            )
+
+
+def _frozen_steps(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
+    """The free axes must still be free where the GRU reads them, at any sample shape."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in inferred.value_info}
+    for node in _gru_nodes(model):
+        for axis, size in zip(("sequence", "batch"), shapes.get(node.input[0], ()), strict=False):
+            if size.HasField("dim_value"):
+                yield (
+                    f"{node.name} reads a {axis} axis frozen to {size.dim_value}, so other sizes "
+                    "fail; do not reshape with sizes read as Python numbers"
+                )
+
+
+def _frozen_constants(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
+    """Sizes of 0 and 1 are left out: they are axes and defaults everywhere."""
+    suspects = {
+        size: axis
+        for axis, size in zip(("batch", "sequence"), expected.sample_shape, strict=True)
+        if size > 1
+    }
+    for name, values in _integer_constants(model):
+        for value in values:
+            if value in suspects:
+                yield (
+                    f"constant {name} holds {value}, the {suspects[value]} size of the sample, so "
+                    "other sizes may fail; if it is a coincidence, export with another "
+                    "sample_shape"
+                )
+
+
+def _gru(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
+    nodes = _gru_nodes(model)
+    if len(nodes) != expected.gru_nodes:
+        yield (
+            f"{len(nodes)} GRU nodes instead of {expected.gru_nodes}: layers were unrolled or "
+            "lost; keep each nn.GRU a submodule of the model"
+        )
+    for node in nodes:
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        if attributes.get("linear_before_reset", 0) != 1:
+            yield (
+                f"{node.name} lacks linear_before_reset=1, so it computes another formula than "
+                "torch; export with onnxscript 0.7.1 or later"
+            )
+        if attributes.get("layout", 0) != 0:
+            yield f"{node.name} has layout=1, which onnxruntime refuses; transpose its input"
+
+
+RULES: tuple[Rule, ...] = (
+    _one_file,
+    _checker,
+    _standard_domain,
+    _opset,
+    _axes,
+    _frozen_steps,
+    _frozen_constants,
+    _gru,
+)
+
+
+def _gru_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    return [node for node in model.graph.node if node.op_type == "GRU"]
+
+
+def _integer_constants(model: onnx.ModelProto) -> Iterator[tuple[str, list[int]]]:
+    """Every constant that can be a shape, an axis or an index."""
+    tensors = [(tensor.name, tensor) for tensor in model.graph.initializer]
+    for node in model.graph.node:
+        tensors += [
+            (node.name, a.t) for a in node.attribute if a.type == onnx.AttributeProto.TENSOR
+        ]
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.name in ("value_int", "value_ints"):
+                yield node.name, list(attribute.ints) or [attribute.i]
+    for name, tensor in tensors:
+        if tensor.data_type in (TensorProto.INT32, TensorProto.INT64):
+            yield name, numpy_helper.to_array(tensor).flatten().tolist()

@@ -1,0 +1,70 @@
+"""A module as TorchScript that loads where pe_deploy is not installed."""
+
+from __future__ import annotations
+
+import copy
+import io
+import re
+import zipfile
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from pe_deploy.errors import ExportError
+from pe_deploy.runtime.torchscript import jit_deprecation_ignored
+
+_NOT_NEEDED = (".debug_pkl", ".data/serialization_id")
+"""Source locations, which name this machine's folders, and a digest that covers them."""
+
+_MANGLED = re.compile(rb"___torch_mangle_\d+")
+
+
+def to_torchscript(module: nn.Module, extra_files: Mapping[str, str] | None = None) -> bytes:
+    """Script and freeze a module; batch and sequence stay free.
+
+    Args:
+        module: any module that `torch.jit.script` takes.
+        extra_files: texts to keep in the archive, by name.
+
+    Returns:
+        The bytes of a file for `torch.jit.load`; the same module gives the same bytes.
+
+    Raises:
+        ExportError: the module cannot be scripted.
+    """
+    buffer = io.BytesIO()
+    with jit_deprecation_ignored():
+        try:
+            scripted = torch.jit.script(copy.deepcopy(module).eval().requires_grad_(False))
+        except Exception as error:
+            line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ExportError(f"torch cannot script {type(module).__name__}: {line}") from error
+        frozen = torch.jit.freeze(scripted)
+        # Saved to memory, not to a path: torch names the archive after the path.
+        torch.jit.save(frozen, buffer, _extra_files=dict(extra_files or {}))
+    return _canonical(buffer.getvalue())
+
+
+def _canonical(archive: bytes) -> bytes:
+    """Write the archive again without what depends on where and when it was made.
+
+    torch numbers the classes that it has scripted in this process; here they are numbered anew,
+    from the first in the archive.
+    """
+    source = zipfile.ZipFile(io.BytesIO(archive))
+    numbers: dict[bytes, bytes] = {}
+
+    def renumber(match: re.Match[bytes]) -> bytes:
+        return numbers.setdefault(match[0], b"___torch_mangle_%d" % len(numbers))
+
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as rewritten:
+        for entry in source.infolist():
+            if not entry.filename.endswith(_NOT_NEEDED):
+                name = _MANGLED.sub(renumber, entry.filename.encode()).decode()
+                content = source.read(entry)
+                if entry.filename.endswith((".py", ".pkl")):
+                    content = _MANGLED.sub(renumber, content)
+                rewritten.writestr(zipfile.ZipInfo(name), content)
+    return target.getvalue()

@@ -1,0 +1,32 @@
+"""Make the bundles in this folder again: `python tests/bundles/make.py`, after a format change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from pe_deploy.config import Label, ModelConfig
+from pe_deploy.export import Source, export_module
+from pe_deploy.training import GRUClassifier
+
+HERE = Path(__file__).parent
+
+
+def make(
+    name: str, config: ModelConfig, labels: tuple[Label, ...], threshold: float | None
+) -> None:
+    """Publish a model with random weights, scaled up so that its answers differ."""
+    torch.manual_seed(0)
+    model = GRUClassifier(config)
+    torch.nn.init.normal_(model.fc_lay.weight, std=3.0)
+    source = Source(model, config.signature, labels, threshold, config.to_dict())
+    export_module(source, HERE / name)
+
+
+if __name__ == "__main__":
+    make("notebook", ModelConfig(vocab_size=12, max_length=10), (0, 1), 0.5)
+    padded = ModelConfig(
+        vocab_size=20, max_length=12, embedding_dim=8, hidden_dim=12, num_classes=3, pad_id=0
+    )
+    make("padded", padded, ("low", "middle", "high"), None)
