@@ -1,0 +1,22 @@
+"""Labelled sets to train on, and data files read and written in chunks."""
+
+from pe_deploy.data.dataset import Dataset
+from pe_deploy.data.digits import digits
+from pe_deploy.data.files import open_rows
+from pe_deploy.data.loading import load
+from pe_deploy.data.rows import Chunk, RowReader, WriteChunk
+from pe_deploy.data.splitting import split
+from pe_deploy.data.synthetic import Draw, synthetic
+
+__all__ = [
+    "Chunk",
+    "Dataset",
+    "Draw",
+    "RowReader",
+    "WriteChunk",
+    "digits",
+    "load",
+    "open_rows",
+    "split",
+    "synthetic",
+]

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pe_deploy.data import digits, load, synthetic
+from pe_deploy.errors import DataError, InvalidInputError
+
+
+def _csv(folder: Path, *rows: str) -> Path:
+    path = folder / "rows.csv"
+    path.write_text("\n".join(["input_ids,label", *rows]), encoding="utf-8")
+    return path
+
+
+def _jsonl(folder: Path, labels: list[Any]) -> Path:
+    path = folder / "rows.jsonl"
+    rows = (json.dumps({"input_ids": [1, 2], "label": label}) for label in labels)
+    path.write_text("\n".join(rows))
+    return path
+
+
+def _npz(folder: Path, labels: Any) -> Path:
+    path = folder / "rows.npz"
+    np.savez(path, input_ids=np.ones((len(labels), 2), np.int8), label=labels)
+    return path
+
+
+def _parquet(folder: Path, labels: Any) -> Path:
+    path = folder / "rows.parquet"
+    pq.write_table(pa.table({"input_ids": [[1, 2]] * len(labels), "label": labels}), path)
+    return path
+
+
+def test_rows_of_one_length(tmp_path: Path) -> None:
+    dataset = load(_csv(tmp_path, "4 5 6,dog", "7 8 9,ant", "1 2 3,dog"))
+    assert dataset.input_ids.dtype == dataset.targets.dtype == np.int64
+    assert dataset.input_ids.tolist() == [[4, 5, 6], [7, 8, 9], [1, 2, 3]]
+    assert dataset.labels == ("ant", "dog")
+    assert dataset.targets.tolist() == [1, 0, 1]
+    assert dataset.pad_id is None
+
+
+def test_short_rows_are_padded_on_the_right(tmp_path: Path) -> None:
+    dataset = load(_csv(tmp_path, "4,0", "7 8 9,1", "5 6 3,0", "2 3 3,1"), pad_id=3)
+    assert dataset.input_ids.tolist() == [[4, 3, 3], [7, 8, 9], [5, 6, 3], [2, 3, 3]]
+    assert dataset.pad_id == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (["10", "9", "-1"], (-1, 9, 10)),
+        (["10", "09", "0"], ("0", "09", "10")),
+        (["1", "2", "x"], ("1", "2", "x")),
+        (["1.0", "2"], ("1.0", "2")),
+        (["٣", "4"], ("4", "٣")),
+        (["9" * 5000, "4"], ("4", "9" * 5000)),
+    ],
+)
+def test_csv_labels_are_integers_where_all_are_plain_integers(
+    tmp_path: Path, labels: list[str], expected: tuple[Any, ...]
+) -> None:
+    assert load(_csv(tmp_path, *(f"1,{label}" for label in labels))).labels == expected
+
+
+@pytest.mark.parametrize(
+    ("write", "labels", "expected"),
+    [
+        (_jsonl, [3, 1], (1, 3)),
+        (_jsonl, ["3", "1"], ("1", "3")),
+        (_npz, np.array([3, 1], ">u2"), (1, 3)),
+        (_npz, np.array(["b", "a"]), ("a", "b")),
+        (_parquet, pa.array([3, 1], pa.int8()), (1, 3)),
+        (_parquet, pa.array(["b", "a"]).dictionary_encode(), ("a", "b")),
+    ],
+)
+def test_labels_keep_the_type_the_file_gives(
+    tmp_path: Path, write: Any, labels: Any, expected: tuple[Any, ...]
+) -> None:
+    dataset = load(str(write(tmp_path, labels)))
+    assert dataset.labels == expected
+    assert [type(label) for label in dataset.labels] == [type(label) for label in expected]
+    assert dataset.targets.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("write", "labels", "error"),
+    [
+        (_jsonl, [0, True], "row 2, column label: True is no label"),
+        (_jsonl, [0, None], "row 2, column label: None is no label"),
+        (_jsonl, [0, 1.5], "row 2, column label: 1.5 is no label"),
+        (_jsonl, [0, ""], "row 2, column label: '' is no label"),
+        (_jsonl, [0, "a"], "row 2, column label: 'a' is not of the type of row 1's 0"),
+        (_jsonl, [4, 4], "column label: every row has 4; allowed: at least two labels"),
+        (_npz, np.array([True, False]), "row 1, column label: True is no label"),
+        (_npz, np.array([b"a", b"b"]), "row 1, column label: b'a' is no label"),
+        (_npz, np.ones((2, 1), int), r"column label is of shape \(2, 1\); allowed: \(2,\)"),
+        (_npz, np.array(["a", 1], object), "column label holds Python objects"),
+        (_parquet, pa.array([1, None]), "row 2, column label: None is no label"),
+        (_parquet, pa.array([True, False]), "row 1, column label: True is no label"),
+    ],
+)
+def test_labels_that_cannot_be_trained_on(
+    tmp_path: Path, write: Any, labels: Any, error: str
+) -> None:
+    with pytest.raises(DataError, match=error):
+        load(write(tmp_path, labels))
+
+
+@pytest.mark.parametrize(
+    ("rows", "pad_id", "error"),
+    [
+        (["1 2,0", "3 4,1", "5,0"], None, "row 3, column input_ids: 1 ids where row 1 has 2; "),
+        (["1 2,0", ",1"], 0, "row 2, column input_ids: no ids; allowed: at least one"),
+        (["1 2,0", "3 -4,1"], 0, "row 2, column input_ids: -4 is negative; allowed: 0 or more"),
+        (["1 2,0", "9 9,1"], 9, "row 2, column input_ids: nothing but pad_id 9; "),
+        (
+            ["1 2,0", "5 9 9 6 9,1"],
+            9,
+            "row 2, column input_ids: pad_id 9 at position 2 comes before another id; ",
+        ),
+        ([], None, "the file has no rows"),
+    ],
+)
+def test_rows_that_cannot_be_trained_on(
+    tmp_path: Path, rows: list[str], pad_id: int | None, error: str
+) -> None:
+    path = _csv(tmp_path, *rows)
+    with pytest.raises(DataError) as caught:
+        load(path, pad_id=pad_id)
+    assert str(caught.value).startswith(f"{path}: {error}")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_labels_are_needed(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"rows.{suffix}"
+    path.write_text("input_ids,x\n1,2\n" if suffix == "csv" else '{"input_ids": [1], "x": 2}')
+    with pytest.raises(DataError) as caught:
+        load(path)
+    assert str(caught.value) == f"{path}: no column 'label'; its columns: input_ids, x"
+
+
+def test_built_in_sets_by_name() -> None:
+    assert np.array_equal(load("digits").input_ids, digits().input_ids)
+    assert np.array_equal(load("synthetic").targets, synthetic().targets)
+    with pytest.raises(DataError, match=r"digits: row 1, .*: pad_id 0 at position 1 comes before"):
+        load("digits", pad_id=0)
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(DataError, match=r"^digit: no such data; allowed: digits, synthetic or a "):
+        load("digit")
+
+
+def test_a_negative_pad_id_is_a_wrong_setting() -> None:
+    with pytest.raises(InvalidInputError, match="pad_id is -1; allowed: 0 or more"):
+        load("digits", pad_id=-1)
