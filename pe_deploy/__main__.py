@@ -1,0 +1,21 @@
+"""`pe-deploy` and `python -m pe_deploy`: run a command, and turn expected failures into one line."""
+
+from __future__ import annotations
+
+import sys
+
+from pe_deploy.errors import PeDeployError, requires_extra
+
+
+def main() -> None:
+    """Run the command line; exit 0 on success, 1 on an expected failure, 2 on wrong usage."""
+    try:
+        with requires_extra("cli"):
+            from pe_deploy.cli import app
+        app()
+    except (PeDeployError, OSError) as error:
+        sys.exit(f"pe-deploy: {' '.join(str(error).split())}")
+
+
+if __name__ == "__main__":
+    main()

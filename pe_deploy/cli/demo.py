@@ -1,0 +1,139 @@
+"""`pe-deploy demo`: the whole main job on real data, in one command."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.columns import Columns
+from rich.panel import Panel
+
+from pe_deploy.atomic import write_bytes
+from pe_deploy.cli.console import facts, out, progress_bar
+from pe_deploy.cli.train import epochs_shown
+from pe_deploy.config import TrainConfig
+from pe_deploy.errors import requires_extra
+from pe_deploy.runtime import OnnxClassifier
+
+if TYPE_CHECKING:
+    from pe_deploy.data import Dataset
+
+HELD_OUT = 0.2
+TRAINING = TrainConfig(
+    epochs=35, batch_size=32, learning_rate=5e-3, shuffle=True, validation_fraction=0.1
+)
+
+_SHADES = " ░▒▓█"
+_DRAWN = 4
+
+
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The bundle to publish.")] = Path(
+        "models/demo"
+    ),
+    checkpoint: Annotated[Path, typer.Option(help="Where training leaves its checkpoint.")] = Path(
+        "checkpoints/demo"
+    ),
+    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = TRAINING.epochs,
+) -> None:
+    """Train on handwritten digits, export, verify, and predict images never seen before."""
+    started = time.perf_counter()
+    with requires_extra("train"):
+        from pe_deploy.data import digits, split
+        from pe_deploy.export import export
+        from pe_deploy.training import train
+
+    rows, held_out = split(digits(), HELD_OUT, TRAINING.seed)
+    out.print(
+        f"[bold]1. Data[/bold]: {len(rows) + len(held_out)} handwritten digits of 8×8 pixels, "
+        f"each a row of 64 ids;\n   {len(held_out)} are held out and not looked at before step 4"
+    )
+    with epochs_shown("train") as progress:
+        config = TrainConfig.from_dict({**TRAINING.to_dict(), "epochs": epochs})
+        result = train(
+            rows,
+            checkpoint,
+            train_config=config,
+            embedding_dim=8,
+            hidden_dim=64,
+            dropout=0.4,
+            progress=progress,
+        )
+    trained = time.perf_counter()
+    out.print(
+        f"[bold]2. Train[/bold]: {epochs} epochs in {trained - started:.0f} s → {checkpoint}\n"
+        f"   best epoch {result.best.epoch}: {result.best.val_accuracy:.1%} of "
+        f"{result.validation_rows} validation rows right; positions moved by "
+        f"{result.shift.mean:.2f}"
+    )
+    with progress_bar() as bar:
+        task = bar.add_task("export and compare", total=None)
+        exported = export(checkpoint, output, progress=lambda cell: bar.advance(task))
+    report, manifest = exported.report, exported.bundle.manifest
+    out.print(
+        f"[bold]3. Export[/bold]: ONNX and TorchScript in {time.perf_counter() - trained:.0f} s "
+        f"→ {output}\n   eager torch, TorchScript and ONNX agree in {len(report.cells)} cells; "
+        f"worst difference {report.worst:.1e}"
+    )
+    classifier = OnnxClassifier(output)
+    labels, probabilities = classifier.predict_with_probability(held_out.input_ids)
+    truth = np.array(held_out.labels)[held_out.targets]
+    accuracy = float((labels == truth).mean())
+    images = output.with_name(f"{output.name}-held-out.csv")
+    write_bytes(images, _as_csv(held_out))
+    out.print(
+        f"[bold]4. Predict[/bold]: onnxruntime alone gets [bold]{accuracy:.1%}[/bold] of the "
+        f"{len(held_out)} held-out digits right\n"
+    )
+    out.print(_drawings(held_out.input_ids, labels, probabilities, truth))
+    size = manifest.files["model.onnx"].size
+    facts(
+        f"Done in {time.perf_counter() - started:.0f} s",
+        [
+            ("bundle", f"{output} (model.onnx: {size:,} bytes)"),
+            ("its picture", checkpoint / "positions.png"),
+            ("held-out rows", images),
+            ("try", f"pe-deploy predict {output} {images} -o predictions.csv"),
+            ("", f"pe-deploy inspect {output}"),
+        ],
+    )
+
+
+def _as_csv(rows: Dataset) -> bytes:
+    lines = (
+        f"{' '.join(map(str, ids))},{rows.labels[target]}\n"
+        for ids, target in zip(rows.input_ids.tolist(), rows.targets.tolist(), strict=True)
+    )
+    return ("input_ids,label\n" + "".join(lines)).encode()
+
+
+def _drawings(
+    images: NDArray[np.int64],
+    labels: NDArray[Any],
+    probabilities: NDArray[np.float64],
+    truth: NDArray[Any],
+) -> Columns:
+    """A few images with their answers: the first that are right, and the surest mistake."""
+    right, wrong = np.flatnonzero(labels == truth), np.flatnonzero(labels != truth)
+    mistakes = wrong[np.argsort(-probabilities[wrong])][:1]
+    chosen = [*right[: _DRAWN - len(mistakes)], *mistakes]
+    return Columns(
+        Panel(
+            _picture(images[row]),
+            title=f"{labels[row]} ({probabilities[row]:.0%})",
+            subtitle="right" if labels[row] == truth[row] else f"is a {truth[row]}",
+            border_style="green" if labels[row] == truth[row] else "red",
+            width=19,
+        )
+        for row in chosen
+    )
+
+
+def _picture(pixels: NDArray[np.int64]) -> str:
+    # Two characters a pixel: a terminal's cells are about twice as high as wide.
+    shades = pixels.reshape(8, 8) * (len(_SHADES) - 1) // 16
+    return "\n".join("".join(_SHADES[shade] * 2 for shade in line) for line in shades)

@@ -1,0 +1,49 @@
+"""`pe-deploy export`: a checkpoint, or a notebook's state_dict, to a proved bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pe_deploy.cli.console import facts, progress_bar
+from pe_deploy.config import Weights
+from pe_deploy.errors import requires_extra
+
+
+def export(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(help="A checkpoint folder, or a state_dict as .pt or .safetensors."),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The bundle to publish.")],
+    formats: Annotated[
+        str, typer.Option("--format", help="What to make, separated by commas.")
+    ] = "onnx,torchscript",
+    opset: Annotated[int, typer.Option(help="The ONNX operator set.")] = 18,
+    weights: Annotated[Weights, typer.Option(help="Of a checkpoint folder.")] = "best",
+) -> None:
+    """Export CHECKPOINT; publish it only if every artifact computes what torch computes."""
+    with requires_extra("train"):
+        from pe_deploy.export import export as export_checkpoint
+
+    with progress_bar() as progress:
+        task = progress.add_task("export and compare", total=None)
+        exported = export_checkpoint(
+            checkpoint,
+            output,
+            weights=weights,
+            formats=[name.strip() for name in formats.split(",")],
+            opset=opset,
+            progress=lambda cell: progress.advance(task),
+        )
+    manifest, report = exported.bundle.manifest, exported.report
+    files = [(name, f"{record.size:,} bytes") for name, record in manifest.files.items()]
+    facts(
+        f"Published {output}",
+        [
+            *files,
+            ("parity", f"{len(report.cells)} cells, worst difference {report.worst:.2g}"),
+        ],
+    )

@@ -1,0 +1,63 @@
+"""`pe-deploy inspect`: what a bundle is, read from its manifest and checked on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pe_deploy.bundle import Manifest, open_bundle
+from pe_deploy.cli.console import facts, table
+from pe_deploy.config import INPUT_IDS, LOGITS
+
+_LABELS_SHOWN = 20
+
+
+def inspect(bundle: Annotated[Path, typer.Argument(help="A bundle.")]) -> None:
+    """Show a bundle's signature, sizes, operators, versions and parity."""
+    opened = open_bundle(bundle)
+    manifest = opened.manifest
+    facts(f"{bundle}: every file is as it was published", _signature(manifest))
+    table(
+        "Files",
+        ("file", "bytes", "SHA-256"),
+        (
+            (name, f"{record.size:,}", f"{record.sha256[:16]}…")
+            for name, record in manifest.files.items()
+        ),
+    )
+    if manifest.operators:
+        counted = (f"{name} × {count}" for name, count in manifest.operators.items())
+        facts("Graph", [("operators", ", ".join(counted))])
+    facts("Made with", [(name, version) for name, version in manifest.versions.items()])
+    parity = manifest.parity
+    facts(
+        "Parity when published",
+        [
+            ("cells", parity["cells"]),
+            ("worst difference", f"{parity['worst_difference']:.2g}"),
+            ("allowed", f"{parity['atol']:g} + {parity['rtol']:g} × |logit|"),
+        ],
+    )
+
+
+def _signature(manifest: Manifest) -> list[tuple[str, object]]:
+    signature = manifest.signature
+    axes = ", ".join(map(str, signature.output_axes))
+    labels = ", ".join(map(str, manifest.labels[:_LABELS_SHOWN]))
+    rest = len(manifest.labels) - _LABELS_SHOWN
+    rows: list[tuple[str, object]] = [
+        ("input", f"{INPUT_IDS}: int64 [{', '.join(signature.input_axes)}]"),
+        ("ids", f"0 to {signature.vocab_size - 1}"),
+        ("length", f"1 to {signature.max_length}"),
+        ("padding", "none" if signature.pad_id is None else f"right, id {signature.pad_id}"),
+        ("output", f"{LOGITS}: float32 [{axes}]"),
+        ("labels", labels + (f" and {rest} more" if rest > 0 else "")),
+    ]
+    if manifest.threshold is not None:
+        rows.append(("threshold", f"{manifest.threshold:g}"))
+    if manifest.model is not None:
+        sizes = (f"{name} {value}" for name, value in manifest.model.items())
+        rows.append(("model", ", ".join(sizes)))
+    return [*rows, ("weights", f"SHA-256 {manifest.weights_sha256}")]

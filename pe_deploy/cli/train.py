@@ -1,0 +1,139 @@
+"""`pe-deploy train`: the notebook's job, on its random rows, on digits or on a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pe_deploy.cli.console import facts, progress_bar, table
+from pe_deploy.config import ModelConfig, TrainConfig
+from pe_deploy.errors import requires_extra
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pe_deploy.training import EpochMetrics, Progress, TrainResult
+
+_EPOCHS_SHOWN = 30
+
+
+def train(
+    data: Annotated[
+        str, typer.Argument(help="synthetic, digits, or a .csv, .jsonl, .parquet or .npz file.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The checkpoint; by default checkpoints/NAME."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a killed or finished run stopped.")
+    ] = False,
+    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = TrainConfig.epochs,
+    batch_size: Annotated[int, typer.Option(help="Rows a step.")] = TrainConfig.batch_size,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = TrainConfig.learning_rate,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = TrainConfig.seed,
+    shuffle: Annotated[
+        bool | None,
+        typer.Option(help="A new order each epoch; by default for all but synthetic."),
+    ] = None,
+    validation_fraction: Annotated[
+        float, typer.Option(help="Share of the rows held back.")
+    ] = TrainConfig.validation_fraction,
+    embedding_dim: Annotated[int, typer.Option()] = ModelConfig.embedding_dim,
+    hidden_dim: Annotated[int, typer.Option()] = ModelConfig.hidden_dim,
+    num_layers: Annotated[int, typer.Option()] = ModelConfig.num_layers,
+    dropout: Annotated[float, typer.Option(help="Between GRU layers.")] = ModelConfig.dropout,
+    vocab_size: Annotated[int | None, typer.Option(help="By default the highest id + 1.")] = None,
+    max_length: Annotated[int | None, typer.Option(help="By default the longest row.")] = None,
+    pad_id: Annotated[int | None, typer.Option(help="The id that pads rows on the right.")] = None,
+) -> None:
+    """Train a classifier and leave a checkpoint; every default is the notebook's."""
+    config = TrainConfig(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        # The notebook keeps one order, and `synthetic` repeats the notebook.
+        shuffle=data != "synthetic" if shuffle is None else shuffle,
+        validation_fraction=validation_fraction,
+    )
+    with requires_extra("train"):
+        from pe_deploy.training import train as run
+
+    with epochs_shown("train") as progress:
+        result = run(
+            data,
+            output or Path("checkpoints") / Path(data).stem,
+            train_config=config,
+            embedding_dim=embedding_dim,
+            hidden_dim=hidden_dim,
+            num_layers=num_layers,
+            dropout=dropout,
+            vocab_size=vocab_size,
+            max_length=max_length,
+            pad_id=pad_id,
+            resume=resume,
+            progress=progress,
+        )
+    show_epochs(result.metrics, result.best)
+    facts(f"Checkpoint {result.output}", _summary(result))
+
+
+@contextmanager
+def epochs_shown(name: str) -> Iterator[Callable[[Progress], None]]:
+    """A progress bar over all batches that shows the newest losses; yields what moves it."""
+    with progress_bar() as bar:
+        task = bar.add_task(name, total=None)
+
+        def move(at: Progress) -> None:
+            done = (at.epoch - 1) * at.batches + at.batch
+            bar.update(task, total=at.epochs * at.batches, completed=done)
+            if at.metrics is not None:
+                accuracy = f"{at.metrics.val_accuracy:.1%}"
+                text = f"{name} {at.epoch}/{at.epochs}, validation {accuracy}"
+                bar.update(task, description=text)
+
+        yield move
+
+
+def show_epochs(metrics: Sequence[EpochMetrics], best: EpochMetrics) -> None:
+    """Print a line an epoch, thinned out where there are many; ★ marks the best."""
+    step = -(-len(metrics) // _EPOCHS_SHOWN)
+    shown = [epoch for epoch in metrics if epoch.epoch % step == 0 or epoch in (best, metrics[-1])]
+    binary = metrics[-1].val_auc is not None
+    columns = ["epoch", "loss (sum)", "accuracy", "val loss", "val accuracy"]
+    table(
+        "Training" if step == 1 else f"Training (every {step}th epoch)",
+        [*columns, "val AUC"] if binary else columns,
+        (
+            [
+                f"{epoch.epoch}{' ★' if epoch is best else ''}",
+                f"{epoch.loss:.6f}",
+                f"{epoch.accuracy:.1%}",
+                f"{epoch.val_loss:.4f}",
+                f"{epoch.val_accuracy:.1%}",
+                *([f"{epoch.val_auc:.3f}"] if epoch.val_auc is not None else []),
+            ]
+            for epoch in shown
+        ),
+    )
+
+
+def _summary(result: TrainResult) -> list[tuple[str, object]]:
+    best, last, shift = result.best, result.last, result.shift
+    moved = (
+        f"yes: {shift.mean:.3g} on average, at most {shift.max:.3g} (position {shift.position})"
+        if shift.moved
+        else "no"
+    )
+    return [
+        ("rows", f"{result.train_rows} to train on, {result.validation_rows} to validate on"),
+        ("last epoch", f"{last.val_accuracy:.1%} of the validation rows right"),
+        ("best epoch", f"{best.val_accuracy:.1%} right (epoch {best.epoch}, lowest loss)"),
+        ("positions moved", moved),
+        ("picture", result.output / "positions.png"),
+    ]
