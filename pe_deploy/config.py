@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pe_deploy.errors import InvalidInputError
 
@@ -19,6 +19,9 @@ BATCH = "batch"
 SEQUENCE = "sequence"
 
 Label = int | str
+Weights = Literal["best", "last"]
+"""Of a training run: those of the lowest validation loss, or those of the last epoch."""
+
 ConfigT = TypeVar("ConfigT", bound="_Config")
 
 

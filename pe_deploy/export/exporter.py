@@ -30,7 +30,7 @@ from pe_deploy.bundle import (
     open_bundle,
     write_bundle,
 )
-from pe_deploy.config import Label, Signature
+from pe_deploy.config import Label, Signature, Weights
 from pe_deploy.errors import ExportError, InvalidInputError
 from pe_deploy.export.card import model_card
 from pe_deploy.export.eager import eager_predictor, golden_cases
@@ -79,7 +79,7 @@ def export(
     checkpoint: str | Path,
     output: str | Path,
     *,
-    weights: str = "best",
+    weights: Weights = "best",
     formats: Sequence[str] = FORMATS,
     opset: int = DEFAULT_OPSET,
     tolerance: Tolerance | None = None,

@@ -38,7 +38,8 @@ def to_onnx(
         module: any module with this signature; each `nn.GRU` in it becomes GRU nodes.
         signature: what the module takes and gives.
         opset: the ONNX operator set to write.
-        sample_shape: `(batch, sequence)` of the example to capture with; it leaves no trace.
+        sample_shape: `(batch, sequence)` of the example to capture with; it leaves no trace. By
+            default two examples are tried, since a size may by chance be a constant of the model.
         metadata: entries for `metadata_props`.
 
     Raises:
@@ -47,22 +48,22 @@ def to_onnx(
     """
     if opset not in OPSETS:
         raise InvalidInputError(f"opset is {opset}; allowed: {OPSETS[0]} to {OPSETS[-1]}")
-    batch, length = sample_shape or _sample_shape(signature)
-    if batch < 1 or not 1 <= length <= signature.max_length:
-        raise InvalidInputError(
-            f"sample_shape is {(batch, length)}; allowed: 1 row or more, "
-            f"1 to {signature.max_length} columns"
-        )
     prepared, gru_nodes = with_onnx_gru(module)
-    ids = random_ids(signature, batch, length, np.random.default_rng(0))
-    model = _capture(prepared, torch.from_numpy(ids), opset)
-    _clean(model)
-    for key, value in (metadata or {}).items():
-        model.metadata_props.add(key=key, value=value)
-    findings = lint(model, Expectation(signature, gru_nodes, opset, (batch, length)))
-    if findings:
-        raise ExportError(f"the ONNX graph breaks {len(findings)} rules: " + " | ".join(findings))
-    return model
+    for batch, length in [sample_shape] if sample_shape else _sample_shapes(signature):
+        if batch < 1 or not 1 <= length <= signature.max_length:
+            raise InvalidInputError(
+                f"sample_shape is {(batch, length)}; allowed: 1 row or more, "
+                f"1 to {signature.max_length} columns"
+            )
+        ids = random_ids(signature, batch, length, np.random.default_rng(0))
+        model = _capture(prepared, torch.from_numpy(ids), opset)
+        _clean(model)
+        for key, value in (metadata or {}).items():
+            model.metadata_props.add(key=key, value=value)
+        findings = lint(model, Expectation(signature, gru_nodes, opset, (batch, length)))
+        if not findings:
+            return model
+    raise ExportError(f"the ONNX graph breaks {len(findings)} rules: " + " | ".join(findings))
 
 
 def operators(model: onnx.ModelProto) -> dict[str, int]:
@@ -70,10 +71,10 @@ def operators(model: onnx.ModelProto) -> dict[str, int]:
     return dict(sorted(Counter(node.op_type for node in model.graph.node).items()))
 
 
-def _sample_shape(signature: Signature) -> tuple[int, int]:
+def _sample_shapes(signature: Signature) -> list[tuple[int, int]]:
     """Sizes that are unlikely to be constants of a model, so that the lint can tell them."""
-    longest = signature.max_length
-    return 3, 5 if longest > 5 else max(1, longest - 1)
+    longest = max(1, signature.max_length - 1)
+    return [(13, min(11, longest)), (17, min(7, longest))]
 
 
 def _capture(module: nn.Module, ids: torch.Tensor, opset: int) -> onnx.ModelProto:

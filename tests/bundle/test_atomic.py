@@ -8,7 +8,7 @@ import pe_deploy.atomic
 from pe_deploy.atomic import publishing, replacing, write_bytes
 
 
-class Interrupted(Exception):
+class StopHereError(Exception):
     pass
 
 
@@ -19,9 +19,9 @@ def content(folder: Path) -> dict[str, str]:
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "file.csv"
     write_bytes(path, b"old")
-    with pytest.raises(Interrupted), replacing(path) as temporary:
+    with pytest.raises(StopHereError), replacing(path) as temporary:
         temporary.write_text("half")
-        raise Interrupted
+        raise StopHereError
     assert content(path.parent) == {"file.csv": "old"}
     with replacing(path) as temporary:
         assert temporary.suffix == ".csv"
@@ -40,9 +40,9 @@ def test_a_folder_is_replaced_whole_or_not_at_all(
     with publishing(folder) as staging:
         (staging / "a").write_text("old")
         assert not folder.exists()
-    with pytest.raises(Interrupted), publishing(folder) as staging:
+    with pytest.raises(StopHereError), publishing(folder) as staging:
         (staging / "a").write_text("half")
-        raise Interrupted
+        raise StopHereError
     assert content(folder) == {"a": "old"}
     with publishing(folder) as staging:
         (staging / "b").write_text("new")

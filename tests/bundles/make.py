@@ -16,10 +16,12 @@ HERE = Path(__file__).parent
 def make(
     name: str, config: ModelConfig, labels: tuple[Label, ...], threshold: float | None
 ) -> None:
-    """Publish a model with random weights, scaled up so that its answers differ."""
+    """Publish a model with random weights, its head balanced so that every label occurs."""
     torch.manual_seed(0)
-    model = GRUClassifier(config)
-    torch.nn.init.normal_(model.fc_lay.weight, std=3.0)
+    model = GRUClassifier(config).requires_grad_(False)
+    model.fc_lay.weight.normal_(std=3.0)
+    logits = model(torch.randint(1, config.vocab_size, (1000, config.max_length)))
+    model.fc_lay.bias.sub_(logits.mean(0))
     source = Source(model, config.signature, labels, threshold, config.to_dict())
     export_module(source, HERE / name)
 

@@ -136,7 +136,7 @@ BAD_FOR_BOTH: list[tuple[Any, str]] = [
     ("text", "input_ids has 0 dimensions; allowed: 2, [batch, sequence]"),
     (None, "input_ids has 0 dimensions; allowed: 2, [batch, sequence]"),
     (
-        np.ma.masked_array([[1, 2]], mask=[[0, 1]]),  # type: ignore[no-untyped-call]
+        np.ma.masked_array([[1, 2]], mask=[[False, True]]),
         "input_ids is a masked array; allowed: an array without a mask",
     ),
 ]
