@@ -1,0 +1,28 @@
+"""Training a classifier, and reading what training leaves; needs the `train` extra."""
+
+from pe_deploy.errors import requires_extra
+
+with requires_extra("train"):
+    from pe_deploy.training.checkpoint import Checkpoint, load_checkpoint
+    from pe_deploy.training.loop import Progress, TrainResult, train
+    from pe_deploy.training.metrics import EpochMetrics
+    from pe_deploy.training.model import (
+        GRUClassifier,
+        LearnablePositionalEncoding,
+        check_input_ids,
+    )
+    from pe_deploy.training.positions import PositionShift, plot_positions
+
+__all__ = [
+    "Checkpoint",
+    "EpochMetrics",
+    "GRUClassifier",
+    "LearnablePositionalEncoding",
+    "PositionShift",
+    "Progress",
+    "TrainResult",
+    "check_input_ids",
+    "load_checkpoint",
+    "plot_positions",
+    "train",
+]

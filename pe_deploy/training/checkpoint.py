@@ -1,0 +1,179 @@
+"""A checkpoint: the folder that training leaves, or a notebook's state_dict in its place.
+
+    config.json           model and training configuration, labels, threshold
+    model.safetensors     the weights with the lowest validation loss
+    last.safetensors      the weights after the last epoch
+    metrics.jsonl         one line an epoch
+    positions.npz, .png   the positional table before and after training
+    resume.safetensors    what it takes to train on from the last epoch
+
+`config.json` is written last and removed first: where it is, the rest is complete and of one run.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pe_deploy import atomic
+from pe_deploy.config import Label, ModelConfig, TrainConfig
+from pe_deploy.errors import CheckpointError, InvalidInputError
+from pe_deploy.training.model import GRUClassifier
+from pe_deploy.training.weights import build_model, infer_config, read_state_dict, read_tensors
+
+CONFIG_FILE = "config.json"
+BEST_FILE = "model.safetensors"
+LAST_FILE = "last.safetensors"
+METRICS_FILE = "metrics.jsonl"
+POSITIONS_FILE = "positions.npz"
+PLOT_FILE = "positions.png"
+RESUME_FILE = "resume.safetensors"
+FILES = (
+    CONFIG_FILE,
+    BEST_FILE,
+    LAST_FILE,
+    METRICS_FILE,
+    POSITIONS_FILE,
+    PLOT_FILE,
+    RESUME_FILE,
+)
+
+Weights = Literal["best", "last"]
+BINARY_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model and what its outputs mean.
+
+    Attributes:
+        model: in eval mode, float32, on the CPU.
+        config: the model's sizes.
+        labels: the label of each class; two for a binary model.
+        threshold: a binary model answers `labels[1]` where the probability is above it; None for
+            a model with a logit for each class.
+    """
+
+    model: GRUClassifier
+    config: ModelConfig
+    labels: tuple[Label, ...]
+    threshold: float | None
+
+
+def load_checkpoint(path: str | Path, *, weights: Weights = "best") -> Checkpoint:
+    """Read a checkpoint folder, or a plain state_dict file (`.safetensors`, `.pt`, `.pth`).
+
+    A state_dict has the notebook's names. Its sizes are read off the tensor shapes; it says
+    nothing of padding or labels, so `pad_id` is None and the labels are 0, 1, ….
+
+    Args:
+        path: the folder or the file.
+        weights: in a folder, those of the lowest validation loss or those of the last epoch. A
+            file holds one set only.
+
+    Raises:
+        CheckpointError: something is missing, damaged, or does not fit; the file and the tensor
+            are named.
+        InvalidInputError: `weights` is neither "best" nor "last".
+    """
+    if weights not in get_args(Weights):
+        raise InvalidInputError(f"weights is {weights!r}; allowed: 'best' or 'last'")
+    path = Path(path)
+    if path.is_dir():
+        return _load_folder(path, weights)
+    state = read_state_dict(path)
+    config = infer_config(path, state)
+    model = build_model(path, config, state)
+    return Checkpoint(
+        model, config, tuple(range(config.signature.num_labels)), threshold_of(config)
+    )
+
+
+def threshold_of(config: ModelConfig) -> float | None:
+    """0.5 for a binary model; a model with a logit for each class takes the largest instead."""
+    return BINARY_THRESHOLD if config.num_classes == 1 else None
+
+
+def write_config(
+    folder: Path, model_config: ModelConfig, train_config: TrainConfig, labels: tuple[Label, ...]
+) -> None:
+    """Write `config.json`, which completes a checkpoint."""
+    content = {
+        "model": model_config.to_dict(),
+        "training": train_config.to_dict(),
+        "labels": list(labels),
+        "threshold": threshold_of(model_config),
+    }
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    atomic.write_bytes(folder / CONFIG_FILE, text.encode())
+
+
+def check_replaceable(folder: Path) -> None:
+    """Check that training may use `folder`: it is new, or nothing but a checkpoint's files.
+
+    Raises:
+        CheckpointError: naming what else is there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"{folder}: is a file; allowed: a folder for the checkpoint")
+    for path in sorted(folder.iterdir()) if folder.exists() else ():
+        if path.name not in FILES and not _is_temporary(path):
+            raise CheckpointError(
+                f"{folder}: holds {path.name!r}, which is not of a checkpoint; "
+                "allowed: a new folder, an empty one, or a checkpoint to replace"
+            )
+
+
+def remove_results(folder: Path) -> None:
+    """Remove everything but the state to resume from, and what a killed run left half-written."""
+    for name in FILES:
+        if name != RESUME_FILE:
+            (folder / name).unlink(missing_ok=True)
+    for path in folder.iterdir() if folder.exists() else ():
+        if _is_temporary(path):
+            path.unlink(missing_ok=True)
+
+
+def _is_temporary(path: Path) -> bool:
+    # pe_deploy.atomic writes beside the final place, as ".name.<random><suffix>".
+    return path.name.startswith(tuple(f".{name}." for name in FILES))
+
+
+def _load_folder(folder: Path, weights: Weights) -> Checkpoint:
+    config_file = folder / CONFIG_FILE
+    if not config_file.exists() and (folder / RESUME_FILE).exists():
+        raise CheckpointError(f"{folder}: training has not finished here; resume it first")
+    try:
+        content = json.loads(config_file.read_bytes())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{config_file}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{config_file}: not readable as JSON: {error}") from error
+    config, labels, threshold = _parse_config(config_file, content)
+    weights_file = folder / (BEST_FILE if weights == "best" else LAST_FILE)
+    model = build_model(weights_file, config, read_tensors(weights_file)[0])
+    return Checkpoint(model, config, labels, threshold)
+
+
+def _parse_config(path: Path, content: Any) -> tuple[ModelConfig, tuple[Label, ...], float | None]:
+    try:
+        config = ModelConfig.from_dict(content["model"])
+        labels, threshold = content["labels"], content["threshold"]
+    except KeyError as error:
+        raise CheckpointError(f"{path}: field {error} is missing") from error
+    except (InvalidInputError, TypeError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    expected = config.signature.num_labels
+    plain = isinstance(labels, list) and all(type(label) in (int, str) for label in labels)
+    if not plain or not len(set(labels)) == len(labels) == expected:
+        raise CheckpointError(
+            f"{path}: labels is {labels!r}; allowed: {expected} different integers or strings"
+        )
+    if config.num_classes > 1:
+        if threshold is not None:
+            raise CheckpointError(f"{path}: threshold is {threshold!r}; allowed: null")
+    elif type(threshold) is not float or not 0 <= threshold <= 1:
+        raise CheckpointError(f"{path}: threshold is {threshold!r}; allowed: 0.0 to 1.0")
+    return config, tuple(labels), threshold

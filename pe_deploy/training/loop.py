@@ -1,0 +1,276 @@
+"""Training: the notebook's loop, repeatable from its seed and resumable after any epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from pe_deploy import atomic
+from pe_deploy.config import Label, ModelConfig, TrainConfig
+from pe_deploy.data import Dataset, split
+from pe_deploy.errors import CheckpointError, InvalidInputError
+from pe_deploy.training import checkpoint
+from pe_deploy.training.epoch import Rows, run_epoch
+from pe_deploy.training.metrics import EpochMetrics, best_of
+from pe_deploy.training.model import GRUClassifier
+from pe_deploy.training.positions import (
+    PositionShift,
+    plot_positions,
+    save_positions,
+    shift_between,
+)
+from pe_deploy.training.resume import (
+    RunState,
+    identity_of,
+    load_run,
+    save_run,
+)
+from pe_deploy.training.rows import (
+    Source,
+    check_labels,
+    check_rows,
+    draw_synthetic,
+    load_rows,
+    longest_row,
+    smallest_vocab_size,
+)
+from pe_deploy.training.weights import save_tensors
+
+_NOTEBOOK = TrainConfig()
+_NOTEBOOK_VOCAB_SIZE, _NOTEBOOK_LENGTH = 12, 10
+
+# Up to this batch_size × hidden_dim a second thread costs more than it brings (measured).
+_ONE_THREAD_UP_TO = 1024
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training is: after a batch, or, with `metrics`, after an epoch has been saved."""
+
+    epoch: int
+    epochs: int
+    batch: int
+    batches: int
+    metrics: EpochMetrics | None = None
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run has to show.
+
+    Attributes:
+        output: the checkpoint folder.
+        model_config: the model's sizes.
+        train_config: how it was trained.
+        labels: the label of each class.
+        train_rows: how many rows it was trained on.
+        validation_rows: how many rows it was validated on.
+        metrics: of every epoch, in order.
+        shift: how far the positional table moved up to the last epoch.
+    """
+
+    output: Path
+    model_config: ModelConfig
+    train_config: TrainConfig
+    labels: tuple[Label, ...]
+    train_rows: int
+    validation_rows: int
+    metrics: tuple[EpochMetrics, ...]
+    shift: PositionShift
+
+    @property
+    def last(self) -> EpochMetrics:
+        """The last epoch, whose weights are in `last.safetensors`."""
+        return self.metrics[-1]
+
+    @property
+    def best(self) -> EpochMetrics:
+        """The epoch with the lowest validation loss, whose weights are in `model.safetensors`."""
+        return best_of(self.metrics)
+
+
+def train(
+    source: Source,
+    output: str | Path,
+    *,
+    train_config: TrainConfig = _NOTEBOOK,
+    embedding_dim: int = 16,
+    hidden_dim: int = 32,
+    num_layers: int = 2,
+    dropout: float = 0.0,
+    vocab_size: int | None = None,
+    max_length: int | None = None,
+    pad_id: int | None = None,
+    validation: Dataset | None = None,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> TrainResult:
+    """Train a classifier and leave a checkpoint at `output`.
+
+    One seed, one result: the same call gives the same bytes on the same machine, also when it was
+    killed at any moment and called again with `resume`. The caller's torch random state and
+    thread count are as before afterwards.
+
+    A checkpoint that is at `output` already stays as it is until the first epoch is done; then
+    this run takes its place, and `config.json` is missing until the run is finished.
+
+    Args:
+        source: `"synthetic"` for the notebook's random rows, `"digits"`, a data file, or rows.
+        output: the checkpoint folder: new, empty, or a former checkpoint to replace.
+        train_config: epochs, batch size, learning rate, seed, ….
+        embedding_dim: size of the token and position vectors.
+        hidden_dim: size of the GRU's state.
+        num_layers: how many GRU layers.
+        dropout: acts between GRU layers.
+        vocab_size: if not given, one more than the largest id (12 for `"synthetic"`).
+        max_length: if not given, the length of the longest row (10 for `"synthetic"`).
+        pad_id: the id that pads short rows on the right.
+        validation: rows to validate on. Without them, a share of `source` is held back; for
+            `"synthetic"` a second random set is drawn, as in the notebook.
+        resume: go on from the last finished epoch at `output`. More `epochs` than at first are
+            fine; every other setting and the data must be the same.
+        progress: called after every batch and after every epoch. What it raises ends the run,
+            which can then be resumed.
+
+    Raises:
+        InvalidInputError: a setting is out of range, or the loss stops being finite.
+        DataError: the rows cannot be read or do not fit the sizes.
+        CheckpointError: `output` holds something else than a checkpoint, or there is no run of
+            these settings and data to resume.
+        MissingDependencyError: the data or the metrics need an extra that is not installed.
+    """
+    output = Path(output)
+    if not resume:
+        checkpoint.check_replaceable(output)
+    sized = partial(
+        ModelConfig,
+        embedding_dim=embedding_dim,
+        hidden_dim=hidden_dim,
+        num_layers=num_layers,
+        dropout=dropout,
+    )
+    with torch.random.fork_rng(devices=[]):
+        # The notebook draws its training rows, then the weights, then the validation rows.
+        torch.manual_seed(train_config.seed)
+        notebook = isinstance(source, str) and source == "synthetic"
+        if notebook:
+            model_config = sized(
+                vocab_size=_NOTEBOOK_VOCAB_SIZE if vocab_size is None else vocab_size,
+                max_length=_NOTEBOOK_LENGTH if max_length is None else max_length,
+                pad_id=pad_id,
+            )
+            rows = draw_synthetic(model_config)
+        else:
+            rows = load_rows(source, pad_id)
+            known = [rows] if validation is None else [rows, validation]
+            model_config = sized(
+                vocab_size=smallest_vocab_size(*known) if vocab_size is None else vocab_size,
+                max_length=longest_row(*known) if max_length is None else max_length,
+                num_classes=1 if len(rows.labels) == 2 else len(rows.labels),
+                pad_id=rows.pad_id,
+            )
+        check_labels(rows, validation)
+        check_rows(rows, model_config, "rows" if isinstance(source, Dataset) else str(source))
+        model = GRUClassifier(model_config)
+        if validation is not None:
+            check_rows(validation, model_config, "validation")
+        elif notebook:
+            validation = draw_synthetic(model_config)
+        else:
+            rows, validation = _hold_back(rows, train_config)
+        with _threads(model_config, train_config):
+            return _train(model, train_config, rows, validation, output, resume, progress)
+
+
+def _hold_back(rows: Dataset, config: TrainConfig) -> tuple[Dataset, Dataset]:
+    if config.validation_fraction == 0:
+        raise InvalidInputError(
+            "validation_fraction is 0; allowed: above 0, or validation rows of their own"
+        )
+    return split(rows, config.validation_fraction, config.seed)
+
+
+def _train(
+    model: GRUClassifier,
+    config: TrainConfig,
+    rows: Dataset,
+    validation: Dataset,
+    output: Path,
+    resume: bool,
+    progress: Callable[[Progress], None] | None,
+) -> TrainResult:
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+    identity = identity_of(model.config, config, rows, validation)
+    if resume:
+        state = load_run(output / checkpoint.RESUME_FILE, identity, model, optimizer)
+    else:
+        state = RunState.before(model)
+    done = len(state.metrics)
+    if config.epochs < done:
+        raise CheckpointError(
+            f"{output}: cannot resume with epochs {config.epochs}; "
+            f"allowed: at least the {done} that are done"
+        )
+
+    train_rows, validation_rows = Rows.of(rows, model.config), Rows.of(validation, model.config)
+    batches = math.ceil(len(train_rows) / config.batch_size)
+
+    def report(epoch: int, batch: int, metrics: EpochMetrics | None = None) -> None:
+        if progress is not None:
+            progress(Progress(epoch, config.epochs, batch, batches, metrics))
+
+    for epoch in range(done + 1, config.epochs + 1):
+        metrics = run_epoch(
+            model, optimizer, train_rows, validation_rows, config, epoch, partial(report, epoch)
+        )
+        state.add(metrics, model, optimizer)
+        if epoch == done + 1:
+            checkpoint.remove_results(output)
+        save_run(output / checkpoint.RESUME_FILE, state, identity)
+        _write_metrics(output, state)
+        report(epoch, batches, metrics)
+
+    final_positions = model.pos_encoder.positional_encoding.weight.detach().numpy()
+    initial_positions = state.initial_positions.numpy()
+    # All of it anew even if nothing was left to train: a kill may have come between two files.
+    save_tensors(output / checkpoint.LAST_FILE, model.state_dict())
+    save_tensors(output / checkpoint.BEST_FILE, state.best)
+    _write_metrics(output, state)
+    save_positions(initial_positions, final_positions, output / checkpoint.POSITIONS_FILE)
+    plot_positions(initial_positions, final_positions, output / checkpoint.PLOT_FILE)
+    checkpoint.write_config(output, model.config, config, rows.labels)
+    return TrainResult(
+        output=output,
+        model_config=model.config,
+        train_config=config,
+        labels=rows.labels,
+        train_rows=len(rows),
+        validation_rows=len(validation),
+        metrics=tuple(state.metrics),
+        shift=shift_between(initial_positions, final_positions),
+    )
+
+
+def _write_metrics(output: Path, state: RunState) -> None:
+    lines = [json.dumps(dataclasses.asdict(metrics)) + "\n" for metrics in state.metrics]
+    atomic.write_bytes(output / checkpoint.METRICS_FILE, "".join(lines).encode())
+
+
+@contextmanager
+def _threads(model_config: ModelConfig, config: TrainConfig) -> Iterator[None]:
+    """Use one thread where a second would only be in the way; put the caller's number back."""
+    before = torch.get_num_threads()
+    if model_config.hidden_dim * config.batch_size <= _ONE_THREAD_UP_TO:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,151 @@
+"""The notebook's classifier: token embedding + learnable positions → GRU → linear head."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pe_deploy.config import ModelConfig
+from pe_deploy.errors import InvalidInputError
+
+
+class LearnablePositionalEncoding(nn.Module):
+    """Adds a trained vector to each position: `out[b, t] = embedded[b, t] + table[t]`.
+
+    The table is learned with everything else, as in Gehring et al. (2017), "Convolutional
+    Sequence to Sequence Learning", section 3.1; a row exists only for positions below
+    `max_length`.
+    """
+
+    def __init__(self, max_length: int, embedding_dim: int) -> None:
+        super().__init__()
+        self.positional_encoding = nn.Embedding(max_length, embedding_dim)
+
+    def forward(self, embedded: Tensor) -> Tensor:
+        """Float `[batch, sequence, embedding_dim]` in and out; `sequence` up to `max_length`."""
+        # Positions are always 0, 1, 2, …: a slice of the table is what a gather would fetch.
+        return embedded + self.positional_encoding.weight[: embedded.size(1)]
+
+
+class GRUClassifier(nn.Module):
+    """Classifies rows of token ids by the GRU's state after each row's last token.
+
+    Scripts with `torch.jit.script` and exports with `torch.export`. In plain eager mode every
+    input is checked first; a scripted or exported graph holds the arithmetic alone.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.pad_id = config.pad_id
+        self.num_classes = config.num_classes
+        # These names, in this order, are the notebook's: its state_dict loads without renaming,
+        # and one seed gives the same initial weights there and here.
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding_dim)
+        self.pos_encoder = LearnablePositionalEncoding(config.max_length, config.embedding_dim)
+        self.rnn_lay = nn.GRU(
+            config.embedding_dim,
+            config.hidden_dim,
+            config.num_layers,
+            batch_first=True,
+            # It acts between layers, and torch warns where there is nothing between.
+            dropout=config.dropout if config.num_layers > 1 else 0.0,
+        )
+        self.fc_lay = nn.Linear(config.hidden_dim, config.num_classes)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Logits of each row.
+
+        Args:
+            input_ids: int64 `[batch, sequence]`, each id in `0 … vocab_size - 1`. With a
+                `pad_id`, rows are padded on the right. In eager mode any integer dtype will do.
+
+        Returns:
+            float32 `[batch]` where `num_classes` is 1, else `[batch, num_classes]`.
+
+        Raises:
+            InvalidInputError: in eager mode, an input that `check_input_ids` refuses.
+        """
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            input_ids = self._checked(input_ids)
+        embedded = self.embedding(input_ids)  # [batch, sequence, embedding_dim]
+        placed = self.pos_encoder(embedded)  # [batch, sequence, embedding_dim]
+        states, last = self.rnn_lay(placed)  # [batch, sequence, hidden], [layers, batch, hidden]
+        if self.pad_id is None:
+            summary = last[-1]  # [batch, hidden_dim]
+        else:
+            # A GRU reads from left to right, so the padding after a row's last token cannot
+            # change the state at that token: picking it out is exact, and needs no packing.
+            rows = torch.arange(input_ids.size(0), device=input_ids.device)  # [batch]
+            ends = ((input_ids != self.pad_id).sum(1) - 1).clamp(min=0)  # [batch]
+            summary = states[rows, ends]  # [batch, hidden_dim]
+        logits: Tensor = self.fc_lay(summary)  # [batch, num_classes]
+        if self.num_classes == 1:
+            logits = logits.squeeze(1)  # [batch]
+        return logits
+
+    @torch.jit.unused
+    def _checked(self, input_ids: Tensor) -> Tensor:
+        # A check depends on values, which a graph being traced or exported does not have.
+        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if tracing or torch.compiler.is_compiling():
+            return input_ids
+        return check_input_ids(input_ids, self.config)
+
+
+def check_input_ids(input_ids: Tensor, config: ModelConfig) -> Tensor:
+    """The ids as int64 `[batch, sequence]`, once they are known to be what the model takes.
+
+    Raises:
+        InvalidInputError: not 2-D, not of an integer dtype, no rows, no columns or more than
+            `max_length`, an id outside the vocabulary, or, with a `pad_id`, a row that is not
+            padded on the right only or holds nothing but padding.
+    """
+    if input_ids.dim() != 2:
+        raise InvalidInputError(
+            f"input_ids has {input_ids.dim()} dimensions; allowed: 2, [batch, sequence]"
+        )
+    dtype = input_ids.dtype
+    if dtype.is_floating_point or dtype.is_complex or dtype == torch.bool:
+        name = str(dtype).removeprefix("torch.")
+        raise InvalidInputError(f"input_ids has dtype {name}; allowed: an integer dtype")
+    batch, length = input_ids.shape
+    if batch == 0:
+        raise InvalidInputError(
+            f"input_ids has shape ({batch}, {length}); "
+            f"allowed: at least 1 row and 1 to {config.max_length} columns"
+        )
+    if not 1 <= length <= config.max_length:
+        raise InvalidInputError(
+            f"input_ids has {length} columns; allowed: 1 to {config.max_length}"
+        )
+    ids = input_ids.to(torch.int64)  # an id of 2**63 or more becomes negative: refused below
+    lowest, highest = ids.aminmax()
+    if lowest < 0 or highest >= config.vocab_size:
+        row, column = ((ids < 0) | (ids >= config.vocab_size)).nonzero()[0].tolist()
+        raise InvalidInputError(
+            f"column {column} has id {input_ids[row, column].item()}; "
+            f"allowed: 0 to {config.vocab_size - 1}",
+            row=row,
+        )
+    if config.pad_id is not None:
+        _check_padding(ids, config.pad_id)
+    return ids
+
+
+def _check_padding(ids: Tensor, pad_id: int) -> None:
+    padding = ids == pad_id  # [batch, sequence]
+    empty = padding.all(1)  # [batch]
+    misplaced = (padding[:, :-1] & ~padding[:, 1:]).any(1)  # [batch]: a token follows a pad
+    wrong = empty | misplaced
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        if empty[row]:
+            reason = f"every id is pad_id {pad_id}; allowed: at least one token"
+        else:
+            column = int(padding[row].nonzero()[0])
+            reason = (
+                f"column {column} has pad_id {pad_id} before the row's last token; "
+                "allowed: padding on the right only"
+            )
+        raise InvalidInputError(reason, row=row)

@@ -1,0 +1,164 @@
+"""Where a run stands after an epoch, in one file, so that it goes on as if never stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from pe_deploy.config import ModelConfig, TrainConfig
+from pe_deploy.data import Dataset
+from pe_deploy.errors import CheckpointError
+from pe_deploy.training.metrics import EpochMetrics, best_of
+from pe_deploy.training.model import GRUClassifier
+from pe_deploy.training.weights import State, read_tensors, save_tensors
+
+Identity = dict[str, Any]
+"""What has to stay the same for a run to be the same run, by the names that errors show."""
+
+_METADATA = "pe_deploy"  # one key: safetensors does not promise an order for several
+
+
+@dataclass
+class RunState:
+    """A run after its latest epoch.
+
+    Attributes:
+        metrics: of every epoch so far.
+        weights: after the latest epoch.
+        best: the weights with the lowest validation loss so far.
+        optimizer: Adam's moments and step counts, by `"<parameter number>.<name>"`.
+        rng: state of torch's global generator, which dropout draws from.
+        initial_positions: the positional table before training.
+    """
+
+    metrics: list[EpochMetrics]
+    weights: State
+    best: State
+    optimizer: State
+    rng: Tensor
+    initial_positions: Tensor
+
+    @classmethod
+    def before(cls, model: GRUClassifier) -> RunState:
+        """A run that is about to begin."""
+        table = model.pos_encoder.positional_encoding.weight.detach().clone()
+        return cls([], {}, {}, {}, torch.get_rng_state(), table)
+
+    def add(self, metrics: EpochMetrics, model: GRUClassifier, optimizer: Optimizer) -> None:
+        """Take in one more epoch."""
+        self.metrics.append(metrics)
+        self.weights = model.state_dict()
+        if best_of(self.metrics) is metrics:
+            # A copy: the tensors of a state_dict change as training goes on.
+            self.best = {key: tensor.clone() for key, tensor in self.weights.items()}
+        self.optimizer = _optimizer_tensors(optimizer)
+        self.rng = torch.get_rng_state()
+
+
+def identity_of(
+    model_config: ModelConfig, train_config: TrainConfig, rows: Dataset, validation: Dataset
+) -> Identity:
+    """Everything that decides the outcome of an epoch; how many epochs follow does not."""
+    settings = {**model_config.to_dict(), **train_config.to_dict()}
+    del settings["epochs"]
+    return {
+        **settings,
+        "labels": list(rows.labels),
+        "training rows": _digest(rows),
+        "validation rows": _digest(validation),
+    }
+
+
+def save_run(path: Path, state: RunState, identity: Identity) -> None:
+    """Write the state whole."""
+    record = {
+        "identity": identity,
+        "metrics": [dataclasses.asdict(metrics) for metrics in state.metrics],
+    }
+    groups = {"weights": state.weights, "best": state.best, "optimizer": state.optimizer}
+    tensors = {f"{group}/{key}": value for group in groups for key, value in groups[group].items()}
+    tensors["rng"] = state.rng
+    tensors["initial_positions"] = state.initial_positions
+    save_tensors(path, tensors, {_METADATA: json.dumps(record)})
+
+
+def load_run(
+    path: Path, identity: Identity, model: GRUClassifier, optimizer: Optimizer
+) -> RunState:
+    """Put model, optimizer and torch's generator back to where the run of `identity` stood.
+
+    Raises:
+        CheckpointError: there is no such file, it is damaged, or it is of another run; the first
+            setting that differs is named.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file, so there is nothing to resume")
+    tensors, metadata = read_tensors(path)
+    try:
+        record = json.loads(metadata[_METADATA])
+        _check_identity(path, record["identity"], identity)
+        state = RunState(
+            metrics=[EpochMetrics(**line) for line in record["metrics"]],
+            weights=_group(tensors, "weights/"),
+            best=_group(tensors, "best/"),
+            optimizer=_group(tensors, "optimizer/"),
+            rng=tensors["rng"],
+            initial_positions=tensors["initial_positions"],
+        )
+        model.load_state_dict(state.weights)
+        _restore_optimizer(optimizer, state.optimizer)
+        torch.set_rng_state(state.rng)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: not the state of a run: {error!r}") from error
+    return state
+
+
+def _optimizer_tensors(optimizer: Optimizer) -> State:
+    state: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
+    return {
+        f"{number}.{name}": tensor
+        for number, tensors in state.items()
+        for name, tensor in tensors.items()
+    }
+
+
+def _restore_optimizer(optimizer: Optimizer, tensors: State) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _check_identity(path: Path, saved: Identity, current: Identity) -> None:
+    for field in current:
+        if saved.get(field) != current[field]:
+            raise CheckpointError(
+                f"{path}: cannot resume with {field} {current[field]!r}; "
+                f"the run began with {saved.get(field)!r}"
+            )
+
+
+def _group(tensors: State, prefix: str) -> State:
+    return {
+        key.removeprefix(prefix): tensor
+        for key, tensor in tensors.items()
+        if key.startswith(prefix)
+    }
+
+
+def _digest(rows: Dataset) -> str:
+    digest = hashlib.sha256(repr(rows.input_ids.shape).encode())
+    for array in (rows.input_ids, rows.targets):
+        digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
+    return f"sha256:{digest.hexdigest()[:16]}"

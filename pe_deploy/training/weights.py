@@ -1,0 +1,167 @@
+"""Weights in and out: state_dict files, the sizes they imply, and whether they fit a model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from pe_deploy import atomic
+from pe_deploy.config import ModelConfig
+from pe_deploy.errors import CheckpointError, InvalidInputError
+from pe_deploy.training.model import GRUClassifier
+
+State = dict[str, Tensor]
+"""Tensors by name, as `state_dict()` gives them."""
+
+_SHOWN = 3  # misfits named in one error; the rest are counted
+_HOW_TO_SAVE = "save the weights with torch.save(model.state_dict(), path)"
+
+
+def save_tensors(path: Path, tensors: State, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a `.safetensors` file whole; the same tensors give the same bytes."""
+    # In memory first: a writer that streams to the file destroys the former one on a full disk.
+    atomic.write_bytes(path, safetensors.torch.save(tensors, dict(metadata) if metadata else None))
+
+
+def read_tensors(path: Path) -> tuple[State, dict[str, str]]:
+    """The tensors and the metadata of a `.safetensors` file.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file") from error
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
+    return tensors, metadata
+
+
+def read_state_dict(path: Path) -> State:
+    """A state_dict from a `.safetensors`, `.pt` or `.pth` file.
+
+    A pickle is only ever read with `weights_only=True`, which builds tensors and plain containers
+    and runs no code of the file.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, of another kind, or holds something else
+            than named tensors.
+    """
+    if path.suffix == ".safetensors":
+        return read_tensors(path)[0]
+    if path.suffix not in (".pt", ".pth"):
+        raise CheckpointError(
+            f"{path}: suffix is {path.suffix!r}; allowed: a checkpoint folder, "
+            "or a .safetensors, .pt or .pth file"
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file") from error
+    except Exception as error:  # damage can surface as nearly any error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise CheckpointError(
+            f"{path}: not a readable file of plain tensors: {reason[:120]}; {_HOW_TO_SAVE}"
+        ) from error
+    return _named_tensors(path, content)
+
+
+def _named_tensors(path: Path, content: object) -> State:
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"{path}: holds a {type(content).__name__}, not a state_dict; {_HOW_TO_SAVE}"
+        )
+    for key, value in content.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise CheckpointError(
+                f"{path}: entry {key!r} is a {type(value).__name__}, not a tensor; {_HOW_TO_SAVE}"
+            )
+    return dict(content)
+
+
+def infer_config(path: Path, state: State) -> ModelConfig:
+    """The sizes that a state_dict with the notebook's names was trained with.
+
+    Padding and dropout leave no trace in weights: `pad_id` is None and `dropout` 0.
+
+    Raises:
+        CheckpointError: a matrix that tells a size is missing, not 2-D, or empty.
+    """
+
+    def shape(key: str) -> tuple[int, int]:
+        if key not in state:
+            raise CheckpointError(f"{path}: {key} is missing; its keys: {_names(state)}")
+        tensor = state[key]
+        if tensor.dim() != 2:
+            raise CheckpointError(f"{path}: {key} has shape {list(tensor.shape)}; expected 2-D")
+        return tensor.size(0), tensor.size(1)
+
+    vocab_size, embedding_dim = shape("embedding.weight")
+    max_length, _ = shape("pos_encoder.positional_encoding.weight")
+    _, hidden_dim = shape("rnn_lay.weight_hh_l0")
+    num_classes, _ = shape("fc_lay.weight")
+    num_layers = sum(re.fullmatch(r"rnn_lay\.weight_ih_l\d+", key) is not None for key in state)
+    try:
+        return ModelConfig(
+            vocab_size, max_length, embedding_dim, hidden_dim, num_layers, num_classes
+        )
+    except InvalidInputError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def build_model(path: Path, config: ModelConfig, state: State) -> GRUClassifier:
+    """A model in eval mode that holds `state`; torch's random numbers are left alone.
+
+    The model computes in float32. Weights of narrower floating dtypes convert exactly; float64
+    ones are rounded to the nearest float32, less than the float32 arithmetic itself rounds.
+
+    Raises:
+        CheckpointError: naming each tensor that is missing, unexpected, of another shape, or
+            holds something else than finite floats in float32 range.
+    """
+    with torch.device("meta"):  # shapes only: nothing is allocated or drawn
+        model = GRUClassifier(config)
+    expected = {key: list(tensor.shape) for key, tensor in model.state_dict().items()}
+    misfits = list(_misfits(state, expected))
+    if misfits:
+        more = len(misfits) - _SHOWN
+        shown = "; ".join(misfits[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+        raise CheckpointError(f"{path}: {shown}")
+    model.load_state_dict({key: _float32(tensor) for key, tensor in state.items()}, assign=True)
+    return model.eval()
+
+
+def _misfits(state: State, expected: Mapping[str, list[int]]) -> Iterator[str]:
+    for key, shape in expected.items():
+        if key not in state:
+            yield f"{key} is missing; expected shape {shape}"
+    for key, tensor in state.items():
+        shape = list(tensor.shape)
+        if key not in expected:
+            yield f"{key} with shape {shape} is unexpected"
+        elif shape != expected[key]:
+            yield f"{key} has shape {shape}; expected {expected[key]}"
+        elif not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.is_meta:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            yield f"{key} with shape {shape} is {kind}; expected dense floats"
+        elif not torch.isfinite(_float32(tensor)).all():
+            yield f"{key} with shape {shape} has values that are not finite in float32"
+
+
+def _float32(tensor: Tensor) -> Tensor:
+    # A copy of its own: tensors of one file may share memory, which safetensors cannot save.
+    return tensor.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+
+
+def _names(state: State) -> str:
+    shown = ", ".join(sorted(state)[:_SHOWN])
+    return f"{shown}, …" if len(state) > _SHOWN else shown or "none"

@@ -1,0 +1,231 @@
+"""Weights of all origins: good ones load, others are named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from pe_deploy.config import ModelConfig
+from pe_deploy.errors import CheckpointError, InvalidInputError
+from pe_deploy.training import GRUClassifier, TrainResult, load_checkpoint
+
+State = dict[str, Tensor]
+
+
+def _state(config: ModelConfig | None = None) -> State:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return GRUClassifier(config or ModelConfig(12, 10)).state_dict()
+
+
+def _logits(model: nn.Module) -> Tensor:
+    with torch.no_grad():
+        logits: Tensor = model(torch.tensor([[1, 2, 3], [4, 5, 6]]))
+    return logits
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    "config", [ModelConfig(12, 10), ModelConfig(7, 5, 3, 4, num_layers=3, num_classes=6)]
+)
+def test_a_plain_state_dict_tells_its_sizes(
+    tmp_path: Path, suffix: str, config: ModelConfig
+) -> None:
+    path, state = tmp_path / f"weights{suffix}", _state(config)
+    if suffix == ".safetensors":
+        safetensors.torch.save_file(state, path)
+    else:
+        torch.save(state, path)
+    rng = torch.get_rng_state()
+
+    loaded = load_checkpoint(path)
+
+    assert loaded.config == config
+    assert loaded.labels == tuple(range(config.signature.num_labels))
+    assert loaded.threshold == (0.5 if config.num_classes == 1 else None)
+    assert not loaded.model.training
+    assert torch.equal(torch.get_rng_state(), rng)
+    for key, tensor in loaded.model.state_dict().items():
+        assert torch.equal(tensor, state[key])
+    original = GRUClassifier(config).eval()
+    original.load_state_dict(state)
+    assert torch.equal(_logits(loaded.model), _logits(original))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_floating_dtypes_become_float32(tmp_path: Path, dtype: torch.dtype) -> None:
+    state = {key: tensor.to(dtype) for key, tensor in _state().items()}
+    torch.save(state, tmp_path / "weights.pt")
+    for key, tensor in load_checkpoint(tmp_path / "weights.pt").model.state_dict().items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, state[key].float())
+
+
+def _without(key: str) -> Callable[[State], State]:
+    return lambda state: {name: tensor for name, tensor in state.items() if name != key}
+
+
+def _with(key: str, tensor: Tensor) -> Callable[[State], State]:
+    return lambda state: {**state, key: tensor}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            _without("rnn_lay.bias_hh_l1"),
+            "rnn_lay.bias_hh_l1 is missing; expected shape [96]",
+        ),
+        (_without("embedding.weight"), "embedding.weight is missing; its keys: fc_lay.bias, "),
+        (lambda _: {}, "embedding.weight is missing; its keys: none"),
+        (
+            _with("rnn_lay.weight_ih_l0_reverse", torch.zeros(96, 16)),
+            "rnn_lay.weight_ih_l0_reverse with shape [96, 16] is unexpected",
+        ),
+        (
+            _with("fc_lay.weight", torch.zeros(1, 64)),
+            "fc_lay.weight has shape [1, 64]; expected [1, 32]",
+        ),
+        (_with("fc_lay.weight", torch.zeros(32)), "fc_lay.weight has shape [32]; expected 2-D"),
+        (_with("embedding.weight", torch.zeros(0, 16)), "vocab_size is 0; allowed: "),
+        (
+            _with("fc_lay.bias", torch.zeros(1, dtype=torch.int64)),
+            "fc_lay.bias with shape [1] is int64; expected dense floats",
+        ),
+        (
+            _with("fc_lay.bias", torch.tensor([torch.nan])),
+            "fc_lay.bias with shape [1] has values that are not finite in float32",
+        ),
+        (
+            _with("fc_lay.bias", torch.tensor([1e300], dtype=torch.float64)),
+            "fc_lay.bias with shape [1] has values that are not finite in float32",
+        ),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_weights_that_do_not_fit_are_named(
+    tmp_path: Path, suffix: str, change: Callable[[State], State], message: str
+) -> None:
+    path, state = tmp_path / f"weights{suffix}", change(_state())
+    if suffix == ".pt":
+        torch.save(state, path)
+    else:
+        safetensors.torch.save_file(state, path)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_many_misfits_make_one_short_line(tmp_path: Path) -> None:
+    reverse = {
+        f"{key}_reverse": tensor for key, tensor in _state().items() if key.startswith("rnn_lay")
+    }
+    torch.save({**_state(), **reverse}, tmp_path / "bidirectional.pt")
+    with pytest.raises(CheckpointError, match=r"weight_ih_l0_reverse .*; and 5 more$"):
+        load_checkpoint(tmp_path / "bidirectional.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (GRUClassifier(ModelConfig(12, 10)), "not a readable file of plain tensors"),
+        ({"model_state_dict": _state(), "epoch": 3}, "entry 'model_state_dict' is a OrderedDict"),
+        ({"state_dict": _state()}, "entry 'state_dict' is a OrderedDict, not a tensor"),
+        ([1, 2], "holds a list, not a state_dict"),
+    ],
+)
+def test_a_pt_file_of_something_else_says_how_to_save(
+    tmp_path: Path, content: Any, message: str
+) -> None:
+    path = tmp_path / "model.pt"
+    torch.save(content, path)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+    assert str(caught.value).endswith("save the weights with torch.save(model.state_dict(), path)")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "half", "text"])
+def test_a_damaged_file_is_named(tmp_path: Path, name: str, damage: str) -> None:
+    path = tmp_path / name
+    torch.save(_state(), tmp_path / "weights.pt")
+    safetensors.torch.save_file(_state(), tmp_path / "weights.safetensors")
+    if damage == "missing":
+        path.unlink()
+    else:
+        whole = path.read_bytes()
+        path.write_bytes({"empty": b"", "half": whole[:9000], "text": b"not weights\n"}[damage])
+    with pytest.raises(CheckpointError, match=name) as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_suffix(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"suffix is '\.ckpt'; allowed: "):
+        load_checkpoint(tmp_path / "model.ckpt")
+
+
+def test_best_and_last_weights(synthetic_run: TrainResult) -> None:
+    best, last = (
+        load_checkpoint(synthetic_run.output, weights=weights).model.state_dict()
+        for weights in ("best", "last")
+    )
+    assert synthetic_run.best.epoch != synthetic_run.last.epoch
+    assert not torch.equal(best["fc_lay.weight"], last["fc_lay.weight"])
+    with pytest.raises(InvalidInputError, match="weights is 'worst'; allowed: 'best' or 'last'"):
+        load_checkpoint(synthetic_run.output, weights="worst")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, synthetic_run: TrainResult) -> Path:
+    shutil.copytree(synthetic_run.output, tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("damage", [None, b"", b"{ torn"])
+def test_a_folder_with_a_damaged_file(folder: Path, name: str, damage: bytes | None) -> None:
+    (folder / "resume.safetensors").unlink()
+    (folder / name).unlink()
+    if damage is not None:
+        (folder / name).write_bytes(damage)
+    with pytest.raises(CheckpointError, match=name):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("labels", [0], "labels is [0]; allowed: 2 different integers or strings"),
+        ("labels", [1, 1], "labels is [1, 1]; allowed: 2 different integers or strings"),
+        ("labels", [[], {}], "labels is [[], {}]; allowed: 2 different integers or strings"),
+        ("threshold", None, "threshold is None; allowed: 0.0 to 1.0"),
+        ("threshold", 1.5, "threshold is 1.5; allowed: 0.0 to 1.0"),
+        ("model", {"vocab_size": 0, "max_length": 1}, "vocab_size is 0; allowed: "),
+        ("model", {"vocab_size": 3}, "ModelConfig: unknown fields [], missing fields ["),
+        ("model", None, ""),
+    ],
+)
+def test_a_config_that_makes_no_sense(folder: Path, field: str, value: Any, message: str) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(folder)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_weights_of_another_size_than_the_config(folder: Path) -> None:
+    safetensors.torch.save_file(_state(ModelConfig(13, 10)), folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"embedding.weight has shape \[13, 16\]; expected"):
+        load_checkpoint(folder)

@@ -1,0 +1,157 @@
+"""A run that is killed and resumed ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pe_deploy import atomic
+from pe_deploy.config import TrainConfig
+from pe_deploy.data import Dataset
+from pe_deploy.errors import CheckpointError
+from pe_deploy.training import Progress, load_checkpoint, train
+
+CONFIG = TrainConfig(epochs=4, shuffle=True)
+DROPOUT = 0.3
+
+
+def _results(folder: Path) -> dict[str, bytes]:
+    """Everything, state to resume from included, and no temporary file left."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+class _Stop(Exception):  # noqa: N818 - not an error
+    pass
+
+
+@pytest.mark.usefixtures("without_plot")
+@pytest.mark.parametrize(("epoch", "batch"), [(2, 3), (2, None), (3, 1), (4, 6), (4, None)])
+def test_interrupted_anywhere(
+    tmp_path: Path, three_classes: Dataset, epoch: int, batch: int | None
+) -> None:
+    def stop(at: Progress) -> None:
+        here = at.metrics is not None if batch is None else at.batch == batch
+        if at.epoch == epoch and here:
+            raise _Stop
+
+    train(three_classes, tmp_path / "whole", train_config=CONFIG, dropout=DROPOUT)
+    output = tmp_path / "stopped"
+    with pytest.raises(_Stop):
+        train(three_classes, output, train_config=CONFIG, dropout=DROPOUT, progress=stop)
+    with pytest.raises(CheckpointError, match="training has not finished here; resume it first"):
+        load_checkpoint(output)
+
+    train(three_classes, output, train_config=CONFIG, dropout=DROPOUT, resume=True)
+
+    assert _results(output) == _results(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("without_plot")
+def test_interrupted_before_any_file_is_written(
+    tmp_path: Path, three_classes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(CONFIG, epochs=2)
+    train(three_classes, tmp_path / "whole", train_config=config)
+    whole = _results(tmp_path / "whole")
+    write_bytes, left = atomic.write_bytes, 0
+
+    def write_or_stop(path: Path, data: bytes) -> None:
+        nonlocal left
+        if left == 0:
+            raise _Stop
+        left -= 1
+        write_bytes(path, data)
+
+    interrupted = 0
+    for writes in range(1, 100):
+        output, left = tmp_path / str(writes), writes
+        monkeypatch.setattr(atomic, "write_bytes", write_or_stop)
+        try:
+            train(three_classes, output, train_config=config)
+        except _Stop:
+            interrupted += 1
+        monkeypatch.undo()
+        monkeypatch.setattr("pe_deploy.training.loop.plot_positions", lambda *_: None)
+        train(three_classes, output, train_config=config, resume=True)
+        assert _results(output) == whole
+        if interrupted < writes:
+            break
+    assert interrupted == 8  # two files an epoch, five at the end, less the very first
+
+
+_TRAIN_FOREVER = """
+import sys
+from pe_deploy.config import TrainConfig
+from pe_deploy.training import train
+def report(at):
+    if at.metrics:
+        print(at.epoch, flush=True)
+train("synthetic", sys.argv[1], train_config=TrainConfig(epochs=100_000), dropout=0.3,
+      progress=report)
+"""
+
+
+def test_killed_for_real(tmp_path: Path) -> None:
+    output = tmp_path / "killed"
+    with subprocess.Popen(
+        [sys.executable, "-c", _TRAIN_FOREVER, str(output)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if int(line) == 5:
+                    break
+        finally:
+            process.kill()
+    done = len((output / "metrics.jsonl").read_text().splitlines())
+    assert done >= 5
+    config = TrainConfig(epochs=done + 10)
+
+    train("synthetic", output, train_config=config, dropout=0.3, resume=True)
+    train("synthetic", tmp_path / "whole", train_config=config, dropout=0.3)
+
+    assert _results(output) == _results(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("without_plot")
+def test_more_epochs_go_on_from_a_finished_run(tmp_path: Path, three_classes: Dataset) -> None:
+    longer = dataclasses.replace(CONFIG, epochs=6)
+    train(three_classes, tmp_path / "run", train_config=CONFIG)
+    train(three_classes, tmp_path / "run", train_config=longer, resume=True)
+    train(three_classes, tmp_path / "whole", train_config=longer)
+    assert _results(tmp_path / "run") == _results(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("without_plot")
+def test_another_run_is_refused(tmp_path: Path, three_classes: Dataset) -> None:
+    output = tmp_path / "run"
+    train(three_classes, output, train_config=CONFIG)
+    before = _results(output)
+    relabelled = dataclasses.replace(three_classes, targets=(three_classes.targets + 1) % 3)
+
+    def refused(message: str, rows: Dataset = three_classes, **changes: Any) -> None:
+        sizes = {key: changes.pop(key) for key in ("dropout", "hidden_dim") if key in changes}
+        config = dataclasses.replace(CONFIG, **changes)
+        with pytest.raises(CheckpointError, match=message):
+            train(rows, output, train_config=config, resume=True, **sizes)
+        assert _results(output) == before
+
+    refused("cannot resume with learning_rate 0.1; the run began with 0.003", learning_rate=0.1)
+    refused("cannot resume with seed 5; the run began with 0", seed=5)
+    refused("cannot resume with hidden_dim 8; the run began with 32", hidden_dim=8)
+    refused("cannot resume with dropout 0.5; the run began with 0.0", dropout=0.5)
+    refused("cannot resume with training rows 'sha256:", rows=relabelled)
+    refused("cannot resume with epochs 2; allowed: at least the 4 that are done", epochs=2)
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"resume\.safetensors: no such file"):
+        train("synthetic", tmp_path / "new", resume=True)
+    (tmp_path / "resume.safetensors").write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match=r"resume\.safetensors: not a readable"):
+        train("synthetic", tmp_path, resume=True)

@@ -1,0 +1,241 @@
+"""Training: what it takes, what it leaves, and what it leaves alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pe_deploy.config import ModelConfig, TrainConfig
+from pe_deploy.data import Dataset
+from pe_deploy.errors import CheckpointError, DataError, InvalidInputError
+from pe_deploy.training import Progress, TrainResult, load_checkpoint, train
+
+SHORT = TrainConfig(epochs=2)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_folder_holds_what_it_should(synthetic_run: TrainResult) -> None:
+    output = synthetic_run.output
+    assert set(_files(output)) == {
+        "config.json",
+        "last.safetensors",
+        "metrics.jsonl",
+        "model.safetensors",
+        "positions.npz",
+        "positions.png",
+        "resume.safetensors",
+    }
+    assert json.loads((output / "config.json").read_text()) == {
+        "model": ModelConfig(12, 10).to_dict(),
+        "training": TrainConfig().to_dict(),
+        "labels": [0, 1],
+        "threshold": 0.5,
+    }
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [dataclasses.asdict(metrics) for metrics in synthetic_run.metrics]
+    assert [line["epoch"] for line in lines] == list(range(1, 26))
+    assert (synthetic_run.train_rows, synthetic_run.validation_rows) == (40, 40)
+    assert synthetic_run.best.val_loss == min(line["val_loss"] for line in lines)
+    assert (output / "positions.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("without_plot")
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_one_seed_one_result(tmp_path: Path, three_classes: Dataset, shuffle: bool) -> None:
+    def run(name: str, seed: int) -> dict[str, bytes]:
+        config = TrainConfig(epochs=2, seed=seed, shuffle=shuffle)
+        train(three_classes, tmp_path / name, train_config=config, dropout=0.3)
+        return _files(tmp_path / name)
+
+    first = run("first", seed=1)
+    torch.rand(7)  # where the caller's generator stands plays no part
+    assert run("again", seed=1) == first
+    assert run("other", seed=2)["last.safetensors"] != first["last.safetensors"]
+
+
+def test_the_picture_is_repeatable(tmp_path: Path, three_classes: Dataset) -> None:
+    for name in ("first", "second"):
+        train(three_classes, tmp_path / name, train_config=TrainConfig(epochs=1))
+    assert _files(tmp_path / "first") == _files(tmp_path / "second")
+
+
+@pytest.mark.usefixtures("without_plot")
+def test_shuffling_changes_the_order(tmp_path: Path, three_classes: Dataset) -> None:
+    losses = [
+        train(
+            three_classes, tmp_path / str(shuffle), train_config=TrainConfig(2, shuffle=shuffle)
+        ).last.loss
+        for shuffle in (False, True)
+    ]
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.usefixtures("without_plot")
+def test_the_callers_torch_is_left_as_it_was(tmp_path: Path) -> None:
+    threads, rng = torch.get_num_threads(), torch.get_rng_state()
+    seen = []
+    torch.set_num_threads(2)
+    try:
+        train(
+            "synthetic",
+            tmp_path / "run",
+            train_config=SHORT,
+            dropout=0.1,
+            progress=lambda _: seen.append(torch.get_num_threads()),
+        )
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+        assert torch.equal(torch.get_rng_state(), rng)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("without_plot")
+def test_progress_counts_batches_and_epochs(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    config = TrainConfig(epochs=2, batch_size=15)
+    result = train("synthetic", tmp_path / "run", train_config=config, progress=seen.append)
+    assert [(at.epoch, at.batch, at.metrics) for at in seen] == [
+        *((1, batch, None) for batch in (1, 2, 3)),
+        (1, 3, result.metrics[0]),
+        *((2, batch, None) for batch in (1, 2, 3)),
+        (2, 3, result.metrics[1]),
+    ]
+    assert {(at.epochs, at.batches) for at in seen} == {(2, 3)}
+
+
+@pytest.mark.usefixtures("without_plot")
+def test_more_than_two_labels(tmp_path: Path, three_classes: Dataset) -> None:
+    config = TrainConfig(epochs=30, learning_rate=0.01)
+    result = train(three_classes, tmp_path / "run", train_config=config)
+    loaded = load_checkpoint(tmp_path / "run")
+    assert loaded.config == ModelConfig(6, 5, num_classes=3, pad_id=0)
+    assert loaded.labels == ("one", "two", "three")
+    assert loaded.threshold is None
+    assert result.last.accuracy > 0.9  # the label is the row's first id
+    assert {metrics.val_auc for metrics in result.metrics} == {None}
+    assert (result.train_rows, result.validation_rows) == (24, 6)
+
+
+@pytest.mark.usefixtures("without_plot")
+def test_two_string_labels_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        {"input_ids": [1 + row % 2] * (1 + row % 4), "label": ("no", "yes")[row % 2]}
+        for row in range(40)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = TrainConfig(epochs=5, learning_rate=0.01)
+    result = train(path, tmp_path / "run", train_config=config, pad_id=0)
+    loaded = load_checkpoint(tmp_path / "run")
+    assert loaded.config == ModelConfig(3, 4, num_classes=1, pad_id=0)
+    assert (loaded.labels, loaded.threshold) == (("no", "yes"), 0.5)
+    assert (result.last.val_accuracy, result.last.val_auc) == (1.0, 1.0)
+
+
+@pytest.mark.usefixtures("without_plot")
+def test_validation_rows_of_their_own(tmp_path: Path, three_classes: Dataset) -> None:
+    validation = three_classes.take(np.arange(3))
+    result = train(three_classes, tmp_path / "run", train_config=SHORT, validation=validation)
+    assert (result.train_rows, result.validation_rows) == (30, 3)
+
+
+@pytest.mark.usefixtures("without_plot")
+def test_auc_is_null_where_validation_has_one_label(tmp_path: Path) -> None:
+    ids = np.arange(12).reshape(4, 3)
+    rows = Dataset(ids, np.array([0, 1, 0, 1]), (0, 1))
+    validation = rows.take(np.array([0, 2]))
+    train(rows, tmp_path / "run", train_config=SHORT, validation=validation)
+    line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
+    assert line["val_auc"] is None
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"vocab_size": 3}, r"^rows: row \d+: column \d+ has id \d; allowed: 0 to 2$"),
+        ({"max_length": 4}, r"^rows: input_ids has 5 columns; allowed: 1 to 4$"),
+    ],
+)
+def test_rows_beyond_the_given_sizes(
+    tmp_path: Path, three_classes: Dataset, sizes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        train(three_classes, tmp_path / "run", **sizes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_refused_settings(tmp_path: Path, three_classes: Dataset) -> None:
+    output = tmp_path / "run"
+    with pytest.raises(InvalidInputError, match="vocab_size is 0; allowed: "):
+        train("synthetic", output, vocab_size=0)
+    with pytest.raises(InvalidInputError, match="hidden_dim is 0; allowed: "):
+        train(three_classes, output, hidden_dim=0)
+    with pytest.raises(InvalidInputError, match="pad_id is 1; allowed: 0, "):
+        train(three_classes, output, pad_id=1)
+    with pytest.raises(InvalidInputError, match="validation_fraction is 0; allowed: "):
+        train(three_classes, output, train_config=TrainConfig(validation_fraction=0.0))
+    others = dataclasses.replace(three_classes, labels=("a", "b", "c"))
+    with pytest.raises(DataError, match=r"validation labels are \['a', 'b', 'c'\]; allowed: "):
+        train(three_classes, output, validation=others)
+    one = dataclasses.replace(three_classes, labels=("a",))
+    with pytest.raises(DataError, match=r"labels are \['a'\]; allowed: at least 2"):
+        train(one, output)
+    assert not output.exists()
+
+
+def test_a_loss_that_is_not_finite_names_its_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "run"
+
+    def break_it(at: Progress) -> None:
+        if at.epoch == 2 and at.batch == 1:
+            monkeypatch.setattr(torch.nn.BCEWithLogitsLoss, "forward", lambda *_: _nan())
+
+    with pytest.raises(InvalidInputError, match="loss is nan in epoch 2; allowed: a finite number"):
+        train("synthetic", output, train_config=SHORT, progress=break_it)
+    assert set(_files(output)) == {"resume.safetensors", "metrics.jsonl"}
+    monkeypatch.undo()
+    assert train("synthetic", output, train_config=SHORT, resume=True).last.epoch == 2
+
+
+def _nan() -> torch.Tensor:
+    return torch.tensor(torch.nan, requires_grad=True)
+
+
+@pytest.mark.usefixtures("without_plot")
+def test_a_new_run_replaces_a_former_one(tmp_path: Path, three_classes: Dataset) -> None:
+    output = tmp_path / "run"
+    train("synthetic", output, train_config=SHORT)
+    former = _files(output)
+    (output / ".model.safetensors.0123abcd.safetensors").write_bytes(b"left by a kill")
+
+    def fail_early(at: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(three_classes, output, train_config=SHORT, progress=fail_early)
+    assert former.items() <= _files(output).items()  # nothing is lost before the first epoch
+
+    train(three_classes, output, train_config=SHORT)
+    train(three_classes, tmp_path / "fresh", train_config=SHORT)
+    assert _files(output) == _files(tmp_path / "fresh")
+
+
+def test_other_peoples_files_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("do not lose")
+    with pytest.raises(CheckpointError, match=r"holds 'thesis\.txt', which is not of a checkpoint"):
+        train("synthetic", tmp_path)
+    with pytest.raises(CheckpointError, match="is a file; allowed: a folder"):
+        train("synthetic", tmp_path / "thesis.txt")
+    assert set(_files(tmp_path)) == {"thesis.txt"}
