@@ -1,4 +1,4 @@
-"""`pe-deploy` and `python -m pe_deploy`: run a command, and turn expected failures into one line."""
+"""`pe-deploy` and `python -m pe_deploy`: run a command; an expected failure is one line."""
 
 from __future__ import annotations
 

@@ -110,6 +110,29 @@ class Signature(_Config):
         return (BATCH,) if self.num_classes == 1 else (BATCH, self.num_classes)
 
 
+def check_decision(
+    signature: Signature, labels: tuple[Label, ...], threshold: float | None
+) -> None:
+    """Check that labels and threshold fit a model's output.
+
+    Raises:
+        InvalidInputError: not one distinct label a class, all int or all str; or a threshold that
+            is missing, superfluous or outside 0 to 1.
+    """
+    kinds = {type(label) for label in labels}
+    if kinds not in ({int}, {str}):
+        raise InvalidInputError(f"labels are {list(labels)}; allowed: all int or all str")
+    if not len(set(labels)) == len(labels) == signature.num_labels:
+        raise InvalidInputError(
+            f"labels are {list(labels)}; allowed: {signature.num_labels} distinct labels"
+        )
+    if signature.num_classes > 1:
+        if threshold is not None:
+            raise InvalidInputError(f"threshold is {threshold!r}; allowed: none with classes")
+    elif type(threshold) is not float or not 0.0 <= threshold <= 1.0:
+        raise InvalidInputError(f"threshold is {threshold!r}; allowed: 0.0 to 1.0")
+
+
 @dataclass(frozen=True)
 class ModelConfig(_Config):
     """Sizes of a sequence classifier.

@@ -17,7 +17,6 @@ from pe_deploy.bundle.manifest import (
     FORMAT_VERSION,
     FileRecord,
     Manifest,
-    check_decision,
 )
 
 __all__ = [
@@ -33,7 +32,6 @@ __all__ = [
     "FileRecord",
     "GoldenCase",
     "Manifest",
-    "check_decision",
     "golden_from_bytes",
     "golden_to_bytes",
     "open_bundle",

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pe_deploy.config import INPUT_IDS, LOGITS, Label, Signature
-from pe_deploy.errors import BundleError, InvalidInputError
+from pe_deploy.config import INPUT_IDS, LOGITS, Label, Signature, check_decision
+from pe_deploy.errors import BundleError
 
 FORMAT = "pe_deploy.bundle"
 FORMAT_VERSION = 1
@@ -100,25 +100,3 @@ class Manifest:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleError(f"manifest.json is malformed: {error}") from error
-
-
-def check_decision(
-    signature: Signature, labels: tuple[Label, ...], threshold: float | None
-) -> None:
-    """Check that labels and threshold fit the model's output.
-
-    Raises:
-        InvalidInputError: not one distinct label a class, or a threshold that is missing,
-            superfluous or outside 0 to 1.
-    """
-    if len(set(labels)) != len(labels) or len(labels) != signature.num_labels:
-        raise InvalidInputError(
-            f"labels are {list(labels)}; allowed: {signature.num_labels} distinct labels"
-        )
-    if not all(type(label) is type(labels[0]) and type(label) in (int, str) for label in labels):
-        raise InvalidInputError(f"labels are {list(labels)}; allowed: all int or all str")
-    if signature.num_classes == 1:
-        if not (isinstance(threshold, int | float) and 0.0 <= threshold <= 1.0):
-            raise InvalidInputError(f"threshold is {threshold!r}; allowed: 0.0 to 1.0")
-    elif threshold is not None:
-        raise InvalidInputError(f"threshold is {threshold!r}; allowed: none with several classes")

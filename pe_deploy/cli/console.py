@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 out = Console(highlight=False, soft_wrap=False)
 
@@ -27,12 +28,12 @@ def progress_bar() -> Progress:
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Print a table; the first column is text, the others are numbers."""
+    """Print a table; the first column is text, the others are numbers or rich texts."""
     made = _plain_table(title)
     for index, column in enumerate(columns):
         made.add_column(column, justify="right" if index else "left")
     for row in rows:
-        made.add_row(*map(str, row))
+        made.add_row(*map(_cell, row))
     out.print(made)
 
 
@@ -43,8 +44,13 @@ def facts(title: str, rows: Iterable[tuple[str, object]]) -> None:
     made.add_column(style="bold", no_wrap=True)
     made.add_column(overflow="fold")
     for name, value in rows:
-        made.add_row(name, str(value))
+        made.add_row(name, _cell(value))
     out.print(made)
+
+
+def _cell(value: object) -> Text:
+    # As text: rich would take [batch] for markup.
+    return value if isinstance(value, Text) else Text(str(value))
 
 
 def _plain_table(title: str) -> Table:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
+from rich.markup import escape
+from rich.text import Text
 
 from pe_deploy.bundle import open_bundle
 from pe_deploy.cli.console import out, progress_bar, table
@@ -61,7 +63,7 @@ def verify(
         report.save(report_file)
     show_report(report)
     report.raise_if_failed()
-    out.print(f"[green]passed[/green]: {bundle} computes what the trained model computes")
+    out.print(f"[green]passed[/green]: {escape(str(bundle))} computes what was trained")
 
 
 def show_report(report: Report) -> None:
@@ -83,7 +85,7 @@ def _show_grid(title: str, grid: list[Cell]) -> None:
     batches = sorted({cell.batch for cell in grid})
     lengths = sorted({cell.length for cell in grid})
     bands = [band for band in np.array_split(lengths, min(_BANDS, len(lengths))) if len(band)]
-    rows: Iterable[list[str]] = (
+    rows: Iterable[list[object]] = (
         [
             f"{band[0]}" if len(band) == 1 else f"{band[0]} to {band[-1]}",
             *(
@@ -96,9 +98,9 @@ def _show_grid(title: str, grid: list[Cell]) -> None:
     table(title, ("length", *(f"batch {batch}" for batch in batches)), rows)
 
 
-def _entry(cells: list[Cell]) -> str:
+def _entry(cells: list[Cell]) -> Text:
     shown = f"{worst(cells):.1e}"
-    return shown if all(cell.passed for cell in cells) else f"[red]{shown} ✗[/red]"
+    return Text(shown) if all(cell.passed for cell in cells) else Text(f"{shown} ✗", style="red")
 
 
 def _with_torch(bundle: Bundle, checkpoint: Path | None, weights: Weights) -> dict[str, Predictor]:

@@ -15,10 +15,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from pe_deploy import atomic
-from pe_deploy.config import Label, ModelConfig, TrainConfig
+from pe_deploy.config import Label, ModelConfig, TrainConfig, Weights, check_decision
 from pe_deploy.errors import CheckpointError, InvalidInputError
 from pe_deploy.training.model import GRUClassifier
 from pe_deploy.training.weights import build_model, infer_config, read_state_dict, read_tensors
@@ -40,7 +40,6 @@ FILES = (
     RESUME_FILE,
 )
 
-Weights = Literal["best", "last"]
 BINARY_THRESHOLD = 0.5
 
 
@@ -160,20 +159,10 @@ def _load_folder(folder: Path, weights: Weights) -> Checkpoint:
 def _parse_config(path: Path, content: Any) -> tuple[ModelConfig, tuple[Label, ...], float | None]:
     try:
         config = ModelConfig.from_dict(content["model"])
-        labels, threshold = content["labels"], content["threshold"]
+        labels, threshold = tuple(content["labels"]), content["threshold"]
+        check_decision(config.signature, labels, threshold)
     except KeyError as error:
         raise CheckpointError(f"{path}: field {error} is missing") from error
     except (InvalidInputError, TypeError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    expected = config.signature.num_labels
-    plain = isinstance(labels, list) and all(type(label) in (int, str) for label in labels)
-    if not plain or not len(set(labels)) == len(labels) == expected:
-        raise CheckpointError(
-            f"{path}: labels is {labels!r}; allowed: {expected} different integers or strings"
-        )
-    if config.num_classes > 1:
-        if threshold is not None:
-            raise CheckpointError(f"{path}: threshold is {threshold!r}; allowed: null")
-    elif type(threshold) is not float or not 0 <= threshold <= 1:
-        raise CheckpointError(f"{path}: threshold is {threshold!r}; allowed: 0.0 to 1.0")
-    return config, tuple(labels), threshold
+    return config, labels, threshold

@@ -207,9 +207,9 @@ def test_a_folder_with_a_damaged_file(folder: Path, name: str, damage: bytes | N
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("labels", [0], "labels is [0]; allowed: 2 different integers or strings"),
-        ("labels", [1, 1], "labels is [1, 1]; allowed: 2 different integers or strings"),
-        ("labels", [[], {}], "labels is [[], {}]; allowed: 2 different integers or strings"),
+        ("labels", [0], "labels are [0]; allowed: 2 distinct labels"),
+        ("labels", [1, 1], "labels are [1, 1]; allowed: 2 distinct labels"),
+        ("labels", [[], {}], "labels are [[], {}]; allowed: all int or all str"),
         ("threshold", None, "threshold is None; allowed: 0.0 to 1.0"),
         ("threshold", 1.5, "threshold is 1.5; allowed: 0.0 to 1.0"),
         ("model", {"vocab_size": 0, "max_length": 1}, "vocab_size is 0; allowed: "),

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pe_deploy import OnnxClassifier
+
+ROWS = [[3, 1, 4], [1, 5, 9], [2, 6, 5], [3, 5, 8], [9, 7, 9]]
+NAMES = ["007", "b, with comma", "", "NA", "ü"]
+
+
+def write(path: Path) -> None:
+    if path.suffix == ".csv":
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["name", "input_ids"])
+            writer.writerows(
+                [n, " ".join(map(str, ids))] for n, ids in zip(NAMES, ROWS, strict=True)
+            )
+    elif path.suffix == ".jsonl":
+        rows = ({"name": n, "input_ids": ids} for n, ids in zip(NAMES, ROWS, strict=True))
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.table({"name": NAMES, "input_ids": ROWS}), path)
+    else:
+        np.savez(path, name=np.array(NAMES), input_ids=np.array(ROWS))
+
+
+def read(path: Path) -> dict[str, list[Any]]:
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    elif path.suffix == ".jsonl":
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+    elif path.suffix == ".parquet":
+        rows = pq.read_table(path).to_pylist()
+    else:
+        with np.load(path) as arrays:
+            return {name: arrays[name].tolist() for name in arrays.files}
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "npz"])
+def test_every_format_keeps_its_rows_and_gets_the_answers(
+    run: Callable[..., Any], tmp_path: Path, notebook_bundle: Path, suffix: str
+) -> None:
+    write(tmp_path / f"in.{suffix}")
+    done = run("predict", notebook_bundle, f"in.{suffix}", "-o", f"out.{suffix}")
+    assert (done.code, done.err) == (0, "")
+    assert "5 rows" in done.out
+    answers = read(tmp_path / f"out.{suffix}")
+    assert answers["name"] == NAMES
+    classifier = OnnxClassifier(notebook_bundle)
+    labels, probabilities = classifier.predict_with_probability(ROWS)
+    assert [int(label) for label in answers["label"]] == labels.tolist()
+    np.testing.assert_allclose([float(p) for p in answers["probability"]], probabilities)
+
+
+def test_a_label_that_is_there_is_kept(
+    run: Callable[..., Any], tmp_path: Path, padded_bundle: Path
+) -> None:
+    (tmp_path / "in.csv").write_text("label,input_ids\nhigh,5 6\nlow,7\n")
+    assert run("predict", padded_bundle, "in.csv", "-o", "out.csv").code == 0
+    answers = read(tmp_path / "out.csv")
+    assert answers["label"] == ["high", "low"]
+    assert set(answers["predicted_label"]) <= {"low", "middle", "high"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("1 2 3\n4 -1 6\n", "in.csv: row 2: column 1 has id -1; allowed: 0 to 11"),
+        ("1 2 3\n4 12 6\n", "in.csv: row 2: column 1 has id 12; allowed: 0 to 11"),
+        (
+            "1 2\n3 4\n5 6 7\n",
+            "in.csv: row 3: has 3 ids where the first row has 2; "
+            "rows of differing length need a model with a pad_id",
+        ),
+        (
+            " ".join("1" * 11) + "\n",
+            "in.csv: row 1: has 11 ids; allowed: 1 to 10",
+        ),
+        ('1 2\n""\n', "in.csv: row 2: has 0 ids; allowed: 1 to 10"),
+    ],
+)
+def test_a_bad_row_is_named_and_nothing_is_written(
+    run: Callable[..., Any], tmp_path: Path, notebook_bundle: Path, rows: str, message: str
+) -> None:
+    (tmp_path / "in.csv").write_text("input_ids\n" + rows)
+    (tmp_path / "out.csv").write_text("older answers")
+    done = run("predict", notebook_bundle, "in.csv", "-o", "out.csv")
+    assert (done.code, done.err) == (1, f"pe-deploy: {message}\n")
+    assert (tmp_path / "out.csv").read_text() == "older answers"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.csv", "out.csv"]
+
+
+def test_a_late_row_is_named_by_its_place_in_the_file(
+    run: Callable[..., Any], tmp_path: Path, notebook_bundle: Path
+) -> None:
+    rows = ["1 2 3"] * 9000
+    rows[8765] = "1 2 77"
+    (tmp_path / "in.csv").write_text("input_ids\n" + "\n".join(rows) + "\n")
+    done = run("predict", notebook_bundle, "in.csv", "-o", "out.csv")
+    assert done.err == "pe-deploy: in.csv: row 8766: column 2 has id 77; allowed: 0 to 11\n"
+    rows[8765] = "1 2"
+    (tmp_path / "in.csv").write_text("input_ids\n" + "\n".join(rows) + "\n")
+    done = run("predict", notebook_bundle, "in.csv", "-o", "out.csv")
+    assert "row 8766: has 2 ids where the first row has 3" in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("in.csv", "text,label\na,1\n", "no column 'input_ids'; its columns: text, label"),
+        ("in.csv", "input_ids\n1 2.5 3\n", "row 1, column input_ids: '2.5' is not an integer"),
+        ("in.jsonl", '{"input_ids": [1, 2.5]}\n', "row 1, column input_ids: 2.5 is not an int"),
+        ("in.txt", "1 2 3\n", "allowed: .csv, .jsonl, .parquet, .npz"),
+        ("in.parquet", "not parquet", "not a readable Parquet file"),
+    ],
+)
+def test_malformed_files_are_one_line(
+    run: Callable[..., Any],
+    tmp_path: Path,
+    notebook_bundle: Path,
+    name: str,
+    content: str,
+    message: str,
+) -> None:
+    (tmp_path / name).write_text(content)
+    done = run("predict", notebook_bundle, name, "-o", f"out.{name.split('.')[1]}")
+    assert done.code == 1
+    assert message in done.err
+    assert done.err.count("\n") == 1
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_missing_input_and_another_suffix(
+    run: Callable[..., Any], tmp_path: Path, notebook_bundle: Path
+) -> None:
+    done = run("predict", notebook_bundle, "nowhere.csv", "-o", "out.csv")
+    assert done.code == 1
+    assert "nowhere.csv" in done.err
+    write(tmp_path / "in.csv")
+    done = run("predict", notebook_bundle, "in.csv", "-o", "out.parquet")
+    assert done.code == 1
+    assert "suffix" in done.err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.csv"]
