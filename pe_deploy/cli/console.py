@@ -29,23 +29,22 @@ def progress_bar() -> Progress:
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Print a table; the first column is text, the others are numbers or rich texts."""
-    made = _plain_table(title)
+    made = Table(box=box.SIMPLE_HEAD)
     for index, column in enumerate(columns):
         made.add_column(column, justify="right" if index else "left")
     for row in rows:
         made.add_row(*map(_cell, row))
-    out.print(made)
+    _print(title, made)
 
 
 def facts(title: str, rows: Iterable[tuple[str, object]]) -> None:
     """Print names and what there is to say of each."""
-    made = _plain_table(title)
-    made.show_header = False
+    made = Table(box=None, show_header=False, padding=(0, 2))
     made.add_column(style="bold", no_wrap=True)
     made.add_column(overflow="fold")
     for name, value in rows:
         made.add_row(name, _cell(value))
-    out.print(made)
+    _print(title, made)
 
 
 def _cell(value: object) -> Text:
@@ -53,5 +52,8 @@ def _cell(value: object) -> Text:
     return value if isinstance(value, Text) else Text(str(value))
 
 
-def _plain_table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+def _print(title: str, made: Table) -> None:
+    # Not as the table's own title, which would be broken at the table's width.
+    out.print(Text(title, style="bold"))
+    out.print(made)
+    out.print()

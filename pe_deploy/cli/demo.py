@@ -76,8 +76,8 @@ def demo(
     report, manifest = exported.report, exported.bundle.manifest
     out.print(
         f"[bold]3. Export[/bold]: ONNX and TorchScript in {time.perf_counter() - trained:.0f} s "
-        f"→ {output}\n   eager torch, TorchScript and ONNX agree in {len(report.cells)} cells; "
-        f"worst difference {report.worst:.1e}"
+        f"→ {output}\n   eager torch, TorchScript and ONNX agree in all {len(report.cells)} cells "
+        f"(to {report.worst:.1e})"
     )
     classifier = OnnxClassifier(output)
     labels, probabilities = classifier.predict_with_probability(held_out.input_ids)
@@ -95,7 +95,7 @@ def demo(
         f"Done in {time.perf_counter() - started:.0f} s",
         [
             ("bundle", f"{output} (model.onnx: {size:,} bytes)"),
-            ("its picture", checkpoint / "positions.png"),
+            ("positions", checkpoint / "positions.png"),
             ("held-out rows", images),
             ("try", f"pe-deploy predict {output} {images} -o predictions.csv"),
             ("", f"pe-deploy inspect {output}"),
@@ -127,7 +127,8 @@ def _drawings(
             title=f"{labels[row]} ({probabilities[row]:.0%})",
             subtitle="right" if labels[row] == truth[row] else f"is a {truth[row]}",
             border_style="green" if labels[row] == truth[row] else "red",
-            width=19,
+            width=18,
+            padding=0,
         )
         for row in chosen
     )

@@ -77,8 +77,11 @@ def show_report(report: Report) -> None:
         ),
     )
     for (predictor, reference), cells in report.pairs().items():
-        if grid := [cell for cell in cells if cell.group == "grid"]:
-            _show_grid(f"{predictor} against {reference}: length × batch", grid)
+        grid = [cell for cell in cells if cell.group == "grid"]
+        if any(cell.difference or not cell.passed for cell in grid):
+            _show_grid(f"{predictor} against {reference}, worst difference by shape", grid)
+        elif grid:
+            out.print(f"{predictor} against {reference}: the same bits in every cell\n")
 
 
 def _show_grid(title: str, grid: list[Cell]) -> None:
@@ -105,9 +108,12 @@ def _entry(cells: list[Cell]) -> Text:
 
 def _with_torch(bundle: Bundle, checkpoint: Path | None, weights: Weights) -> dict[str, Predictor]:
     with requires_extra("train"):
+        import torch
+
         from pe_deploy.export import eager_predictor, predictors_of
         from pe_deploy.training import load_checkpoint
 
+    torch.set_num_threads(1)  # for the steps that are small; see torch_threads
     predictors = predictors_of(bundle)
     if checkpoint is None:
         return predictors

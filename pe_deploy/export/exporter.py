@@ -40,7 +40,7 @@ from pe_deploy.export.weights import weights_sha256
 from pe_deploy.parity import Cell, Predictor, Report, Tolerance, golden_inputs, verify
 from pe_deploy.runtime import OnnxClassifier
 from pe_deploy.runtime.torchscript import TorchScriptClassifier
-from pe_deploy.training import load_checkpoint
+from pe_deploy.training import load_checkpoint, torch_threads
 
 FORMATS = ("onnx", "torchscript")
 
@@ -128,15 +128,14 @@ def export_module(
     output = Path(output)
     _check_formats(formats)
     _check_output(output)
-    golden = golden_cases(source.module, golden_inputs(source.signature))
-    config = _config_json(source)
-    artifacts, manifest = _make(source, config, formats, opset)
-    artifacts[GOLDEN] = golden_to_bytes(golden)
-
-    # The gate runs the very bytes that are published.
-    candidate = Bundle(output, manifest, artifacts)
-    predictors = {"eager": eager_predictor(source.module), **predictors_of(candidate)}
-    report = verify(predictors, source.signature, golden, tolerance, progress)
+    artifacts, manifest = _make(source, formats, opset)
+    with torch_threads(1):
+        golden = golden_cases(source.module, golden_inputs(source.signature))
+        artifacts[GOLDEN] = golden_to_bytes(golden)
+        # The gate runs the very bytes that are published.
+        candidate = Bundle(output, manifest, artifacts)
+        predictors = {"eager": eager_predictor(source.module), **predictors_of(candidate)}
+        report = verify(predictors, source.signature, golden, tolerance, progress)
     report.raise_if_failed()
 
     manifest = dataclasses.replace(manifest, parity=report.summary())
@@ -158,10 +157,10 @@ def predictors_of(bundle: Bundle) -> dict[str, Predictor]:
     return predictors
 
 
-def _make(
-    source: Source, config: str, formats: Sequence[str], opset: int
-) -> tuple[dict[str, bytes], Manifest]:
+def _make(source: Source, formats: Sequence[str], opset: int) -> tuple[dict[str, bytes], Manifest]:
     """The artifacts, and the manifest that describes them."""
+    weights = weights_sha256(source.module)
+    config = _config_json(source, weights)
     artifacts = {}
     versions: dict[str, str | int] = {
         "pe_deploy": pe_deploy.__version__,
@@ -186,7 +185,7 @@ def _make(
         signature=source.signature,
         labels=source.labels,
         threshold=source.threshold,
-        weights_sha256=weights_sha256(source.module),
+        weights_sha256=weights,
         model=source.model,
         versions=versions,
         operators=used,
@@ -194,14 +193,14 @@ def _make(
     return artifacts, manifest
 
 
-def _config_json(source: Source) -> str:
+def _config_json(source: Source, weights: str) -> str:
     return json.dumps(
         {
             "signature": source.signature.to_dict(),
             "labels": source.labels,
             "threshold": source.threshold,
             "model": source.model,
-            "weights_sha256": weights_sha256(source.module),
+            "weights_sha256": weights,
         },
         ensure_ascii=False,
     )

@@ -12,6 +12,7 @@ with requires_extra("train"):
         check_input_ids,
     )
     from pe_deploy.training.positions import PositionShift, plot_positions
+    from pe_deploy.training.threads import torch_threads
 
 __all__ = [
     "Checkpoint",
@@ -24,5 +25,6 @@ __all__ = [
     "check_input_ids",
     "load_checkpoint",
     "plot_positions",
+    "torch_threads",
     "train",
 ]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,13 +41,14 @@ from pe_deploy.training.rows import (
     longest_row,
     smallest_vocab_size,
 )
+from pe_deploy.training.threads import torch_threads
 from pe_deploy.training.weights import save_tensors
 
 _NOTEBOOK = TrainConfig()
 _NOTEBOOK_VOCAB_SIZE, _NOTEBOOK_LENGTH = 12, 10
 
-# Up to this batch_size × hidden_dim a second thread costs more than it brings (measured).
-_ONE_THREAD_UP_TO = 1024
+# batch_size × hidden_dim, up to which more threads bring nothing worth having (measured).
+_ONE_THREAD_UP_TO = 2048
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def train(
             validation = draw_synthetic(model_config)
         else:
             rows, validation = _hold_back(rows, train_config)
-        with _threads(model_config, train_config):
+        with torch_threads(_threads(model_config, train_config)):
             return _train(model, train_config, rows, validation, output, resume, progress)
 
 
@@ -264,13 +264,6 @@ def _write_metrics(output: Path, state: RunState) -> None:
     atomic.write_bytes(output / checkpoint.METRICS_FILE, "".join(lines).encode())
 
 
-@contextmanager
-def _threads(model_config: ModelConfig, config: TrainConfig) -> Iterator[None]:
-    """Use one thread where a second would only be in the way; put the caller's number back."""
-    before = torch.get_num_threads()
-    if model_config.hidden_dim * config.batch_size <= _ONE_THREAD_UP_TO:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _threads(model_config: ModelConfig, config: TrainConfig) -> int:
+    step = model_config.hidden_dim * config.batch_size
+    return 1 if step <= _ONE_THREAD_UP_TO else torch.get_num_threads()
