@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 from pe_deploy.errors import PeDeployError, requires_extra
@@ -9,6 +10,9 @@ from pe_deploy.errors import PeDeployError, requires_extra
 
 def main() -> None:
     """Run the command line; exit 0 on success, 1 on an expected failure, 2 on wrong usage."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a narrow encoding must not cost the work
     try:
         with requires_extra("cli"):
             from pe_deploy.cli import app

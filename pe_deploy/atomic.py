@@ -28,6 +28,9 @@ def write_bytes(path: Path, data: bytes) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path; what is written there replaces `path` if the block succeeds."""
+    path = path.resolve()  # of a link, what it points to is replaced
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; allowed: a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     try:
@@ -42,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
 @contextmanager
 def publishing(folder: Path) -> Iterator[Path]:
     """Yield an empty temporary folder; it takes the place of `folder` if the block succeeds."""
-    folder = folder.absolute()
+    folder = folder.resolve()  # of a link, what it points to is replaced
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = _beside(folder)
     staging.mkdir()

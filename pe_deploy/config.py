@@ -22,6 +22,8 @@ Label = int | str
 Weights = Literal["best", "last"]
 """Of a training run: those of the lowest validation loss, or those of the last epoch."""
 
+_LARGEST_SIZE = 2**31 - 1
+
 ConfigT = TypeVar("ConfigT", bound="_Config")
 
 
@@ -90,9 +92,10 @@ class Signature(_Config):
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "max_length", "num_classes"):
-            self._check_int(name, 1)
+            self._check_int(name, 1, _LARGEST_SIZE)
         if self.pad_id is not None:
             self._check_int("pad_id", 0, self.vocab_size - 1)
+            self._check_int("vocab_size", 2, _LARGEST_SIZE)  # the padding, and something to pad
 
     @property
     def num_labels(self) -> int:
@@ -122,6 +125,12 @@ def check_decision(
     kinds = {type(label) for label in labels}
     if kinds not in ({int}, {str}):
         raise InvalidInputError(f"labels are {list(labels)}; allowed: all int or all str")
+    for label in labels:
+        if not _survives(label):
+            raise InvalidInputError(
+                f"label {label!r} would not come back unchanged; allowed: int64, or Unicode text "
+                "that does not end with NUL"
+            )
     if not len(set(labels)) == len(labels) == signature.num_labels:
         raise InvalidInputError(
             f"labels are {list(labels)}; allowed: {signature.num_labels} distinct labels"
@@ -131,6 +140,13 @@ def check_decision(
             raise InvalidInputError(f"threshold is {threshold!r}; allowed: none with classes")
     elif type(threshold) is not float or not 0.0 <= threshold <= 1.0:
         raise InvalidInputError(f"threshold is {threshold!r}; allowed: 0.0 to 1.0")
+
+
+def _survives(label: Label) -> bool:
+    """Whether JSON and a numpy array give the label back as it is."""
+    if isinstance(label, int):
+        return -(2**63) <= label < 2**63
+    return not label.endswith("\0") and label.encode(errors="replace").decode() == label
 
 
 @dataclass(frozen=True)
@@ -157,7 +173,7 @@ class ModelConfig(_Config):
 
     def __post_init__(self) -> None:
         for name in ("embedding_dim", "hidden_dim", "num_layers"):
-            self._check_int(name, 1)
+            self._check_int(name, 1, _LARGEST_SIZE)
         self._check_float("dropout", 0.0, 1.0)
         _ = self.signature  # checks the other sizes
 
@@ -188,7 +204,7 @@ class TrainConfig(_Config):
 
     def __post_init__(self) -> None:
         self._check_int("epochs", 1)
-        self._check_int("batch_size", 1)
+        self._check_int("batch_size", 1, _LARGEST_SIZE)
         self._check_int("seed", 0, 2**63 - 1)
         self._check_float("learning_rate", 0.0, 10.0)
         self._check_float("validation_fraction", 0.0, 1.0)

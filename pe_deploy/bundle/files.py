@@ -67,7 +67,10 @@ def open_bundle(path: str | Path) -> Bundle:
         raise BundleError(f"{folder} lacks {', '.join(missing)}, which its {MANIFEST} lists")
     if extra := sorted(present - manifest.files.keys()):
         raise BundleError(f"{folder} holds {', '.join(extra)}, which its {MANIFEST} does not list")
-    files = {name: (folder / name).read_bytes() for name in manifest.files}
+    try:
+        files = {name: (folder / name).read_bytes() for name in manifest.files}
+    except OSError as error:
+        raise BundleError(f"{folder} cannot be read: {error}") from error
     for name, data in files.items():
         if FileRecord.of(data) != manifest.files[name]:
             raise BundleError(

@@ -15,6 +15,17 @@ from pe_deploy.errors import BundleError
 FORMAT = "pe_deploy.bundle"
 FORMAT_VERSION = 1
 
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "signature": dict,
+    "labels": list,
+    "weights_sha256": str,
+    "model": (dict, type(None)),
+    "versions": dict,
+    "operators": dict,
+    "parity": dict,
+    "files": dict,
+}
+
 
 @dataclass(frozen=True)
 class FileRecord:
@@ -84,12 +95,15 @@ class Manifest:
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise BundleError(f"manifest.json is not of the format {FORMAT}")
         version = values.pop("format_version", None)
-        if version != FORMAT_VERSION:
+        if type(version) is not int or version != FORMAT_VERSION:
             raise BundleError(
                 f"manifest.json has format_version {version!r}; "
                 f"this pe_deploy reads {FORMAT_VERSION}"
             )
         try:
+            for name, kind in _KINDS.items():
+                if not isinstance(values[name], kind):
+                    raise TypeError(f"{name} is {values[name]!r}")
             signature = dict(values.pop("signature"))
             del signature["inputs"], signature["outputs"]
             return cls(
@@ -99,4 +113,6 @@ class Manifest:
                 **values,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BundleError(f"manifest.json is malformed: {error}") from error
+            raise BundleError(
+                f"manifest.json is malformed: {' '.join(str(error).split())}"
+            ) from error

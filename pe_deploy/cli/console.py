@@ -17,7 +17,7 @@ def progress_bar() -> Progress:
     """A bar that is gone when its work is done; nothing where stderr is not a terminal."""
     console = Console(stderr=True)
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         TaskProgressColumn(),
         TimeElapsedColumn(),

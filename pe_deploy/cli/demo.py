@@ -10,6 +10,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.columns import Columns
+from rich.markup import escape
 from rich.panel import Panel
 
 from pe_deploy.atomic import write_bytes
@@ -65,7 +66,8 @@ def demo(
         )
     trained = time.perf_counter()
     out.print(
-        f"[bold]2. Train[/bold]: {epochs} epochs in {trained - started:.0f} s → {checkpoint}\n"
+        f"[bold]2. Train[/bold]: {epochs} epochs in {trained - started:.0f} s "
+        f"→ {escape(str(checkpoint))}\n"
         f"   best epoch {result.best.epoch}: {result.best.val_accuracy:.1%} of "
         f"{result.validation_rows} validation rows right; positions moved by "
         f"{result.shift.mean:.2f}"
@@ -76,8 +78,8 @@ def demo(
     report, manifest = exported.report, exported.bundle.manifest
     out.print(
         f"[bold]3. Export[/bold]: ONNX and TorchScript in {time.perf_counter() - trained:.0f} s "
-        f"→ {output}\n   eager torch, TorchScript and ONNX agree in all {len(report.cells)} cells "
-        f"(to {report.worst:.1e})"
+        f"→ {escape(str(output))}\n   eager torch, TorchScript and ONNX agree in all "
+        f"{len(report.cells)} cells (to {report.worst:.1e})"
     )
     classifier = OnnxClassifier(output)
     labels, probabilities = classifier.predict_with_probability(held_out.input_ids)
@@ -97,10 +99,14 @@ def demo(
             ("bundle", f"{output} (model.onnx: {size:,} bytes)"),
             ("positions", checkpoint / "positions.png"),
             ("held-out rows", images),
-            ("try", f"pe-deploy predict {output} {images} -o predictions.csv"),
-            ("", f"pe-deploy inspect {output}"),
         ],
     )
+    out.print("[bold]Try[/bold]")
+    for command in (
+        f"pe-deploy predict {output} {images} -o predictions.csv",
+        f"pe-deploy inspect {output}",
+    ):
+        out.print(f"  {command}", markup=False, soft_wrap=True)
 
 
 def _as_csv(rows: Dataset) -> bytes:

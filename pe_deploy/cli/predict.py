@@ -59,7 +59,7 @@ def predict(
             count += len(chunk)
             progress.update(task, completed=chunk.done)
     seconds = time.perf_counter() - started
-    out.print(f"{count:,} rows in {seconds:.1f} s → {output}", markup=False)
+    out.print(f"{count:,} rows in {seconds:.1f} s → {output}", markup=False, soft_wrap=True)
 
 
 def _check_lengths(lengths: np.ndarray, first_length: int, signature: Signature) -> None:

@@ -27,7 +27,7 @@ def train(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="The checkpoint; by default checkpoints/NAME."),
+        typer.Option("-o", "--output", help="The checkpoint; by default checkpoints/DATA."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where a killed or finished run stopped.")
@@ -43,9 +43,13 @@ def train(
     validation_fraction: Annotated[
         float, typer.Option(help="Share of the rows held back.")
     ] = TrainConfig.validation_fraction,
-    embedding_dim: Annotated[int, typer.Option()] = ModelConfig.embedding_dim,
-    hidden_dim: Annotated[int, typer.Option()] = ModelConfig.hidden_dim,
-    num_layers: Annotated[int, typer.Option()] = ModelConfig.num_layers,
+    embedding_dim: Annotated[
+        int, typer.Option(help="Size of the token and position vectors.")
+    ] = ModelConfig.embedding_dim,
+    hidden_dim: Annotated[
+        int, typer.Option(help="Size of the GRU's state.")
+    ] = ModelConfig.hidden_dim,
+    num_layers: Annotated[int, typer.Option(help="GRU layers.")] = ModelConfig.num_layers,
     dropout: Annotated[float, typer.Option(help="Between GRU layers.")] = ModelConfig.dropout,
     vocab_size: Annotated[int | None, typer.Option(help="By default the highest id + 1.")] = None,
     max_length: Annotated[int | None, typer.Option(help="By default the longest row.")] = None,
@@ -67,7 +71,7 @@ def train(
     with epochs_shown("train") as progress:
         result = run(
             data,
-            output or Path("checkpoints") / Path(data).stem,
+            output or Path("checkpoints") / Path(data).name,
             train_config=config,
             embedding_dim=embedding_dim,
             hidden_dim=hidden_dim,

@@ -63,7 +63,8 @@ def verify(
         report.save(report_file)
     show_report(report)
     report.raise_if_failed()
-    out.print(f"[green]passed[/green]: {escape(str(bundle))} computes what was trained")
+    proved = "answers as its golden vectors say" if golden_only else "computes what was trained"
+    out.print(f"[green]passed[/green]: {escape(str(bundle))} {proved}")
 
 
 def show_report(report: Report) -> None:
@@ -110,7 +111,7 @@ def _with_torch(bundle: Bundle, checkpoint: Path | None, weights: Weights) -> di
     with requires_extra("train"):
         import torch
 
-        from pe_deploy.export import eager_predictor, predictors_of
+        from pe_deploy.export import eager_predictor, predictors_of, weights_sha256
         from pe_deploy.training import load_checkpoint
 
     torch.set_num_threads(1)  # for the steps that are small; see torch_threads
@@ -122,5 +123,10 @@ def _with_torch(bundle: Bundle, checkpoint: Path | None, weights: Weights) -> di
         raise CheckpointError(
             f"{checkpoint} has {trained.config.signature}; "
             f"{bundle.path} has {bundle.manifest.signature}"
+        )
+    if weights_sha256(trained.model) != bundle.manifest.weights_sha256:
+        raise CheckpointError(
+            f"{checkpoint} holds other weights than {bundle.path} was made from "
+            f"({weights} weights, if it is a checkpoint folder)"
         )
     return {"eager": eager_predictor(trained.model), **predictors}

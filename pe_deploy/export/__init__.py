@@ -12,6 +12,7 @@ from pe_deploy.export.exporter import (
 from pe_deploy.export.lint import Expectation, lint
 from pe_deploy.export.onnx_model import DEFAULT_OPSET, OPSETS, operators, to_onnx
 from pe_deploy.export.torchscript import to_torchscript
+from pe_deploy.export.weights import weights_sha256
 
 __all__ = [
     "DEFAULT_OPSET",
@@ -29,4 +30,5 @@ __all__ = [
     "predictors_of",
     "to_onnx",
     "to_torchscript",
+    "weights_sha256",
 ]

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pe_deploy.bundle import ONNX, TORCHSCRIPT, Manifest
+from pe_deploy.config import Label
+
+_HERE = '"path/to/this/folder"'
 
 _DESCRIPTIONS = {
     ONNX: "the model for ONNX Runtime, Triton, Node or the browser",
@@ -12,8 +19,11 @@ _DESCRIPTIONS = {
 }
 
 
-def model_card(manifest: Manifest, files: Mapping[str, bytes]) -> str:
-    """Say what the model takes and gives, how it was proved, and how to use it."""
+def model_card(manifest: Manifest, files: Mapping[str, bytes], example: NDArray[np.int64]) -> str:
+    """Say what the model takes and gives, how it was proved, and how to use it.
+
+    `example` is a row of ids that the model takes, int64 `[sequence]`.
+    """
     signature = manifest.signature
     axes = ", ".join(str(axis) for axis in signature.output_axes)
     padding = (
@@ -24,10 +34,10 @@ def model_card(manifest: Manifest, files: Mapping[str, bytes]) -> str:
     decision = (
         "the label with the largest logit"
         if manifest.threshold is None
-        else f"`{manifest.labels[1]}` where the sigmoid of the logit is above "
-        f"{manifest.threshold:g}, else `{manifest.labels[0]}`"
+        else f"{_code(manifest.labels[1])} where the sigmoid of the logit is above "
+        f"{manifest.threshold:g}, else {_code(manifest.labels[0])}"
     )
-    labels = ", ".join(f"`{label}`" for label in manifest.labels[:20])
+    labels = ", ".join(_code(label) for label in manifest.labels[:20])
     more = f" and {len(manifest.labels) - 20} more" if len(manifest.labels) > 20 else ""
     models = "\n".join(
         f"| `{name}` | {len(files[name]):,} | {text} |"
@@ -36,6 +46,18 @@ def model_card(manifest: Manifest, files: Mapping[str, bytes]) -> str:
     )
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     parity = manifest.parity
+    if ONNX in files:
+        evidence = (
+            "`parity.json` holds the evidence, and `golden.npz` replays it without torch:\n"
+            "`pe-deploy verify --golden-only` with this folder's path."
+        )
+        usage = f"from pe_deploy import OnnxClassifier\n\nclassifier = OnnxClassifier({_HERE})"
+    else:
+        evidence = "`parity.json` holds the evidence: `pe-deploy verify` makes it again."
+        usage = (
+            "from pe_deploy.runtime.torchscript import TorchScriptClassifier\n\n"
+            f"classifier = TorchScriptClassifier({_HERE})"
+        )
     return f"""# Sequence classifier
 
 A bundle made by pe_deploy. Each row of token ids gets one of {len(manifest.labels)} labels.
@@ -57,13 +79,16 @@ A bundle made by pe_deploy. Each row of token ids gets one of {len(manifest.labe
 Before it was published, every model here was compared with the trained one over
 {parity["cells"]} cells of shapes and edge cases; the largest difference of a logit was
 {parity["worst_difference"]:.1e} (allowed: {parity["atol"]:g} + {parity["rtol"]:g} × |logit|).
-`parity.json` holds the evidence, and `golden.npz` replays it without torch:
-`pe-deploy verify --golden-only`.
+{evidence}
 
 ```python
-from pe_deploy import OnnxClassifier
-
-classifier = OnnxClassifier(".")  # this folder
-classifier.predict([[0, {signature.vocab_size - 1}]])
+{usage}
+classifier.predict({[example.tolist()]})
 ```
 """
+
+
+def _code(label: Label) -> str:
+    """A label as Markdown code in a table's cell, on one line whatever it holds."""
+    text = json.dumps(label, ensure_ascii=False) if isinstance(label, str) else str(label)
+    return f"`` {text} ``".replace("|", "\\|")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pe_deploy.bundle import GoldenCase
-from pe_deploy.parity import Predictor
+from pe_deploy.config import Signature
+from pe_deploy.errors import ExportError
+from pe_deploy.parity import Predictor, golden_inputs
 
 
 def eager_predictor(module: nn.Module, dtype: torch.dtype = torch.float32) -> Predictor:
@@ -27,14 +28,38 @@ def eager_predictor(module: nn.Module, dtype: torch.dtype = torch.float32) -> Pr
     return predict
 
 
-def golden_cases(module: nn.Module, inputs: Sequence[NDArray[np.int64]]) -> list[GoldenCase]:
-    """The logits of a module for each input, in float64 and in float32."""
+def golden_cases(module: nn.Module, signature: Signature) -> list[GoldenCase]:
+    """The logits of a module for each golden input, in float64 and in float32.
+
+    Raises:
+        ExportError: the module fails on an input that its signature allows, or answers with
+            another shape or dtype.
+    """
     exact, single = eager_predictor(module, torch.float64), eager_predictor(module)
     return [
         GoldenCase(
             ids,
-            exact(ids).astype(np.float64, copy=False),
-            single(ids).astype(np.float32, copy=False),
+            _answer(exact, ids, signature, np.dtype(np.float64)),
+            _answer(single, ids, signature, np.dtype(np.float32)),
         )
-        for ids in inputs
+        for ids in golden_inputs(signature)
     ]
+
+
+def _answer(
+    predict: Predictor, ids: NDArray[np.int64], signature: Signature, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    batch, length = ids.shape
+    try:
+        logits = predict(ids)
+        found = f"{logits.dtype} {list(logits.shape)}"
+    except Exception as error:
+        line = " ".join(str(error).split())
+        raise ExportError(
+            f"the module fails in {dtype} on ids of batch {batch} × length {length} that its "
+            f"signature allows: {type(error).__name__}: {line}"
+        ) from error
+    shape = [batch, *signature.output_axes[1:]]
+    if found != f"{dtype} {shape}":
+        raise ExportError(f"the module gives {found} for {batch} rows instead of {dtype} {shape}")
+    return logits

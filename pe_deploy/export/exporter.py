@@ -20,6 +20,7 @@ import pe_deploy
 from pe_deploy.atomic import publishing
 from pe_deploy.bundle import (
     GOLDEN,
+    MANIFEST,
     ONNX,
     PARITY,
     README,
@@ -30,14 +31,14 @@ from pe_deploy.bundle import (
     open_bundle,
     write_bundle,
 )
-from pe_deploy.config import Label, Signature, Weights
-from pe_deploy.errors import ExportError, InvalidInputError
+from pe_deploy.config import Label, Signature, Weights, check_decision
+from pe_deploy.errors import BundleError, ExportError, InvalidInputError
 from pe_deploy.export.card import model_card
 from pe_deploy.export.eager import eager_predictor, golden_cases
 from pe_deploy.export.onnx_model import DEFAULT_OPSET, operators, to_onnx
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.export.weights import weights_sha256
-from pe_deploy.parity import Cell, Predictor, Report, Tolerance, golden_inputs, verify
+from pe_deploy.parity import Cell, Predictor, Report, Tolerance, verify
 from pe_deploy.runtime import OnnxClassifier
 from pe_deploy.runtime.torchscript import TorchScriptClassifier
 from pe_deploy.training import load_checkpoint, torch_threads
@@ -126,11 +127,13 @@ def export_module(
 ) -> Exported:
     """Export any module that maps `input_ids` to `logits`; otherwise as `export`."""
     output = Path(output)
+    formats = [formats] if isinstance(formats, str) else formats
     _check_formats(formats)
+    check_decision(source.signature, source.labels, source.threshold)
     _check_output(output)
-    artifacts, manifest = _make(source, formats, opset)
     with torch_threads(1):
-        golden = golden_cases(source.module, golden_inputs(source.signature))
+        golden = golden_cases(source.module, source.signature)
+        artifacts, manifest = _make(source, formats, opset)
         artifacts[GOLDEN] = golden_to_bytes(golden)
         # The gate runs the very bytes that are published.
         candidate = Bundle(output, manifest, artifacts)
@@ -140,15 +143,18 @@ def export_module(
 
     manifest = dataclasses.replace(manifest, parity=report.summary())
     artifacts[PARITY] = report.to_json().encode()
-    artifacts[README] = model_card(manifest, artifacts).encode()
+    artifacts[README] = model_card(manifest, artifacts, golden[0].input_ids[0]).encode()
     with publishing(output) as staging:
         write_bundle(staging, manifest, artifacts)
-        open_bundle(staging)
-    return Exported(open_bundle(output), report)
+        published = open_bundle(staging)
+    return Exported(dataclasses.replace(published, path=output), report)
 
 
 def predictors_of(bundle: Bundle) -> dict[str, Predictor]:
-    """A predictor for each model in a bundle, on one thread so that a run can be repeated."""
+    """A predictor for each model in a bundle; ONNX on one thread, torch on as many as it is set.
+
+    Run them inside `torch_threads(1)` for a result that can be repeated.
+    """
     predictors: dict[str, Predictor] = {}
     if TORCHSCRIPT in bundle.files:
         predictors["torchscript"] = TorchScriptClassifier(bundle).predict_logits
@@ -215,7 +221,16 @@ def _check_formats(formats: Sequence[str]) -> None:
 
 def _check_output(output: Path) -> None:
     """Refuse to replace what is not a bundle: a slip must not cost a folder of other files."""
-    if not output.exists():
+    if not output.name:
+        raise ExportError(f"{str(output)!r} names no folder; give the bundle a name of its own")
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
-    if not output.is_dir() or (any(output.iterdir()) and not (output / "manifest.json").is_file()):
-        raise ExportError(f"{output} is there and is not a bundle; choose another place")
+    try:
+        manifest = Manifest.from_json((output / MANIFEST).read_bytes())
+    except (BundleError, OSError) as error:
+        raise ExportError(f"{output} is there and is not a bundle; choose another place") from error
+    foreign = sorted({path.name for path in output.iterdir()} - {MANIFEST, *manifest.files})
+    if foreign:
+        raise ExportError(
+            f"{output} holds {', '.join(foreign)}, which is not of its bundle; move it elsewhere"
+        )

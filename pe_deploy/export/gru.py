@@ -52,6 +52,9 @@ class OnnxGRU(nn.Module):
             stacked.append(torch.cat([update, reset, new]))
         return torch.stack(stacked)
 
+    def flatten_parameters(self) -> None:
+        """Nothing to do: modules call it on their `nn.GRU` before they use it."""
+
     def forward(self, inputs: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Outputs of the last layer and final states of all, as `nn.GRU` gives them."""
         if not isinstance(inputs, Tensor) or inputs.dim() != 3:
@@ -104,7 +107,8 @@ def with_onnx_gru(module: nn.Module) -> tuple[nn.Module, int]:
         return OnnxGRU(replaced), replaced.num_layers
     count = 0
     for parent in list(replaced.modules()):
-        for name, child in parent.named_children():
+        # Not named_children(), which leaves out a module's second name.
+        for name, child in list(parent._modules.items()):
             if isinstance(child, nn.GRU):
                 setattr(parent, name, OnnxGRU(child))
                 count += child.num_layers

@@ -83,10 +83,17 @@ def _opset(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
 
 def _axes(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
     signature = expected.signature
-    for values, name, axes in (
-        (model.graph.input, INPUT_IDS, signature.input_axes),
-        (model.graph.output, LOGITS, signature.output_axes),
+    for values, name, axes, element in (
+        (model.graph.input, INPUT_IDS, signature.input_axes, TensorProto.INT64),
+        (model.graph.output, LOGITS, signature.output_axes, TensorProto.FLOAT),
     ):
+        for value in values:
+            if value.type.tensor_type.elem_type != element:
+                yield (
+                    f"{value.name} is {TensorProto.DataType.Name(value.type.tensor_type.elem_type)}"
+                    f" instead of {TensorProto.DataType.Name(element)}, so callers would send or "
+                    "get other numbers; export the module in float32"
+                )
         found = {
             value.name: tuple(
                 axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim
@@ -126,8 +133,8 @@ def _frozen_constants(model: onnx.ModelProto, expected: Expectation) -> Iterator
             if value in suspects:
                 yield (
                     f"constant {name} holds {value}, the {suspects[value]} size of the sample, so "
-                    "other sizes may fail; if it is a coincidence, export with another "
-                    "sample_shape"
+                    "other sizes may fail; do not read sizes as Python numbers (if it is a "
+                    "coincidence, give to_onnx another sample_shape)"
                 )
 
 

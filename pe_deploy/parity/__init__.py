@@ -1,7 +1,7 @@
 """Evidence that two predictors are the same model."""
 
 from pe_deploy.parity.cases import Case, golden_inputs, parity_cases, random_ids
-from pe_deploy.parity.compare import Predictor, Tolerance, compare, verify
+from pe_deploy.parity.compare import Predictor, Tolerance, verify
 from pe_deploy.parity.report import Cell, Report, worst
 
 __all__ = [
@@ -10,7 +10,6 @@ __all__ = [
     "Predictor",
     "Report",
     "Tolerance",
-    "compare",
     "golden_inputs",
     "parity_cases",
     "random_ids",

@@ -15,6 +15,8 @@ ALL_LENGTHS_UP_TO = 64
 
 GOLDEN_BATCHES = (1, 2, 7)
 
+_VOCABULARY_ROWS = 512
+
 
 @dataclass(frozen=True)
 class Case:
@@ -30,7 +32,7 @@ def parity_cases(signature: Signature, seed: int = 0) -> Iterator[Case]:
     The grid is each batch of 1, 2, 3, 7 and 32 rows at each length up to 64, and at 64 lengths
     spread evenly up to `max_length` where that is longer; its ids are random, and rows are padded
     where the model has a `pad_id`. The edges are one id throughout, lowest and highest, and, with
-    a `pad_id`, rows of a single token.
+    a `pad_id`, rows of a single token. The vocabulary is every id once.
     """
     rng = np.random.default_rng(seed)
     for length in _lengths(signature.max_length):
@@ -38,16 +40,32 @@ def parity_cases(signature: Signature, seed: int = 0) -> Iterator[Case]:
             yield Case("grid", random_ids(signature, batch, length, rng))
     for length in sorted({1, signature.max_length}):
         yield from _edges(signature, length)
+    yield from _vocabulary(signature)
 
 
 def golden_inputs(signature: Signature, seed: int = 1) -> list[NDArray[np.int64]]:
-    """The inputs that travel in the bundle: a few shapes, and the same edges."""
+    """The inputs that travel in the bundle: a few shapes, the same edges, every id once."""
     rng = np.random.default_rng(seed)
     lengths = sorted({1, min(3, signature.max_length), signature.max_length})
     inputs = [
         random_ids(signature, batch, length, rng) for length in lengths for batch in GOLDEN_BATCHES
     ]
-    return inputs + [case.input_ids for case in _edges(signature, signature.max_length)]
+    special = [*_edges(signature, signature.max_length), *_vocabulary(signature)]
+    return inputs + [case.input_ids for case in special]
+
+
+def padded_inputs(signature: Signature, seed: int = 2) -> list[NDArray[np.int64]]:
+    """Batches whose rows are padded by random amounts; none where there is no `pad_id`."""
+    if signature.pad_id is None:
+        return []
+    rng = np.random.default_rng(seed)
+    lengths = sorted({min(3, signature.max_length), signature.max_length})
+    return [random_ids(signature, 7, length, rng) for length in lengths]
+
+
+def trimmed_rows(ids: NDArray[np.int64], pad_id: int) -> list[NDArray[np.int64]]:
+    """Each row of a padded batch by itself, int64 `[1, its own length]`."""
+    return [row[None, : int((row != pad_id).sum())] for row in ids]
 
 
 def random_ids(
@@ -78,11 +96,18 @@ def _edges(signature: Signature, length: int) -> Iterator[Case]:
         yield Case("one token", ids)
 
 
+def _vocabulary(signature: Signature) -> Iterator[Case]:
+    # Short rows: in a long one, a GRU may forget an id before the row ends.
+    length = min(4, signature.max_length)
+    rows = np.resize(_tokens(signature), (-(-signature.vocab_size // length), length))
+    for start in range(0, len(rows), _VOCABULARY_ROWS):
+        yield Case("vocabulary", rows[start : start + _VOCABULARY_ROWS])
+
+
 def _tokens(signature: Signature) -> NDArray[np.int64]:
-    """Every id that is not padding; the padding itself where there is no other."""
-    ids = np.arange(signature.vocab_size)
-    tokens = ids[ids != signature.pad_id]
-    return tokens if len(tokens) else ids
+    """Every id that is not padding."""
+    tokens = np.arange(signature.vocab_size)
+    return tokens if signature.pad_id is None else np.delete(tokens, signature.pad_id)
 
 
 def _lengths(max_length: int) -> list[int]:

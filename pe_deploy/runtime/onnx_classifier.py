@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -16,6 +17,9 @@ from pe_deploy.errors import BundleError, InvalidInputError
 from pe_deploy.runtime.classifier import Classifier
 
 CPU = "CPUExecutionProvider"
+
+Provider = str | tuple[str, dict[str, Any]]
+"""An execution provider by name, or by name with its options."""
 
 
 class OnnxClassifier(Classifier):
@@ -35,34 +39,41 @@ class OnnxClassifier(Classifier):
         self,
         bundle: str | Path | Bundle,
         *,
-        providers: Sequence[str] = (CPU,),
+        providers: Sequence[Provider] = (CPU,),
         num_threads: int | None = None,
     ) -> None:
         opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         super().__init__(opened.manifest)
+        options = _session_options(num_threads)
+        _check_providers(providers)
+        model = opened.read(ONNX)
         try:
-            self._session = _open_session(opened.read(ONNX), providers, num_threads)
-        except BundleError as error:
-            raise BundleError(f"{opened.path / ONNX}: {error}") from error
+            self._session = ort.InferenceSession(model, options, providers=list(providers))
+        except Exception as error:
+            line = " ".join(str(error).split())
+            raise BundleError(
+                f"{opened.path / ONNX}: onnxruntime {ort.__version__} does not load it: {line}"
+            ) from error
 
     def _run(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         logits: NDArray[np.float32] = self._session.run([LOGITS], {INPUT_IDS: ids})[0]
         return logits
 
 
-def _open_session(
-    model: bytes, providers: Sequence[str], num_threads: int | None
-) -> ort.InferenceSession:
+def _check_providers(providers: Sequence[Provider]) -> None:
     available = ort.get_available_providers()
-    for provider in providers:
-        if provider not in available:
-            raise InvalidInputError(
-                f"provider {provider!r} is not in this onnxruntime; allowed: {', '.join(available)}"
-            )
+    names = [provider if isinstance(provider, str) else provider[0] for provider in providers]
+    if isinstance(providers, str) or not set(names) <= set(available):
+        raise InvalidInputError(
+            f"providers are {providers!r}; allowed: a list of {', '.join(available)}"
+        )
+
+
+def _session_options(num_threads: int | None) -> ort.SessionOptions:
     if num_threads is None:
         num_threads = _usable_processors()
-    elif num_threads < 1:
-        raise InvalidInputError(f"num_threads is {num_threads}; allowed: 1 or more")
+    elif type(num_threads) is not int or num_threads < 1:
+        raise InvalidInputError(f"num_threads is {num_threads!r}; allowed: 1 or more")
     options = ort.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.inter_op_num_threads = 1
@@ -70,11 +81,7 @@ def _open_session(
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
     options.log_severity_level = 4  # what goes wrong arrives as an exception, once
-    try:
-        return ort.InferenceSession(model, options, providers=list(providers))
-    except Exception as error:
-        line = " ".join(str(error).split())
-        raise BundleError(f"onnxruntime {ort.__version__} does not load it: {line}") from error
+    return options
 
 
 def _usable_processors() -> int:

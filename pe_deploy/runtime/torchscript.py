@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from pe_deploy.bundle import TORCHSCRIPT, Bundle, open_bundle
+from pe_deploy.errors import BundleError
 from pe_deploy.runtime.classifier import Classifier
 
 
@@ -37,18 +38,24 @@ class TorchScriptClassifier(Classifier):
         bundle: the bundle's folder, or a `Bundle` that is already open.
 
     Raises:
-        BundleError: the bundle is incomplete or changed, or holds no TorchScript.
+        BundleError: the bundle is incomplete or changed, or holds no TorchScript that loads.
     """
 
     def __init__(self, bundle: str | Path | Bundle) -> None:
         opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         super().__init__(opened.manifest)
-        with jit_deprecation_ignored():
-            self._module: torch.nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
-                io.BytesIO(opened.read(TORCHSCRIPT)), map_location="cpu"
-            )
+        data = io.BytesIO(opened.read(TORCHSCRIPT))
+        try:
+            with jit_deprecation_ignored():
+                self._module: torch.nn.Module = torch.jit.load(data, map_location="cpu")  # type: ignore[no-untyped-call]
+        except Exception as error:
+            line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise BundleError(
+                f"{opened.path / TORCHSCRIPT}: torch {torch.__version__} does not load it: {line}"
+            ) from error
 
     def _run(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            logits: NDArray[np.float32] = self._module(torch.from_numpy(ids)).numpy()
+            # A copy, because torch warns of an array that it must not write to.
+            logits: NDArray[np.float32] = self._module(torch.tensor(ids)).numpy()
         return logits

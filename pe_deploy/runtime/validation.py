@@ -7,7 +7,6 @@ uses.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,35 +31,44 @@ def to_input_ids(inputs: Any, signature: Signature) -> NDArray[np.int64]:
         InvalidInputError: another rank or dtype, an empty row, a row longer than `max_length`, an
             id outside the vocabulary, or padding anywhere but at the end of a row.
     """
-    array = _to_array(inputs, signature)
-    if array.ndim >= 1 and len(array) == 0:
-        return np.empty((0, 0), np.int64)
-    _check_form(array, signature)
-    ids = np.ascontiguousarray(array, dtype=np.int64)
-    _check_range(array, ids, signature.vocab_size)
+    given = _to_array(inputs)
+    if isinstance(given, list):
+        ids = _pad(given, signature)
+    else:
+        if given.shape == (0,) and given.dtype == np.float64:  # what numpy makes of []
+            given = np.empty((0, 0), np.int64)
+        _check_form(given, signature.max_length)
+        if len(given) == 0:
+            return np.empty((0, 0), np.int64)
+        ids = np.ascontiguousarray(given, dtype=np.int64)
+        _check_range(given, ids, signature.vocab_size)
     if signature.pad_id is not None:
         _check_padding(ids, signature.pad_id)
     return ids
 
 
-def _to_array(inputs: Any, signature: Signature) -> NDArray[Any]:
-    if isinstance(inputs, np.ma.MaskedArray):
+def _to_array(inputs: Any) -> NDArray[Any] | list[NDArray[Any]]:
+    """One array, or a list of one-dimensional arrays where rows differ in length."""
+    nested = isinstance(inputs, list | tuple)
+    if any(isinstance(part, np.ma.MaskedArray) for part in (inputs if nested else [inputs])):
         raise InvalidInputError("input_ids is a masked array; allowed: an array without a mask")
     try:
         return np.asarray(inputs)
-    except ValueError:  # numpy's answer to rows of differing length
-        if not isinstance(inputs, Sequence):
+    except Exception as error:
+        # numpy's answer to rows of differing length; or an object that cannot be an array.
+        if not nested:
             raise InvalidInputError(
-                f"input_ids is {type(inputs).__name__}; allowed: an array or nested lists"
-            ) from None
-    return _pad([_to_row(number, row) for number, row in enumerate(inputs)], signature)
+                f"input_ids is {type(inputs).__name__}, which cannot be read as an array; "
+                "allowed: an array or nested lists of integers"
+            ) from error
+    return [_to_row(number, row) for number, row in enumerate(inputs)]
 
 
 def _to_row(number: int, row: Any) -> NDArray[Any]:
     try:
         array = np.asarray(row)
-    except ValueError:
-        array = np.empty((0, 0))
+    except Exception as error:
+        raise InvalidInputError("is not a list of ids", row=number) from error
     if array.ndim != 1:
         raise InvalidInputError("is not a list of ids", row=number)
     if array.size and array.dtype.kind not in "iu":
@@ -68,11 +76,11 @@ def _to_row(number: int, row: Any) -> NDArray[Any]:
     return array
 
 
-def _pad(rows: Sequence[NDArray[Any]], signature: Signature) -> NDArray[Any]:
-    """Join rows of differing length to one array."""
+def _pad(rows: list[NDArray[Any]], signature: Signature) -> NDArray[np.int64]:
+    """Join checked rows of differing length to one array."""
     lengths = np.array([len(row) for row in rows])
-    first_odd = int(np.argmax(lengths != lengths[0]))
     if signature.pad_id is None:
+        first_odd = int(np.argmax(lengths != lengths[0]))
         raise InvalidInputError(
             f"has {lengths[first_odd]} ids where row 0 has {lengths[0]}; "
             "rows of differing length need a model with a pad_id",
@@ -84,26 +92,29 @@ def _pad(rows: Sequence[NDArray[Any]], signature: Signature) -> NDArray[Any]:
         raise InvalidInputError(
             f"has {lengths[row]} ids; allowed: 1 to {signature.max_length}", row=row
         )
-    padded = np.full((len(rows), lengths.max()), signature.pad_id, dtype=np.result_type(*rows))
-    for number, tokens in enumerate(rows):
-        padded[number, : len(tokens)] = tokens
+    padded = np.full((len(rows), lengths.max()), signature.pad_id, np.int64)
+    for number, given in enumerate(rows):
+        ids = given.astype(np.int64)
+        _check_range(given[None], ids[None], signature.vocab_size, number)
+        padded[number, : len(ids)] = ids
     return padded
 
 
-def _check_form(array: NDArray[Any], signature: Signature) -> None:
+def _check_form(array: NDArray[Any], max_length: int) -> None:
     if array.ndim != 2:
         raise InvalidInputError(
             f"input_ids has {array.ndim} dimensions; allowed: 2, [batch, sequence]"
         )
-    if not 1 <= array.shape[1] <= signature.max_length:
-        raise InvalidInputError(
-            f"input_ids has {array.shape[1]} columns; allowed: 1 to {signature.max_length}"
-        )
+    rows, columns = array.shape
+    if rows and not 1 <= columns <= max_length:
+        raise InvalidInputError(f"input_ids has {columns} columns; allowed: 1 to {max_length}")
     if array.dtype.kind not in "iu":
         raise InvalidInputError(f"input_ids has dtype {array.dtype}; allowed: an integer dtype")
 
 
-def _check_range(given: NDArray[Any], ids: NDArray[np.int64], vocab_size: int) -> None:
+def _check_range(
+    given: NDArray[Any], ids: NDArray[np.int64], vocab_size: int, first_row: int = 0
+) -> None:
     # Seen as unsigned, a negative id is a huge one: one pass finds both. A uint64 over the int64
     # range has become negative in `ids`, so it is found too.
     unsigned = ids.view(np.uint64)
@@ -112,7 +123,7 @@ def _check_range(given: NDArray[Any], ids: NDArray[np.int64], vocab_size: int) -
     row, column = np.argwhere(unsigned >= vocab_size)[0]
     raise InvalidInputError(
         f"column {column} has id {given[row, column]}; allowed: 0 to {vocab_size - 1}",
-        row=int(row),
+        row=first_row + int(row),
     )
 
 

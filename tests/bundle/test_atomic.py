@@ -51,6 +51,23 @@ def test_a_folder_is_replaced_whole_or_not_at_all(
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
+def test_of_a_link_the_target_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "v1").mkdir()
+    (tmp_path / "current").symlink_to("v1")
+    with publishing(tmp_path / "current") as staging:
+        (staging / "a").write_text("new")
+    assert content(tmp_path / "v1") == {"a": "new"}
+    (tmp_path / "link.csv").symlink_to("file.csv")
+    write_bytes(tmp_path / "link.csv", b"rows")
+    assert (tmp_path / "file.csv").read_text() == "rows"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["current", "file.csv", "link.csv", "v1"]
+
+
+def test_a_folder_is_never_replaced_by_a_file(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="is a folder; allowed: a file to write"):
+        write_bytes(tmp_path, b"")
+
+
 def test_a_publication_that_cannot_be_put_in_place_keeps_the_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

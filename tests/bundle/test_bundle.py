@@ -79,6 +79,12 @@ def change(manifest: Path, **changes: Any) -> bytes:
         ({"labels": [0, 0]}, "2 distinct labels"),
         ({"labels": [0, "one"]}, "all int or all str"),
         ({"labels": None}, "malformed"),
+        ({"labels": "ab"}, "malformed"),
+        ({"parity": 3}, "malformed"),
+        ({"versions": [1]}, "malformed"),
+        ({"model": 3}, "malformed"),
+        ({"format_version": True}, "has format_version True"),
+        ({"weights_sha256": None}, "malformed"),
         ({"threshold": 1.5}, "threshold is 1.5; allowed: 0.0 to 1.0"),
         ({"threshold": None}, "threshold is None"),
         ({"signature": {}}, "malformed"),
@@ -158,14 +164,23 @@ def test_damaged_golden_vectors_are_refused(data: bytes) -> None:
 
 
 def test_settings_outside_their_range_are_named() -> None:
-    from pe_deploy import ModelConfig, TrainConfig
+    from pe_deploy import ModelConfig, Signature, TrainConfig
+    from pe_deploy.config import check_decision
 
     for make, message in (
-        (lambda: ModelConfig(vocab_size=0, max_length=3), "vocab_size is 0; allowed: .* 1 or more"),
+        (
+            lambda: ModelConfig(vocab_size=0, max_length=3),
+            "vocab_size is 0; allowed: a whole number, 1 to",
+        ),
         (lambda: ModelConfig(5, 3, pad_id=5), "pad_id is 5; allowed: a whole number, 0 to 4"),
         (lambda: ModelConfig(5, 3, dropout=1.0), "dropout is 1.0; allowed"),
         (lambda: ModelConfig.from_dict({"vocab_size": 5, "size": 1}), "unknown.*size.*max_length"),
         (lambda: TrainConfig(epochs=0), "epochs is 0"),
+        (lambda: ModelConfig(2**40, 3), "vocab_size is .* 1 to 2147483647"),
+        (lambda: ModelConfig(1, 3, pad_id=0), "vocab_size is 1; allowed: .* 2 to"),
+        (lambda: check_decision(Signature(5, 3), (-1, 2**63), 0.5), "would not come back"),
+        (lambda: check_decision(Signature(5, 3), ("a", "a\0"), 0.5), "would not come back"),
+        (lambda: check_decision(Signature(5, 3), ("a", "\ud800"), 0.5), "would not come back"),
         (lambda: TrainConfig(batch_size=True), "batch_size is True"),
         (lambda: TrainConfig(learning_rate=float("nan")), "learning_rate is nan"),
     ):

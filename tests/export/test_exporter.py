@@ -174,6 +174,83 @@ def test_a_folder_of_other_things_is_never_replaced(
     assert (tmp_path / "thesis" / "draft.txt").read_text() == "years of work"
 
 
+def test_a_manifest_of_something_else_protects_its_folder(
+    tmp_path: Path, notebook_source: Source
+) -> None:
+    """Web apps and browser extensions have a manifest.json, too."""
+    place = tmp_path / "app"
+    place.mkdir()
+    (place / "manifest.json").write_text('{"name": "app"}')
+    with pytest.raises(ExportError, match="is there and is not a bundle"):
+        export_module(notebook_source, place)
+    export_module(notebook_source, tmp_path / "bundle")
+    (tmp_path / "bundle" / "notes.txt").write_text("mine")
+    with pytest.raises(ExportError, match=r"holds notes\.txt, which is not of its bundle"):
+        export_module(notebook_source, tmp_path / "bundle")
+    assert (tmp_path / "bundle" / "notes.txt").read_text() == "mine"
+
+
+def test_the_place_has_to_have_a_name(
+    tmp_path: Path, notebook_source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ExportError, match="names no folder"):
+        export_module(notebook_source, ".")
+
+
+class Answers(GRUClassifier):
+    """Answers in a shape that its signature does not state."""
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return super().forward(input_ids)[:, None]
+
+
+def test_an_answer_of_another_shape_is_refused(tmp_path: Path, notebook_source: Source) -> None:
+    assert isinstance(notebook_source.module, GRUClassifier)
+    wrong = Answers(notebook_source.module.config)
+    source = dataclasses.replace(notebook_source, module=wrong)
+    with pytest.raises(ExportError, match=r"gives float64 \[1, 1\] for 1 rows instead of .* \[1\]"):
+        export_module(source, tmp_path / "bundle", formats=["torchscript"])
+
+
+def test_a_vocabulary_larger_than_the_module_is_refused(
+    tmp_path: Path, notebook_source: Source
+) -> None:
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scores = nn.Embedding(5, 1)
+
+        def forward(self, input_ids: Tensor) -> Tensor:
+            total: Tensor = self.scores(input_ids).sum((1, 2))
+            return total
+
+    source = dataclasses.replace(notebook_source, module=Plain(), model=None)
+    with pytest.raises(ExportError, match=r"fails in float64 on ids.*IndexError"):
+        export_module(source, tmp_path / "bundle")
+
+
+def test_padding_that_the_module_ignores_is_refused(
+    tmp_path: Path, notebook_source: Source
+) -> None:
+    signature = dataclasses.replace(notebook_source.signature, pad_id=0)
+    source = dataclasses.replace(notebook_source, signature=signature)
+    with pytest.raises(ParityError, match="against trimmed rows, padding"):
+        export_module(source, tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("name", ["README.md"])
+def test_the_model_cards_snippet_runs(
+    tmp_path: Path, padded_source: Source, notebook_source: Source, name: str
+) -> None:
+    for index, source in enumerate((padded_source, notebook_source)):
+        for formats in (["onnx"], ["torchscript"]):
+            place = tmp_path / f"{index}{formats[0]}"
+            export_module(source, place, formats=formats)
+            snippet = (place / name).read_text().split("```python\n")[1].split("```")[0]
+            exec(snippet.replace("path/to/this/folder", str(place)), {})
+
+
 def test_labels_and_threshold_must_fit(tmp_path: Path, notebook_source: Source) -> None:
     wrong = dataclasses.replace(notebook_source, labels=("yes", "no", "maybe"))
     with pytest.raises(InvalidInputError, match="2 distinct labels"):

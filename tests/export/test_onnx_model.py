@@ -110,6 +110,38 @@ def test_any_module_with_any_gru(gru: dict[str, Any]) -> None:
     assert isinstance(module.blocks["reader"], nn.GRU), "the user's module was changed"
 
 
+class Shared(nn.Module):
+    """One GRU under two names, flattened before use, as older code does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(9, 4)
+        self.first = nn.GRU(4, 4, batch_first=True)
+        self.second = self.first
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        self.first.flatten_parameters()
+        outputs, _ = self.first(self.embedding(input_ids))
+        _, state = self.second(outputs)
+        logits: Tensor = self.head(state[-1]).squeeze(1)
+        return logits
+
+
+def test_a_gru_with_two_names() -> None:
+    module = Shared().eval()
+    model = to_onnx(module, Signature(vocab_size=9, max_length=12))
+    ids = np.random.default_rng(0).integers(0, 9, (5, 12))
+    expected = module(torch.from_numpy(ids)).detach().numpy()
+    np.testing.assert_allclose(run(model, ids), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("max_length", "pad_id"), [(8, 7), (3, 2), (5, 4), (2, 1), (14, 13)])
+def test_a_constant_that_is_a_sample_size_by_chance(max_length: int, pad_id: int) -> None:
+    module = GRUClassifier(ModelConfig(vocab_size=20, max_length=max_length, pad_id=pad_id))
+    assert operators(to_onnx(module, module.config.signature))["GRU"] == 2
+
+
 class Frozen(GRUClassifier):
     """Reads the batch size as a Python number: the classic way to freeze an axis."""
 
@@ -205,6 +237,10 @@ def break_steps(model: onnx.ModelProto) -> None:
     gru.input[0] = "frozen"
 
 
+def break_dtype(model: onnx.ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+
+
 def break_constant(model: onnx.ModelProto) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.array([-1, 7]), "shape"))
 
@@ -238,8 +274,9 @@ def break_graph(model: onnx.ModelProto) -> None:
         (break_gru_count, "gru", "keep each nn.GRU a submodule"),
         (break_input_axis, "axes", "without using their sizes as Python numbers"),
         (break_output_axis, "axes", "without using their sizes as Python numbers"),
+        (break_dtype, "axes", "export the module in float32"),
         (break_steps, "frozen_steps", "do not reshape with sizes read as Python numbers"),
-        (break_constant, "frozen_constants", "export with another sample_shape"),
+        (break_constant, "frozen_constants", "give to_onnx another sample_shape"),
         (break_one_file, "one_file", "external_data=False"),
         (break_domain, "standard_domain", "replace the torch operation"),
         (break_opset, "opset", "export with another opset"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import subprocess
 import sys
@@ -11,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pe_deploy import ExportError
+from pe_deploy import BundleError, ExportError, open_bundle
 from pe_deploy.export import Source, to_torchscript
-from pe_deploy.runtime.torchscript import jit_deprecation_ignored
+from pe_deploy.runtime.torchscript import TorchScriptClassifier, jit_deprecation_ignored
 
 
 def load(data: bytes, extra: dict[str, str] | None = None) -> nn.Module:
@@ -53,6 +54,14 @@ def test_loads_where_pe_deploy_is_not_installed(tmp_path: Path, padded_source: S
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "(2, 4)"
+
+
+def test_a_file_that_torch_does_not_load_is_one_line(notebook_bundle: Path) -> None:
+    bundle = open_bundle(notebook_bundle)
+    damaged = dataclasses.replace(bundle, files={**bundle.files, "model.pt": b"garbage"})
+    with pytest.raises(BundleError, match=r"model\.pt: torch .* does not load it") as error:
+        TorchScriptClassifier(damaged)
+    assert "\n" not in str(error.value)
 
 
 def test_what_cannot_be_scripted_is_one_line() -> None:

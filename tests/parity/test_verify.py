@@ -48,7 +48,7 @@ def test_one_wrong_logit_fails_its_cell_alone() -> None:
     report = judged(wrong_at_7x4)
     assert [(c.batch, c.length) for c in report.failures] == [(7, 4)]
     assert report.failures[0].difference == pytest.approx(1e-3, rel=1e-2)
-    with pytest.raises(ParityError, match=r"1 of 34 cells.*other against eager, grid, batch 7 × "):
+    with pytest.raises(ParityError, match=r"1 of 35 cells.*other against eager, grid, batch 7 × "):
         report.raise_if_failed()
 
 
@@ -68,6 +68,37 @@ def test_what_is_no_answer_is_a_failure(predictor: Predictor, problem: str) -> N
         report.raise_if_failed()
 
 
+def test_a_reference_that_gives_no_answer_is_the_finding() -> None:
+    report = verify({"eager": lambda ids: 1 / 0, "other": position_aware}, SIGNATURE, [])  # type: ignore[dict-item, return-value]
+    with pytest.raises(ParityError, match=r"eager against its signature.*ZeroDivisionError"):
+        report.raise_if_failed()
+    squeezed = {"a": lambda ids: position_aware(ids).squeeze(), "b": position_aware}
+    with pytest.raises(ParityError, match=r"shape \[\] instead of \[1\]"):
+        verify(squeezed, SIGNATURE, []).raise_if_failed()
+
+
+def test_one_id_out_of_many_is_seen() -> None:
+    signature = Signature(vocab_size=5000, max_length=6)
+
+    def one_row_changed(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        return position_aware(np.where(ids == 4321, 7, ids))
+
+    report = verify({"a": position_aware, "b": one_row_changed}, signature, [])
+    assert {cell.group for cell in report.failures} == {"vocabulary"}
+
+
+def test_padding_that_counts_is_seen_even_if_all_agree() -> None:
+    signature = Signature(vocab_size=9, max_length=6, pad_id=0)
+
+    def counts_padding(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.asarray((ids + 1).sum(axis=1), dtype=np.float32)
+
+    report = verify({"a": counts_padding, "b": counts_padding}, signature, [])
+    assert {(c.predictor, c.group) for c in report.failures} == {("a", "padding"), ("b", "padding")}
+    ignores = verify({"a": lambda ids: ids.sum(axis=1) * 1.0}, signature, [])
+    assert ignores.passed
+
+
 def test_the_tolerance_is_the_limit() -> None:
     def off(ids: NDArray[np.int64]) -> NDArray[np.float64]:
         return position_aware(ids).astype(np.float64) + 1e-3
@@ -76,6 +107,8 @@ def test_the_tolerance_is_the_limit() -> None:
     assert not judged(off, atol=0.9e-3, rtol=0).passed
     with pytest.raises(InvalidInputError, match="atol is nan"):
         Tolerance(atol=math.nan)
+    with pytest.raises(InvalidInputError, match="rtol is inf"):
+        Tolerance(rtol=math.inf)
 
 
 def test_golden_vectors_judge_every_predictor() -> None:
@@ -104,6 +137,7 @@ def test_no_cells_prove_nothing() -> None:
         SIGNATURE,
         Signature(vocab_size=5, max_length=4, pad_id=2),
         Signature(vocab_size=2, max_length=1, pad_id=0),
+        Signature(vocab_size=3000, max_length=1),
         Signature(vocab_size=1, max_length=3),
         Signature(vocab_size=300, max_length=200, pad_id=299),
     ],
@@ -139,6 +173,6 @@ def test_reports_in_three_forms(tmp_path: Path) -> None:
     assert len(suite.findall("testcase/failure")) == len(report.failures) == 5
     text = (tmp_path / "report.md").read_text()
     assert "FAILED" in text
-    assert "| other | eager | 34 | 5 | 1 |" in text
+    assert "| other | eager | 35 | 5 | 1 |" in text
     with pytest.raises(InvalidInputError, match=r"suffix '.txt'; allowed: .json, .md, .xml"):
         report.save(tmp_path / "report.txt")

@@ -81,6 +81,18 @@ def test_rows_of_differing_length_are_padded(padded: OnnxClassifier) -> None:
         np.testing.assert_allclose(logits, further, atol=1e-6)
 
 
+def test_rows_of_a_small_dtype_are_padded_with_a_large_id() -> None:
+    from pe_deploy import Signature
+    from pe_deploy.runtime import to_input_ids
+
+    signature = Signature(vocab_size=400, max_length=5, pad_id=300)
+    rows = [np.array([1, 2], np.uint8), np.array([3], np.uint64), np.array([4], np.int8)]
+    padded = to_input_ids(rows, signature)
+    assert padded.tolist() == [[1, 2], [3, 300], [4, 300]]
+    with pytest.raises(InvalidInputError, match=f"row 1: column 0 has id {2**64 - 1}; allowed"):
+        to_input_ids([[1, 2], np.array([2**64 - 1], np.uint64)], signature)
+
+
 @pytest.mark.parametrize("empty", [[], (), np.empty((0, 5), np.int64), np.empty((0, 0), np.int32)])
 def test_an_empty_batch_gives_an_empty_answer(
     notebook: OnnxClassifier, padded: OnnxClassifier, empty: Any
@@ -139,6 +151,11 @@ BAD_FOR_BOTH: list[tuple[Any, str]] = [
         np.ma.masked_array([[1, 2]], mask=[[False, True]]),
         "input_ids is a masked array; allowed: an array without a mask",
     ),
+    (
+        [np.ma.masked_array([1, 2], mask=[False, True]), [3]],
+        "input_ids is a masked array; allowed: an array without a mask",
+    ),
+    (np.zeros((0, 5), float), "input_ids has dtype float64; allowed: an integer dtype"),
 ]
 
 
@@ -209,8 +226,11 @@ def test_a_refused_input_leaves_the_classifier_working(notebook: OnnxClassifier)
 
 
 def test_providers_and_threads_are_checked(notebook_bundle: Path) -> None:
-    with pytest.raises(InvalidInputError, match=r"provider 'Abacus' is not in.*allowed: .*CPU"):
+    with pytest.raises(InvalidInputError, match=r"providers are \['Abacus'\]; allowed: .*CPU"):
         OnnxClassifier(notebook_bundle, providers=["Abacus"])
+    with pytest.raises(InvalidInputError, match="allowed: a list of"):
+        OnnxClassifier(notebook_bundle, providers="CPUExecutionProvider")
+    OnnxClassifier(notebook_bundle, providers=[("CPUExecutionProvider", {})])
     with pytest.raises(InvalidInputError, match="num_threads is 0; allowed: 1 or more"):
         OnnxClassifier(notebook_bundle, num_threads=0)
 
