@@ -23,6 +23,7 @@ Weights = Literal["best", "last"]
 """Of a training run: those of the lowest validation loss, or those of the last epoch."""
 
 _LARGEST_SIZE = 2**31 - 1
+_MOST_LAYERS = 1000
 
 ConfigT = TypeVar("ConfigT", bound="_Config")
 
@@ -172,8 +173,9 @@ class ModelConfig(_Config):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("embedding_dim", "hidden_dim", "num_layers"):
+        for name in ("embedding_dim", "hidden_dim"):
             self._check_int(name, 1, _LARGEST_SIZE)
+        self._check_int("num_layers", 1, _MOST_LAYERS)
         self._check_float("dropout", 0.0, 1.0)
         _ = self.signature  # checks the other sizes
 

@@ -6,9 +6,16 @@ from pe_deploy.data.files import open_rows
 from pe_deploy.data.loading import load
 from pe_deploy.data.rows import Chunk, RowReader, WriteChunk
 from pe_deploy.data.splitting import split
-from pe_deploy.data.synthetic import Draw, synthetic
+from pe_deploy.data.synthetic import (
+    NOTEBOOK_LENGTH,
+    NOTEBOOK_VOCAB_SIZE,
+    Draw,
+    synthetic,
+)
 
 __all__ = [
+    "NOTEBOOK_LENGTH",
+    "NOTEBOOK_VOCAB_SIZE",
     "Chunk",
     "Dataset",
     "Draw",

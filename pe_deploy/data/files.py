@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from pe_deploy.data.csv_file import open_csv
+from pe_deploy.data.damage import one_line
 from pe_deploy.data.jsonl_file import open_jsonl
 from pe_deploy.data.npz_file import open_npz
 from pe_deploy.data.parquet_file import open_parquet
-from pe_deploy.data.rows import CHUNK_ROWS, RowReader
+from pe_deploy.data.rows import READ_ROWS, RowReader
 from pe_deploy.errors import DataError, InvalidInputError
 
 _Open = Callable[[Path, int], AbstractContextManager[RowReader]]
@@ -23,7 +24,7 @@ _FORMATS: dict[str, _Open] = {
 
 
 @contextmanager
-def open_rows(path: str | Path, *, chunk_rows: int = CHUNK_ROWS) -> Iterator[RowReader]:
+def open_rows(path: str | Path, *, chunk_rows: int = READ_ROWS) -> Iterator[RowReader]:
     """Open a `.csv`, `.jsonl`, `.parquet` or `.npz` file and yield its reader.
 
         with (
@@ -43,11 +44,14 @@ def open_rows(path: str | Path, *, chunk_rows: int = CHUNK_ROWS) -> Iterator[Row
     path = Path(path)
     if chunk_rows < 1:
         raise InvalidInputError(f"chunk_rows is {chunk_rows}; allowed: 1 or more")
-    if path.suffix.lower() not in _FORMATS:
-        raise DataError(f"{path}: suffix {path.suffix!r}; allowed: {', '.join(_FORMATS)}")
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
-    with _FORMATS[path.suffix.lower()](path, chunk_rows) as reader:
-        yield reader
+    with one_line():
+        if path.suffix.lower() not in _FORMATS:
+            raise DataError(f"{path}: suffix {path.suffix!r}; allowed: {', '.join(_FORMATS)}")
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}") from error
+        except ValueError as error:  # a NUL character, say
+            raise DataError(f"{path}: not a path: {error}") from error
+        with _FORMATS[path.suffix.lower()](path, chunk_rows) as reader:
+            yield reader

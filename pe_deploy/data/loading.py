@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,46 +10,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.config import INPUT_IDS, Label
+from pe_deploy.data.damage import one_line
 from pe_deploy.data.dataset import Dataset
 from pe_deploy.data.digits import digits
 from pe_deploy.data.files import open_rows
 from pe_deploy.data.ragged import offsets_of, row_at
 from pe_deploy.data.rows import LABEL
-from pe_deploy.data.synthetic import synthetic
 from pe_deploy.errors import DataError, InvalidInputError
 
-_BUILT_IN: dict[str, Callable[[], Dataset]] = {"digits": digits, "synthetic": synthetic}
 _PLAIN_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
+@one_line()
 def load(source: str | Path, *, pad_id: int | None = None) -> Dataset:
-    """Load `"digits"`, `"synthetic"` or a file with the columns `input_ids` and `label`.
+    """Load `"digits"` or a file with the columns `input_ids` and `label`.
 
     The labels of the set are those of the rows, each once and sorted. In a CSV file, which has no
     types, they are integers if every one of them is written as a plain integer (`7`, not `007`).
 
     Args:
-        source: a name, or the path of a `.csv`, `.jsonl`, `.parquet` or `.npz` file.
+        source: `"digits"`, or the path of a `.csv`, `.jsonl`, `.parquet` or `.npz` file.
         pad_id: the id to pad short rows with, on the right; without it all rows have one length.
+            That rows do not use it for anything else is checked where a model takes them.
 
     Raises:
         InvalidInputError: `pad_id` is negative.
-        DataError: the file cannot be read, or a row is empty, has a negative id, has another
-            length than the first although there is no `pad_id`, or has a `pad_id` before its last
-            token; or labels are missing, of mixed types, or fewer than two.
+        DataError: the file cannot be read, or a row is empty, has a negative id, or has another
+            length than the first although there is no `pad_id`; or labels are missing, of mixed
+            types, or fewer than two.
         MissingDependencyError: the source needs an extra that is not installed.
     """
     if pad_id is not None and pad_id < 0:
         raise InvalidInputError(f"pad_id is {pad_id}; allowed: 0 or more")
-    built_in = _BUILT_IN.get(str(source))
-    if built_in is not None:
-        dataset = built_in()
+    if str(source) == "digits":
+        dataset = digits()
     elif Path(source).suffix:
         dataset = _load_file(Path(source), pad_id)
     else:
-        raise DataError(f"{source}: no such data; allowed: {', '.join(_BUILT_IN)} or a data file")
-    if pad_id is not None:
-        _check_padding(source, dataset.input_ids, pad_id)
+        raise DataError(
+            f"{source}: no such data; allowed: digits or a data file "
+            "('synthetic' only to train on: training draws it)"
+        )
     return replace(dataset, pad_id=pad_id)
 
 
@@ -119,23 +119,3 @@ def _matrix(
     matrix = np.full((len(lengths), int(lengths.max())), pad_id or 0, np.int64)
     matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = values
     return matrix
-
-
-def _check_padding(source: str | Path, input_ids: NDArray[np.int64], pad_id: int) -> None:
-    """Padding comes last in a row, and never alone: a model could not tell it from tokens."""
-    is_padding = input_ids == pad_id
-    empty = is_padding.all(axis=1)
-    if empty.any():
-        row = int(np.argmax(empty)) + 1
-        raise DataError(
-            f"{source}: row {row}, column {INPUT_IDS}: nothing but pad_id {pad_id}; "
-            "allowed: at least one other id"
-        )
-    early = (is_padding[:, :-1] & ~is_padding[:, 1:]).any(axis=1)
-    if early.any():
-        row = int(np.argmax(early)) + 1
-        position = int(np.argmax(is_padding[row - 1])) + 1
-        raise DataError(
-            f"{source}: row {row}, column {INPUT_IDS}: pad_id {pad_id} at position {position} "
-            "comes before another id; allowed: at the end of a row"
-        )

@@ -20,7 +20,7 @@ from pe_deploy.config import INPUT_IDS, Label
 from pe_deploy.errors import DataError
 
 LABEL = "label"
-CHUNK_ROWS = 4096
+READ_ROWS = 4096
 
 _LOWEST_ID, _HIGHEST_ID = -(2**63), 2**63 - 1
 _LONGEST_SHOWN = 40

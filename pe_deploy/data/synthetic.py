@@ -18,7 +18,7 @@ NOTEBOOK_VOCAB_SIZE = 12
 
 
 def synthetic(
-    draw: Draw | None = None,
+    draw: Draw,
     *,
     rows: int = NOTEBOOK_ROWS,
     length: int = NOTEBOOK_LENGTH,
@@ -27,14 +27,8 @@ def synthetic(
     """Random ids `[rows, length]` and random labels 0 and 1, drawn in the notebook's order.
 
     With a `draw` on torch's generator a seed gives the notebook's very rows, and nothing here
-    needs torch. Without one, numpy's generator is used with seed 0.
+    needs torch.
     """
-    draw = draw or _numpy_draw()
     input_ids = draw(vocab_size, (rows, length))
     targets = draw(2, (rows,))
     return Dataset(input_ids, targets, labels=(0, 1))
-
-
-def _numpy_draw() -> Draw:
-    generator = np.random.default_rng(0)
-    return lambda high, shape: generator.integers(high, size=shape, dtype=np.int64)

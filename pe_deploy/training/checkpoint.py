@@ -82,6 +82,8 @@ def load_checkpoint(path: str | Path, *, weights: Weights = "best") -> Checkpoin
     path = Path(path)
     if path.is_dir():
         return _load_folder(path, weights)
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file or folder")
     state = read_state_dict(path)
     config = infer_config(path, state)
     model = build_model(path, config, state)
@@ -148,7 +150,7 @@ def _load_folder(folder: Path, weights: Weights) -> Checkpoint:
         content = json.loads(config_file.read_bytes())
     except FileNotFoundError as error:
         raise CheckpointError(f"{config_file}: no such file") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{config_file}: not readable as JSON: {error}") from error
     config, labels, threshold = _parse_config(config_file, content)
     weights_file = folder / (BEST_FILE if weights == "best" else LAST_FILE)

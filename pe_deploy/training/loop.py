@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 
 from pe_deploy import atomic
-from pe_deploy.config import Label, ModelConfig, TrainConfig
-from pe_deploy.data import Dataset, split
+from pe_deploy.config import Label, ModelConfig, TrainConfig, check_decision
+from pe_deploy.data import NOTEBOOK_LENGTH, NOTEBOOK_VOCAB_SIZE, Dataset, split
 from pe_deploy.errors import CheckpointError, InvalidInputError
 from pe_deploy.training import checkpoint
 from pe_deploy.training.epoch import Rows, run_epoch
 from pe_deploy.training.metrics import EpochMetrics, best_of
-from pe_deploy.training.model import GRUClassifier
+from pe_deploy.training.model import GRUClassifier, in_memory
 from pe_deploy.training.positions import (
     PositionShift,
     plot_positions,
@@ -45,7 +45,6 @@ from pe_deploy.training.threads import torch_threads
 from pe_deploy.training.weights import save_tensors
 
 _NOTEBOOK = TrainConfig()
-_NOTEBOOK_VOCAB_SIZE, _NOTEBOOK_LENGTH = 12, 10
 
 # batch_size × hidden_dim, up to which more threads bring nothing worth having (measured).
 _ONE_THREAD_UP_TO = 2048
@@ -141,7 +140,8 @@ def train(
             which can then be resumed.
 
     Raises:
-        InvalidInputError: a setting is out of range, or the loss stops being finite.
+        InvalidInputError: a setting is out of range, a model of the sizes does not fit in memory,
+            a label would not come back from JSON, or the loss stops being finite.
         DataError: the rows cannot be read or do not fit the sizes.
         CheckpointError: `output` holds something else than a checkpoint, or there is no run of
             these settings and data to resume.
@@ -163,11 +163,12 @@ def train(
         notebook = isinstance(source, str) and source == "synthetic"
         if notebook:
             model_config = sized(
-                vocab_size=_NOTEBOOK_VOCAB_SIZE if vocab_size is None else vocab_size,
-                max_length=_NOTEBOOK_LENGTH if max_length is None else max_length,
+                vocab_size=NOTEBOOK_VOCAB_SIZE if vocab_size is None else vocab_size,
+                max_length=NOTEBOOK_LENGTH if max_length is None else max_length,
                 pad_id=pad_id,
             )
-            rows = draw_synthetic(model_config)
+            with in_memory(model_config):
+                rows = draw_synthetic(model_config)
         else:
             rows = load_rows(source, pad_id)
             known = [rows] if validation is None else [rows, validation]
@@ -179,7 +180,10 @@ def train(
             )
         check_labels(rows, validation)
         check_rows(rows, model_config, "rows" if isinstance(source, Dataset) else str(source))
-        model = GRUClassifier(model_config)
+        # Now, not when the checkpoint is written: training may take hours.
+        check_decision(model_config.signature, rows.labels, checkpoint.threshold_of(model_config))
+        with in_memory(model_config):
+            model = GRUClassifier(model_config)
         if validation is not None:
             check_rows(validation, model_config, "validation")
         elif notebook:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
 from pe_deploy.config import ModelConfig
 from pe_deploy.errors import InvalidInputError
+from pe_deploy.runtime import to_input_ids
 
 
 class LearnablePositionalEncoding(nn.Module):
@@ -93,6 +97,21 @@ class GRUClassifier(nn.Module):
         return check_input_ids(input_ids, self.config)
 
 
+@contextmanager
+def in_memory(config: ModelConfig) -> Iterator[None]:
+    """Say of sizes that are too large, of which torch complains in many ways, which they are.
+
+    Raises:
+        InvalidInputError: the block needs more memory than there is.
+    """
+    try:
+        yield
+    except (RuntimeError, OverflowError, MemoryError) as error:
+        names = ("vocab_size", "max_length", "embedding_dim", "hidden_dim", "num_layers")
+        sizes = ", ".join(f"{name} {getattr(config, name)}" for name in names)
+        raise InvalidInputError(f"sizes are {sizes}; allowed: what fits in memory") from error
+
+
 def check_input_ids(input_ids: Tensor, config: ModelConfig) -> Tensor:
     """The ids as int64 `[batch, sequence]`, once they are known to be what the model takes.
 
@@ -101,51 +120,15 @@ def check_input_ids(input_ids: Tensor, config: ModelConfig) -> Tensor:
             `max_length`, an id outside the vocabulary, or, with a `pad_id`, a row that is not
             padded on the right only or holds nothing but padding.
     """
-    if input_ids.dim() != 2:
-        raise InvalidInputError(
-            f"input_ids has {input_ids.dim()} dimensions; allowed: 2, [batch, sequence]"
-        )
     dtype = input_ids.dtype
     if dtype.is_floating_point or dtype.is_complex or dtype == torch.bool:
+        # Not left to the check below: numpy does not know bfloat16.
         name = str(dtype).removeprefix("torch.")
         raise InvalidInputError(f"input_ids has dtype {name}; allowed: an integer dtype")
-    batch, length = input_ids.shape
-    if batch == 0:
+    if input_ids.dim() == 2 and len(input_ids) == 0:
         raise InvalidInputError(
-            f"input_ids has shape ({batch}, {length}); "
+            f"input_ids has shape {tuple(input_ids.shape)}; "
             f"allowed: at least 1 row and 1 to {config.max_length} columns"
         )
-    if not 1 <= length <= config.max_length:
-        raise InvalidInputError(
-            f"input_ids has {length} columns; allowed: 1 to {config.max_length}"
-        )
-    ids = input_ids.to(torch.int64)  # an id of 2**63 or more becomes negative: refused below
-    lowest, highest = ids.aminmax()
-    if lowest < 0 or highest >= config.vocab_size:
-        row, column = ((ids < 0) | (ids >= config.vocab_size)).nonzero()[0].tolist()
-        raise InvalidInputError(
-            f"column {column} has id {input_ids[row, column].item()}; "
-            f"allowed: 0 to {config.vocab_size - 1}",
-            row=row,
-        )
-    if config.pad_id is not None:
-        _check_padding(ids, config.pad_id)
-    return ids
-
-
-def _check_padding(ids: Tensor, pad_id: int) -> None:
-    padding = ids == pad_id  # [batch, sequence]
-    empty = padding.all(1)  # [batch]
-    misplaced = (padding[:, :-1] & ~padding[:, 1:]).any(1)  # [batch]: a token follows a pad
-    wrong = empty | misplaced
-    if wrong.any():
-        row = int(wrong.nonzero()[0])
-        if empty[row]:
-            reason = f"every id is pad_id {pad_id}; allowed: at least one token"
-        else:
-            column = int(padding[row].nonzero()[0])
-            reason = (
-                f"column {column} has pad_id {pad_id} before the row's last token; "
-                "allowed: padding on the right only"
-            )
-        raise InvalidInputError(reason, row=row)
+    to_input_ids(input_ids.numpy(force=True), config.signature)
+    return input_ids.to(torch.int64)

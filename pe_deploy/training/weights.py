@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 from pe_deploy import atomic
 from pe_deploy.config import ModelConfig
 from pe_deploy.errors import CheckpointError, InvalidInputError
-from pe_deploy.training.model import GRUClassifier
+from pe_deploy.training.model import GRUClassifier, in_memory
 
 State = dict[str, Tensor]
 """Tensors by name, as `state_dict()` gives them."""
@@ -65,12 +66,14 @@ def read_state_dict(path: Path) -> State:
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file") from error
+    except pickle.UnpicklingError as error:  # torch's own text is a page on loading it unsafely
+        raise CheckpointError(
+            f"{path}: holds pickled objects (or is damaged), not a state_dict; {_HOW_TO_SAVE}"
+        ) from error
     except Exception as error:  # damage can surface as nearly any error
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise CheckpointError(
-            f"{path}: not a readable file of plain tensors: {reason[:120]}; {_HOW_TO_SAVE}"
+            f"{path}: not a readable file of plain tensors: {reason}; {_HOW_TO_SAVE}"
         ) from error
     return _named_tensors(path, content)
 
@@ -126,10 +129,13 @@ def build_model(path: Path, config: ModelConfig, state: State) -> GRUClassifier:
 
     Raises:
         CheckpointError: naming each tensor that is missing, unexpected, of another shape, or
-            holds something else than finite floats in float32 range.
+            holds something else than finite floats in float32 range; or sizes beyond any memory.
     """
-    with torch.device("meta"):  # shapes only: nothing is allocated or drawn
-        model = GRUClassifier(config)
+    try:
+        with in_memory(config), torch.device("meta"):  # shapes only: nothing is allocated or drawn
+            model = GRUClassifier(config)
+    except InvalidInputError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     expected = {key: list(tensor.shape) for key, tensor in model.state_dict().items()}
     misfits = list(_misfits(state, expected))
     if misfits:

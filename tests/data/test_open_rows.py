@@ -66,3 +66,28 @@ def test_memory_does_not_grow_with_the_file(
 
     small = peak(2000)
     assert peak(20_000) < 1.5 * small
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error"),
+    [
+        ("in.csv", '"a\nb",x\n1,2\n', r"in.csv: no column 'input_ids'; its columns: a\nb, x"),
+        ("in.jsonl", '{"a\\u001b\\rb": 1}', r"no column 'input_ids'; its columns: a\x1b\rb"),
+        ("i\nn.csv", "x\n1\n", r"i\nn.csv: no column 'input_ids'; its columns: x"),
+        ("i\nn.csv", "input_ids\nz\n", r"i\nn.csv: row 1, column input_ids: 'z' is not an"),
+    ],
+)
+def test_names_with_control_characters_are_escaped(
+    tmp_path: Path, name: str, content: str, error: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError) as caught, open_rows(tmp_path / name) as reader:
+        list(reader)
+    assert error in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_a_path_with_nul() -> None:
+    with pytest.raises(DataError) as caught:
+        open_rows("a\0b.csv").__enter__()
+    assert str(caught.value) == r"a\x00b.csv: not a path: embedded null byte"

@@ -98,6 +98,10 @@ def test_dropout_acts_between_layers_in_training_only() -> None:
     [
         (torch.tensor([1, 2]), "input_ids has 1 dimensions; allowed: 2, [batch, sequence]"),
         (torch.ones(2, 3), "input_ids has dtype float32; allowed: an integer dtype"),
+        (
+            torch.ones(2, 3, dtype=torch.bfloat16),
+            "input_ids has dtype bfloat16; allowed: an integer dtype",
+        ),
         (torch.tensor([[True]]), "input_ids has dtype bool; allowed: an integer dtype"),
         (
             torch.ones(0, 5, dtype=torch.int64),

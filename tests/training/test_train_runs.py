@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pe_deploy.config import ModelConfig, TrainConfig
+from pe_deploy.config import Label, ModelConfig, TrainConfig
 from pe_deploy.data import Dataset
 from pe_deploy.errors import CheckpointError, DataError, InvalidInputError
 from pe_deploy.training import Progress, TrainResult, load_checkpoint, train
@@ -187,10 +187,53 @@ def test_refused_settings(tmp_path: Path, three_classes: Dataset) -> None:
     others = dataclasses.replace(three_classes, labels=("a", "b", "c"))
     with pytest.raises(DataError, match=r"validation labels are \['a', 'b', 'c'\]; allowed: "):
         train(three_classes, output, validation=others)
-    one = dataclasses.replace(three_classes, labels=("a",))
-    with pytest.raises(DataError, match=r"labels are \['a'\]; allowed: at least 2"):
-        train(one, output)
     assert not output.exists()
+
+
+@pytest.mark.parametrize("labels", [(0, 1, 2**63), ("a", "b", "c\0"), ("a", "b", "\ud800")])
+def test_labels_that_would_be_lost_are_refused_before_training(
+    tmp_path: Path, three_classes: Dataset, labels: tuple[Label, ...]
+) -> None:
+    rows = dataclasses.replace(three_classes, labels=labels)
+    with pytest.raises(InvalidInputError, match="would not come back unchanged"):
+        train(rows, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_sizes_beyond_memory(
+    tmp_path: Path, three_classes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        train(three_classes, tmp_path / "run", hidden_dim=2_000_000_000)
+    assert str(caught.value) == (
+        "sizes are vocab_size 6, max_length 5, embedding_dim 16, hidden_dim 2000000000, "
+        "num_layers 2; allowed: what fits in memory"
+    )
+
+    def full(*_: object) -> torch.Tensor:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(torch, "randint", full)
+    with pytest.raises(InvalidInputError, match=r"max_length 2147483647, .* what fits in memory"):
+        train("synthetic", tmp_path / "run", max_length=2**31 - 1)
+
+
+@pytest.mark.parametrize(
+    ("ids", "reason"),
+    [
+        ("9 9", "every id is pad_id 9; allowed: at least one token"),
+        (
+            "5 9 9 6 9",
+            "column 1 has pad_id 9 before the row's last token; allowed: padding on the right only",
+        ),
+    ],
+)
+def test_misused_padding_names_file_and_row(tmp_path: Path, ids: str, reason: str) -> None:
+    path = tmp_path / "ro\nws.csv"
+    path.write_text(f"input_ids,label\n1 2,0\n{ids},1\n")
+    with pytest.raises(DataError) as caught:
+        train(path, tmp_path / "run", pad_id=9)
+    assert str(caught.value) == rf"{tmp_path}/ro\nws.csv: row 2: {reason}"
 
 
 def test_a_loss_that_is_not_finite_names_its_epoch(
