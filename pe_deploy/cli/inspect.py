@@ -31,7 +31,13 @@ def inspect(bundle: Annotated[Path, typer.Argument(help="A bundle.")]) -> None:
         counted = (f"{name} × {count}" for name, count in manifest.operators.items())
         facts("Graph", [("operators", ", ".join(counted))])
     facts("Made with", [(name, version) for name, version in manifest.versions.items()])
-    facts("Parity when published", [(name, value) for name, value in manifest.parity.items()])
+    facts(
+        "Parity when published",
+        [
+            (name.replace("_", " "), f"{value:.2g}" if isinstance(value, float) else value)
+            for name, value in manifest.parity.items()
+        ],
+    )
 
 
 def _signature(manifest: Manifest) -> list[tuple[str, object]]:
