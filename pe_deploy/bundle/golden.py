@@ -6,13 +6,15 @@ import io
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.errors import BundleError
 
-_FIELDS = ("input_ids", "float64", "float32")
+_NUMBERS = ("input_ids", "float64", "float32")
+_DECISIONS = ("labels", "targets")
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,15 @@ class GoldenCase:
         input_ids: int64 `[batch, sequence]`.
         float64: logits of the model run in float64: as good as exact.
         float32: logits of the model run in float32, as it was trained.
+        labels: `[batch]`, the labels that the model's decision gave; None where not recorded.
+        targets: int64 `[batch]`, the index of each row's true label; None where there is none.
     """
 
     input_ids: NDArray[np.int64]
     float64: NDArray[np.float64]
     float32: NDArray[np.float32]
+    labels: NDArray[Any] | None = None
+    targets: NDArray[np.int64] | None = None
 
 
 def golden_to_bytes(cases: Sequence[GoldenCase]) -> bytes:
@@ -35,7 +41,8 @@ def golden_to_bytes(cases: Sequence[GoldenCase]) -> bytes:
     arrays = {
         f"{index:03}.{name}": getattr(case, name)
         for index, case in enumerate(cases)
-        for name in _FIELDS
+        for name in (*_NUMBERS, *_DECISIONS)
+        if getattr(case, name) is not None
     }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
@@ -51,16 +58,20 @@ def golden_from_bytes(data: bytes) -> list[GoldenCase]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        count, rest = divmod(len(arrays), len(_FIELDS))
+        count = len({name.split(".")[0] for name in arrays})
         cases = [
-            GoldenCase(*(arrays[f"{index:03}.{name}"] for name in _FIELDS))
+            GoldenCase(
+                *(arrays.pop(f"{index:03}.{name}") for name in _NUMBERS),
+                *(arrays.pop(f"{index:03}.{name}", None) for name in _DECISIONS),
+            )
             for index in range(count)
         ]
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(f"golden.npz is malformed: {error}") from error
-    if not cases or rest:
+    if not cases or arrays:
         raise BundleError(
-            f"golden.npz holds {len(arrays)} arrays; allowed: 3 a case, 1 case or more"
+            f"golden.npz holds {count} cases and {sorted(arrays)} beside them; "
+            "allowed: 1 case or more, and nothing beside"
         )
     for index, case in enumerate(cases):
         _check(index, case)
@@ -68,10 +79,14 @@ def golden_from_bytes(data: bytes) -> list[GoldenCase]:
 
 
 def _check(index: int, case: GoldenCase) -> None:
-    for name, dtype in (("input_ids", "int64"), ("float64", "float64"), ("float32", "float32")):
+    kinds = {"input_ids": "int64", "float64": "float64", "float32": "float32", "targets": "int64"}
+    for name in (*_NUMBERS, *_DECISIONS):
         array = getattr(case, name)
-        if array.dtype != dtype or len(array.shape) == 0 or len(array) != len(case.input_ids):
+        if array is None:
+            continue
+        fits = array.ndim >= 1 and len(array) == len(case.input_ids)
+        if not fits or array.dtype != kinds.get(name, array.dtype):
             raise BundleError(
                 f"golden.npz: {name} of case {index} is {array.dtype} {array.shape}; "
-                f"allowed: {dtype} with a row for each of {len(case.input_ids)} inputs"
+                f"allowed: {kinds.get(name, 'labels')}, one for each of its rows"
             )

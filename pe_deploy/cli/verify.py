@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import platform
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import onnxruntime
 import typer
 from rich.markup import escape
 from rich.text import Text
@@ -15,7 +17,18 @@ from pe_deploy.bundle import open_bundle
 from pe_deploy.cli.console import out, progress_bar, table
 from pe_deploy.config import Weights
 from pe_deploy.errors import CheckpointError, InvalidInputError, requires_extra
-from pe_deploy.parity import Cell, Predictor, Report, Tolerance, worst
+from pe_deploy.parity import (
+    Cell,
+    Decider,
+    Predictor,
+    Report,
+    Tolerance,
+    load_report,
+    ratio,
+    repeat_line,
+    save_report,
+    worst,
+)
 from pe_deploy.parity import verify as verify_predictors
 from pe_deploy.runtime import OnnxClassifier
 
@@ -26,7 +39,7 @@ _BANDS = 8
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="A bundle.")],
+    bundle: Annotated[Path, typer.Argument(help="A bundle, or a saved .json report.")],
     checkpoint: Annotated[
         Path | None, typer.Option(help="The weights it was made from: adds eager torch.")
     ] = None,
@@ -37,77 +50,64 @@ def verify(
     report_file: Annotated[
         Path | None, typer.Option("--report", help="Write the report: .json, .md or .xml (JUnit).")
     ] = None,
-    atol: Annotated[float, typer.Option(help="Allowed absolute difference.")] = Tolerance.atol,
-    rtol: Annotated[float, typer.Option(help="Allowed relative difference.")] = Tolerance.rtol,
+    atol: Annotated[
+        float | None, typer.Option(help="Allowed absolute difference, instead of the floor's.")
+    ] = None,
+    rtol: Annotated[
+        float | None, typer.Option(help="Allowed relative difference, instead of the floor's.")
+    ] = None,
 ) -> None:
     """Compare a bundle's models with each other, with torch, and with its golden vectors."""
-    tolerance = Tolerance(atol, rtol)
+    started = time.perf_counter()
+    tolerance = Tolerance(atol=atol, rtol=rtol)
     if golden_only and checkpoint is not None:
         raise InvalidInputError("--golden-only runs no torch; leave out --checkpoint")
-    opened = open_bundle(bundle)
-    predictors: dict[str, Predictor]
-    if golden_only:
-        predictors = {"onnx": OnnxClassifier(opened, num_threads=1).predict_logits}
+    if bundle.suffix == ".json":
+        report = load_report(bundle).judged_by(tolerance)
     else:
-        predictors = _with_torch(opened, checkpoint, weights)
-    with progress_bar() as progress:
-        task = progress.add_task("verify", total=None)
-        report = verify_predictors(
-            predictors,
-            opened.manifest.signature,
-            opened.golden(),
-            tolerance,
-            lambda cell: progress.advance(task),
-        )
+        report = _measure(bundle, checkpoint, weights, golden_only, tolerance)
     if report_file is not None:
-        report.save(report_file)
-    show_report(report)
+        save_report(report, report_file)
+    show_report(report, str(bundle))
     report.raise_if_failed()
     proved = "answers as its golden vectors say" if golden_only else "computes what was trained"
-    out.print(f"[green]passed[/green]: {escape(str(bundle))} {proved}")
+    seconds = time.perf_counter() - started
+    out.print(f"[green]passed[/green] in {seconds:.1f} s: {escape(str(bundle))} {proved}")
 
 
-def show_report(report: Report) -> None:
-    """Print a line for each pair of predictors, and the grid of each pair that has one."""
-    table(
-        f"Largest difference of a logit (allowed: {report.atol:g} + {report.rtol:g} × |logit|)",
-        ("predictor", "against", "cells", "failed", "worst"),
-        (
-            (*pair, len(cells), sum(not cell.passed for cell in cells), f"{worst(cells):.1e}")
-            for pair, cells in report.pairs().items()
-        ),
-    )
-    for (predictor, reference), cells in report.pairs().items():
-        grid = [cell for cell in cells if cell.group == "grid"]
-        if any(cell.difference or not cell.passed for cell in grid):
-            _show_grid(f"{predictor} against {reference}, worst difference by shape", grid)
-        elif grid:
-            out.print(f"{predictor} against {reference}: the same bits in every cell\n")
+def _measure(
+    path: Path, checkpoint: Path | None, weights: Weights, golden_only: bool, tolerance: Tolerance
+) -> Report:
+    bundle = open_bundle(path)
+    manifest = bundle.manifest
+    predictors: dict[str, Predictor]
+    exact: Predictor | None = None
+    about = {"python": platform.python_version(), "onnxruntime": onnxruntime.__version__}
+    if golden_only:
+        classifier = OnnxClassifier(bundle, num_threads=1)
+        predictors = {"onnx": classifier.predict_logits}
+        about["provider"] = classifier.providers[0]
+    else:
+        predictors, exact, more = _with_torch(bundle, checkpoint, weights)
+        about |= more
+    with progress_bar() as progress:
+        task = progress.add_task("verify", total=None)
+        return verify_predictors(
+            predictors,
+            manifest.signature,
+            bundle.golden(),
+            exact=exact,
+            decider=Decider(manifest.labels, manifest.threshold),
+            tolerance=tolerance,
+            about=about,
+            progress=lambda cell: progress.advance(task),
+        )
 
 
-def _show_grid(title: str, grid: list[Cell]) -> None:
-    batches = sorted({cell.batch for cell in grid})
-    lengths = sorted({cell.length for cell in grid})
-    bands = [band for band in np.array_split(lengths, min(_BANDS, len(lengths))) if len(band)]
-    rows: Iterable[list[object]] = (
-        [
-            f"{band[0]}" if len(band) == 1 else f"{band[0]} to {band[-1]}",
-            *(
-                _entry([c for c in grid if c.batch == batch and c.length in band])
-                for batch in batches
-            ),
-        ]
-        for band in bands
-    )
-    table(title, ("length", *(f"batch {batch}" for batch in batches)), rows)
-
-
-def _entry(cells: list[Cell]) -> Text:
-    shown = f"{worst(cells):.1e}"
-    return Text(shown) if all(cell.passed for cell in cells) else Text(f"{shown} ✗", style="red")
-
-
-def _with_torch(bundle: Bundle, checkpoint: Path | None, weights: Weights) -> dict[str, Predictor]:
+def _with_torch(
+    bundle: Bundle, checkpoint: Path | None, weights: Weights
+) -> tuple[dict[str, Predictor], Predictor | None, dict[str, str]]:
+    """The predictors, exact torch where the weights are at hand, and what runs them."""
     with requires_extra("train"):
         import torch
 
@@ -116,8 +116,9 @@ def _with_torch(bundle: Bundle, checkpoint: Path | None, weights: Weights) -> di
 
     torch.set_num_threads(1)  # for the steps that are small; see torch_threads
     predictors = predictors_of(bundle)
+    about = {"torch": str(torch.__version__)}
     if checkpoint is None:
-        return predictors
+        return predictors, None, about
     trained = load_checkpoint(checkpoint, weights=weights)
     if trained.config.signature != bundle.manifest.signature:
         raise CheckpointError(
@@ -129,4 +130,80 @@ def _with_torch(bundle: Bundle, checkpoint: Path | None, weights: Weights) -> di
             f"{checkpoint} holds other weights than {bundle.path} was made from "
             f"({weights} weights, if it is a checkpoint folder)"
         )
-    return {"eager": eager_predictor(trained.model), **predictors}
+    exact = eager_predictor(trained.model, torch.float64)
+    return {"eager": eager_predictor(trained.model), **predictors}, exact, about
+
+
+def show_report(report: Report, name: str) -> None:
+    """Print the floor, a line for each check, the grid of shapes, the decisions, what failed."""
+    out.print(f"Float32 torch itself is off by up to {report.floor:.1e}: the floor.")
+    out.print(f"Allowed: {report.tolerance}\n")
+    table(
+        "Errors of a logit",
+        ("check", "predictor", "against", "cells", "failed", "worst", "of floor"),
+        (
+            (
+                *pair,
+                len(cells),
+                sum(map(report.failed, cells)),
+                f"{worst(cells):.1e}",
+                ratio(worst(cells), report.floor),
+            )
+            for pair, cells in report.pairs().items()
+        ),
+    )
+    for (check, predictor, against), cells in report.pairs().items():
+        if check == "shapes" and predictor != "eager":
+            _show_grid(report, f"{predictor} against {against}, worst error by shape", cells)
+    if report.decisions:
+        _show_decisions(report)
+    for cell, ids in report.smallest:
+        out.print(f"Smallest input for: {cell}", markup=False)
+        line = repeat_line(cell.predictor, ids).replace("BUNDLE", name)
+        out.print(f"  {line}\n", markup=False, soft_wrap=True)
+    machine = ", ".join(f"{what} {value}" for what, value in report.about.items())
+    out.print(f"On: {machine}", markup=False)
+
+
+def _show_decisions(report: Report) -> None:
+    def change(value: float | None) -> str:
+        return "–" if value is None else f"{value:+.1e}"
+
+    rows = report.decisions[0].rows
+    kind = "rows of the data" if report.decisions[0].real else "random rows"
+    table(
+        f"Decisions on {rows} {kind} (nearest margin {report.decisions[0].nearest:.1e})",
+        ("predictor", "flips", "explained", "accuracy", "Δ accuracy", "Δ AUC", "Δ loss"),
+        (
+            (
+                decided.predictor,
+                decided.flips,
+                decided.explained,
+                "–" if decided.accuracy is None else f"{decided.accuracy:.1%}",
+                change(decided.accuracy_change),
+                change(decided.auc_change),
+                change(decided.loss_change),
+            )
+            for decided in report.decisions
+        ),
+    )
+
+
+def _show_grid(report: Report, title: str, grid: tuple[Cell, ...]) -> None:
+    batches = sorted({cell.batch for cell in grid})
+    lengths = sorted({cell.length for cell in grid})
+    rows: list[list[Any]] = []
+    for band in np.array_split(lengths, min(_BANDS, len(lengths))):
+        name = f"{band[0]}" if len(band) == 1 else f"{band[0]} to {band[-1]}"
+        inside = [cell for cell in grid if band[0] <= cell.length <= band[-1]]
+        entries = ([c for c in inside if c.batch == batch] for batch in batches)
+        rows.append([name, *(_entry(report, cells) for cells in entries)])
+    table(title, ("length", *(f"× {batch}" for batch in batches)), rows)
+
+
+def _entry(report: Report, cells: list[Cell]) -> Text:
+    shown = f"{worst(cells):.1e}"
+    if any(map(report.failed, cells)):
+        return Text(f"{shown} ✗", style="red")
+    near = any(cell.error > report.allowed(cell) / 2 for cell in cells)
+    return Text(shown, style="yellow" if near else "green")

@@ -1,6 +1,6 @@
 """Export a trained module to a bundle."""
 
-from pe_deploy.export.eager import eager_predictor, golden_cases
+from pe_deploy.export.eager import LabelledRows, eager_predictor, golden_cases
 from pe_deploy.export.exporter import (
     FORMATS,
     Exported,
@@ -20,6 +20,7 @@ __all__ = [
     "OPSETS",
     "Expectation",
     "Exported",
+    "LabelledRows",
     "Source",
     "eager_predictor",
     "export",

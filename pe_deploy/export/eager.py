@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,18 @@ from torch import nn
 from pe_deploy.bundle import GoldenCase
 from pe_deploy.config import Signature
 from pe_deploy.errors import ExportError
-from pe_deploy.parity import Predictor, golden_inputs
+from pe_deploy.parity import Decider, Predictor, golden_inputs, random_ids
+
+_MOST_ROWS = 512
+_RANDOM_ROWS = 256
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Rows of the data, int64 `[rows, length]`, and the class of each, int64 `[rows]` or None."""
+
+    input_ids: NDArray[np.int64]
+    targets: NDArray[np.int64] | None
 
 
 def eager_predictor(module: nn.Module, dtype: torch.dtype = torch.float32) -> Predictor:
@@ -28,22 +41,37 @@ def eager_predictor(module: nn.Module, dtype: torch.dtype = torch.float32) -> Pr
     return predict
 
 
-def golden_cases(module: nn.Module, signature: Signature) -> list[GoldenCase]:
+def golden_cases(
+    module: nn.Module, signature: Signature, decider: Decider, rows: LabelledRows | None = None
+) -> list[GoldenCase]:
     """The logits of a module for each golden input, in float64 and in float32.
+
+    The last case is the one to judge decisions on: the rows of the data, as far as there are some
+    and up to 512 of them, else random rows; it holds the label that the model gives each.
 
     Raises:
         ExportError: the module fails on an input that its signature allows, or answers with
             another shape or dtype.
     """
     exact, single = eager_predictor(module, torch.float64), eager_predictor(module)
-    return [
-        GoldenCase(
+
+    def case(ids: NDArray[np.int64]) -> GoldenCase:
+        return GoldenCase(
             ids,
             _answer(exact, ids, signature, np.dtype(np.float64)),
             _answer(single, ids, signature, np.dtype(np.float32)),
         )
-        for ids in golden_inputs(signature)
-    ]
+
+    if rows is None:
+        rng = np.random.default_rng(5)
+        rows = LabelledRows(random_ids(signature, _RANDOM_ROWS, signature.max_length, rng), None)
+    decided = case(rows.input_ids[:_MOST_ROWS])
+    decided = dataclasses.replace(
+        decided,
+        labels=decider.labels_of(decided.float64),
+        targets=None if rows.targets is None else rows.targets[:_MOST_ROWS],
+    )
+    return [*map(case, golden_inputs(signature)), decided]
 
 
 def _answer(

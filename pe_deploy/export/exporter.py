@@ -34,14 +34,14 @@ from pe_deploy.bundle import (
 from pe_deploy.config import Label, Signature, Weights, check_decision
 from pe_deploy.errors import BundleError, ExportError, InvalidInputError
 from pe_deploy.export.card import model_card
-from pe_deploy.export.eager import eager_predictor, golden_cases
+from pe_deploy.export.eager import LabelledRows, eager_predictor, golden_cases
 from pe_deploy.export.onnx_model import DEFAULT_OPSET, operators, to_onnx
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.export.weights import weights_sha256
-from pe_deploy.parity import Cell, Predictor, Report, Tolerance, verify
+from pe_deploy.parity import Cell, Decider, Predictor, Report, Tolerance, verify
 from pe_deploy.runtime import OnnxClassifier
 from pe_deploy.runtime.torchscript import TorchScriptClassifier
-from pe_deploy.training import load_checkpoint, torch_threads
+from pe_deploy.training import Checkpoint, load_checkpoint, torch_threads
 
 FORMATS = ("onnx", "torchscript")
 
@@ -59,6 +59,7 @@ class Source:
         labels: the label of each class.
         threshold: the probability above which a binary model answers `labels[1]`.
         model: the architecture's own config, if it has one.
+        rows: rows of the data, best those that it was validated on, to judge decisions with.
     """
 
     module: nn.Module
@@ -66,6 +67,12 @@ class Source:
     labels: tuple[Label, ...]
     threshold: float | None
     model: Mapping[str, Any] | None = None
+    rows: LabelledRows | None = None
+
+    @property
+    def decider(self) -> Decider:
+        """How labels are taken from the logits."""
+        return Decider(self.labels, self.threshold)
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,7 @@ def export(
         trained.labels,
         trained.threshold,
         trained.config.to_dict(),
+        labelled_rows(trained),
     )
     return export_module(
         source, output, formats=formats, opset=opset, tolerance=tolerance, progress=progress
@@ -132,13 +140,21 @@ def export_module(
     check_decision(source.signature, source.labels, source.threshold)
     _check_output(output)
     with torch_threads(1):
-        golden = golden_cases(source.module, source.signature)
+        golden = golden_cases(source.module, source.signature, source.decider, source.rows)
         artifacts, manifest = _make(source, formats, opset)
         artifacts[GOLDEN] = golden_to_bytes(golden)
         # The gate runs the very bytes that are published.
         candidate = Bundle(output, manifest, artifacts)
-        predictors = {"eager": eager_predictor(source.module), **predictors_of(candidate)}
-        report = verify(predictors, source.signature, golden, tolerance, progress)
+        report = verify(
+            {"eager": eager_predictor(source.module), **predictors_of(candidate)},
+            source.signature,
+            golden,
+            exact=eager_predictor(source.module, torch.float64),
+            decider=source.decider,
+            tolerance=tolerance,
+            about={"torch": str(torch.__version__), "onnxruntime": onnxruntime.__version__},
+            progress=progress,
+        )
     report.raise_if_failed()
 
     manifest = dataclasses.replace(manifest, parity=report.summary())
@@ -148,6 +164,12 @@ def export_module(
         write_bundle(staging, manifest, artifacts)
         published = open_bundle(staging)
     return Exported(dataclasses.replace(published, path=output), report)
+
+
+def labelled_rows(trained: Checkpoint) -> LabelledRows | None:
+    """The rows that a checkpoint was validated on, if it holds them."""
+    rows = trained.validation
+    return None if rows is None else LabelledRows(rows.input_ids, rows.targets)
 
 
 def predictors_of(bundle: Bundle) -> dict[str, Predictor]:

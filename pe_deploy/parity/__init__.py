@@ -1,18 +1,30 @@
 """Evidence that two predictors are the same model."""
 
 from pe_deploy.parity.cases import Case, golden_inputs, parity_cases, random_ids
-from pe_deploy.parity.compare import Predictor, Tolerance, verify
-from pe_deploy.parity.report import Cell, Report, worst
+from pe_deploy.parity.compare import CHECKS, Predictor, verify
+from pe_deploy.parity.decisions import Decider, Decisions
+from pe_deploy.parity.render import ratio, repeat_line, save_report, to_junit, to_markdown
+from pe_deploy.parity.report import Cell, Report, load_report, worst
+from pe_deploy.parity.tolerance import Tolerance
 
 __all__ = [
+    "CHECKS",
     "Case",
     "Cell",
+    "Decider",
+    "Decisions",
     "Predictor",
     "Report",
     "Tolerance",
     "golden_inputs",
+    "load_report",
     "parity_cases",
     "random_ids",
+    "ratio",
+    "repeat_line",
+    "save_report",
+    "to_junit",
+    "to_markdown",
     "verify",
     "worst",
 ]

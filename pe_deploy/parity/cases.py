@@ -1,8 +1,8 @@
-"""The inputs that parity is judged on: a grid of shapes, and the ids that break things."""
+"""The inputs that parity is judged on: every shape, every id, and what breaks things."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,57 +10,74 @@ from numpy.typing import NDArray
 
 from pe_deploy.config import Signature
 
-BATCHES = (1, 2, 3, 7, 32)
+BATCHES = (1, 2, 3, 7, 32, 257)
 ALL_LENGTHS_UP_TO = 64
-
 GOLDEN_BATCHES = (1, 2, 7)
 
-_VOCABULARY_ROWS = 512
+_ROWS_AT_ONCE = 512
+_LARGEST_SQUARE = 64
+"""Up to this many ids, every id is tried at every position; beyond it, every id once."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One batch to compare predictors on: int64 `[batch, sequence]`, and the group it is in."""
+    """One batch to compare predictors on: int64 `[batch, sequence]`, and the check it is for."""
 
-    group: str
+    check: str
     input_ids: NDArray[np.int64]
 
 
-def parity_cases(signature: Signature, seed: int = 0) -> Iterator[Case]:
-    """Every case that the export gate and `verify` run.
+def parity_cases(
+    signature: Signature,
+    seed: int = 0,
+    batches: Sequence[int] = BATCHES,
+    lengths: Sequence[int] | None = None,
+) -> Iterator[Case]:
+    """Every case on which predictors are held against exact logits.
 
-    The grid is each batch of 1, 2, 3, 7 and 32 rows at each length up to 64, and at 64 lengths
-    spread evenly up to `max_length` where that is longer; its ids are random, and rows are padded
-    where the model has a `pad_id`. The edges are one id throughout, lowest and highest, and, with
-    a `pad_id`, rows of a single token. The vocabulary is every id once.
+    `shapes`: random ids, padded where the model has a `pad_id`, in each batch of 1, 2, 3, 7, 32
+    and 257 rows at each length up to 64, and at 64 lengths spread evenly up to `max_length` where
+    that is longer.
+
+    `tokens`: one id throughout, lowest and highest; one row many times; with a `pad_id`, rows of a
+    single token; every id at every position, or, for more than 64 ids, every id once.
     """
     rng = np.random.default_rng(seed)
-    for length in _lengths(signature.max_length):
-        for batch in BATCHES:
-            yield Case("grid", random_ids(signature, batch, length, rng))
-    for length in sorted({1, signature.max_length}):
-        yield from _edges(signature, length)
-    yield from _vocabulary(signature)
+    for length in all_lengths(signature.max_length) if lengths is None else lengths:
+        for batch in batches:
+            yield Case("shapes", random_ids(signature, batch, length, rng))
+    for ids in [*_edges(signature), *_every_id(signature)]:
+        yield Case("tokens", ids)
 
 
 def golden_inputs(signature: Signature, seed: int = 1) -> list[NDArray[np.int64]]:
-    """The inputs that travel in the bundle: a few shapes, the same edges, every id once."""
+    """The inputs that travel in the bundle: a few shapes, and the `tokens`."""
     rng = np.random.default_rng(seed)
     lengths = sorted({1, min(3, signature.max_length), signature.max_length})
-    inputs = [
+    shapes = [
         random_ids(signature, batch, length, rng) for length in lengths for batch in GOLDEN_BATCHES
     ]
-    special = [*_edges(signature, signature.max_length), *_vocabulary(signature)]
-    return inputs + [case.input_ids for case in special]
+    return [*shapes, *_edges(signature), *_every_id(signature)]
 
 
-def padded_inputs(signature: Signature, seed: int = 2) -> list[NDArray[np.int64]]:
-    """Batches whose rows are padded by random amounts; none where there is no `pad_id`."""
-    if signature.pad_id is None:
-        return []
+def random_batches(signature: Signature, seed: int) -> list[NDArray[np.int64]]:
+    """Two batches of 7 random rows, a short one and one of `max_length`."""
     rng = np.random.default_rng(seed)
     lengths = sorted({min(3, signature.max_length), signature.max_length})
     return [random_ids(signature, 7, length, rng) for length in lengths]
+
+
+def exchanged(
+    signature: Signature, rows: int = 32, seed: int = 3
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Random rows of `max_length`, and the same with two tokens of each row exchanged."""
+    rng = np.random.default_rng(seed)
+    ids = rng.choice(_tokens(signature), size=(rows, signature.max_length))
+    swapped = ids.copy()
+    for row in range(rows):
+        first, second = rng.choice(signature.max_length, size=2, replace=False)
+        swapped[row, [first, second]] = ids[row, [second, first]]
+    return ids, swapped
 
 
 def trimmed_rows(ids: NDArray[np.int64], pad_id: int) -> list[NDArray[np.int64]]:
@@ -86,22 +103,30 @@ def random_ids(
     return ids
 
 
-def _edges(signature: Signature, length: int) -> Iterator[Case]:
+def _edges(signature: Signature) -> Iterator[NDArray[np.int64]]:
     tokens = _tokens(signature)
-    yield Case("lowest id", np.full((2, length), tokens[0]))
-    yield Case("highest id", np.full((2, length), tokens[-1]))
-    if signature.pad_id is not None:
-        ids = np.full((3, length), signature.pad_id)
-        ids[:, 0] = tokens[[0, len(tokens) // 2, -1]]
-        yield Case("one token", ids)
+    for length in sorted({1, signature.max_length}):
+        yield np.full((2, length), tokens[0])
+        yield np.full((2, length), tokens[-1])
+        yield np.tile(np.resize(tokens, length), (5, 1))
+        if signature.pad_id is not None:
+            ids = np.full((3, length), signature.pad_id)
+            ids[:, 0] = tokens[[0, len(tokens) // 2, -1]]
+            yield ids
 
 
-def _vocabulary(signature: Signature) -> Iterator[Case]:
+def _every_id(signature: Signature) -> Iterator[NDArray[np.int64]]:
+    tokens = _tokens(signature)
+    if len(tokens) <= _LARGEST_SQUARE:
+        # Row r, column c holds token r + c: a Latin square, cut or repeated to the length.
+        places = np.arange(len(tokens))[:, None] + np.arange(signature.max_length)
+        yield tokens[places % len(tokens)]
+        return
     # Short rows: in a long one, a GRU may forget an id before the row ends.
     length = min(4, signature.max_length)
-    rows = np.resize(_tokens(signature), (-(-signature.vocab_size // length), length))
-    for start in range(0, len(rows), _VOCABULARY_ROWS):
-        yield Case("vocabulary", rows[start : start + _VOCABULARY_ROWS])
+    rows = np.resize(tokens, (-(-len(tokens) // length), length))
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        yield rows[start : start + _ROWS_AT_ONCE]
 
 
 def _tokens(signature: Signature) -> NDArray[np.int64]:
@@ -110,6 +135,7 @@ def _tokens(signature: Signature) -> NDArray[np.int64]:
     return tokens if signature.pad_id is None else np.delete(tokens, signature.pad_id)
 
 
-def _lengths(max_length: int) -> list[int]:
+def all_lengths(max_length: int) -> list[int]:
+    """Every length up to 64, or 64 lengths spread evenly where rows may be longer."""
     count = min(max_length, ALL_LENGTHS_UP_TO)
     return [int(length) for length in np.linspace(1, max_length, count).round()]

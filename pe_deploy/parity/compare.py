@@ -6,8 +6,8 @@ torch, TorchScript, ONNX, or a user's own.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,119 +16,242 @@ from numpy.typing import NDArray
 
 from pe_deploy.bundle import GoldenCase
 from pe_deploy.config import Signature
-from pe_deploy.errors import InvalidInputError
-from pe_deploy.parity.cases import Case, padded_inputs, parity_cases, trimmed_rows
-from pe_deploy.parity.report import Cell, Report
+from pe_deploy.parity.cases import (
+    BATCHES,
+    Case,
+    exchanged,
+    parity_cases,
+    random_batches,
+    trimmed_rows,
+)
+from pe_deploy.parity.decisions import Decider, Decisions, decide
+from pe_deploy.parity.report import EXACT, GOLDEN, Cell, Report
+from pe_deploy.parity.shrink import smallest_failure
+from pe_deploy.parity.tolerance import Tolerance
 
 Predictor = Callable[[NDArray[np.int64]], NDArray[np.floating[Any]]]
 """From int64 `[batch, sequence]` to logits `[batch]` or `[batch, num_classes]`."""
 
+CHECKS = ("golden", "shapes", "tokens", "padding", "batches", "positions", "decisions")
 
-@dataclass(frozen=True)
-class Tolerance:
-    """How far a logit may be from its reference: `atol + rtol * |reference|`.
-
-    The defaults leave room for float32 rounding over a few hundred steps of a GRU, and for
-    nothing else.
-
-    Raises:
-        InvalidInputError: a value is negative or not a number.
-    """
-
-    atol: float = 1e-5
-    rtol: float = 1e-5
-
-    def __post_init__(self) -> None:
-        for name in ("atol", "rtol"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InvalidInputError(
-                    f"{name} is {getattr(self, name)}; allowed: 0 or more, and finite"
-                )
+ITSELF = "itself"
 
 
 def verify(
     predictors: Mapping[str, Predictor],
     signature: Signature,
-    golden: Iterable[GoldenCase],
+    golden: Sequence[GoldenCase] = (),
+    *,
+    exact: Predictor | None = None,
+    decider: Decider | None = None,
     tolerance: Tolerance | None = None,
+    checks: Sequence[str] = CHECKS,
+    batches: Sequence[int] = BATCHES,
+    lengths: Sequence[int] | None = None,
+    about: Mapping[str, str] | None = None,
     progress: Callable[[Cell], None] | None = None,
 ) -> Report:
-    """Judge whether all predictors are one model: against each other, and against golden vectors.
+    """Judge whether all predictors are one model.
 
-    The first predictor is the reference of the others, on every case of `parity_cases`; each is
-    also held against the golden float64 logits, and, where rows can be padded, against itself on
-    rows that are not. Every answer has to have the shape that the signature states.
+    - `golden`: each predictor against the float64 logits that travel in the bundle.
+    - `shapes` and `tokens`: each against `exact`, or, without it, against the first predictor.
+    - `padding`: each on padded rows against itself on every row alone, without the padding.
+    - `batches`: each on a batch against itself on every row alone, and on the rows reversed.
+    - `positions`: exchanging two tokens of a row changes a logit by as much as in `exact` (or the
+      first predictor), whatever tolerance is stated: a lost positional table cannot hide in it.
+    - `decisions`: the labels on the golden rows that have some, against those recorded for them.
 
     Args:
         predictors: by name, the most trusted first.
         signature: what the model takes and gives.
-        golden: inputs with the logits that torch gave; may be empty.
+        golden: inputs with the logits that torch gave.
+        exact: the model in float64.
+        decider: how labels are taken from logits; without it, decisions are not judged.
         tolerance: how far apart two logits may be.
+        checks: which of `CHECKS` to run.
+        batches: the batch sizes of `shapes`.
+        lengths: the lengths of `shapes`; by default those of `parity_cases`.
+        about: what to record of the machine and the engines.
         progress: called with each finished cell.
     """
-    judge = _Judge(signature, tolerance or Tolerance())
+    run = _Run(
+        predictors,
+        signature,
+        golden,
+        exact,
+        decider,
+        tolerance or Tolerance(),
+        list(parity_cases(signature, batches=batches, lengths=lengths)),
+    )
     cells = []
-    for cell in judge.cells(predictors, golden):
+    for cell in run.cells(checks):
         cells.append(cell)
         if progress is not None:
             progress(cell)
-    return Report(judge.tolerance.atol, judge.tolerance.rtol, tuple(cells))
+    report = Report(
+        tolerance=run.tolerance,
+        floor=max(run.errors_of_torch, default=0.0),
+        cells=tuple(cells),
+        about={"machine": platform.machine(), "system": platform.system(), **(about or {})},
+    )
+    if "decisions" in checks:
+        report = report.with_decisions(run.decisions(report.floor))
+    return report.with_smallest(run.smallest)
 
 
-@dataclass(frozen=True)
-class _Judge:
+@dataclass
+class _Run:
+    predictors: Mapping[str, Predictor]
     signature: Signature
+    golden: Sequence[GoldenCase]
+    exact: Predictor | None
+    decider: Decider | None
     tolerance: Tolerance
+    cases: Sequence[Case]
 
-    def cells(
-        self, predictors: Mapping[str, Predictor], golden: Iterable[GoldenCase]
-    ) -> Iterator[Cell]:
-        for vector in golden:
-            case = Case("golden", vector.input_ids)
-            for name, predictor in predictors.items():
-                yield self.compare(case, "golden", vector.float64, name, predictor)
-        (reference_name, reference), *others = predictors.items()
-        for case in parity_cases(self.signature) if others else ():
+    def __post_init__(self) -> None:
+        self.errors_of_torch = [
+            float(np.abs(case.float32 - case.float64).max()) for case in self.golden
+        ]
+        self.inputs: dict[Cell, NDArray[np.int64]] = {}
+
+    def cells(self, checks: Sequence[str]) -> Iterator[Cell]:
+        made = {
+            "golden": self._golden,
+            "shapes": lambda: self._against_reference("shapes"),
+            "tokens": lambda: self._against_reference("tokens"),
+            "padding": self._padding,
+            "batches": self._batches,
+            "positions": self._positions,
+        }
+        for check, make in made.items():
+            if check in checks:
+                yield from make()
+
+    def decisions(self, floor: float) -> list[Decisions]:
+        if self.decider is None:
+            return []
+        rounding = self.tolerance.from_floor(floor)
+        judged = []
+        for case in self.golden:
+            if case.labels is not None:
+                for name, predictor in self.predictors.items():
+                    logits, problem = self._answer(predictor, case.input_ids)
+                    if not problem:
+                        judged.append(decide(name, self.decider, case, logits, rounding))
+        return judged
+
+    def smallest(self, cell: Cell, allowed: float) -> NDArray[np.int64] | None:
+        """The smallest input on which this cell's fault is seen; None where it has no reference."""
+        ids = self.inputs.get(cell)
+        references = {EXACT: self.exact, **self.predictors}
+        reference = references.get(cell.against)
+        if ids is None or reference is None:
+            return ids
+
+        def fails(part: NDArray[np.int64]) -> bool:
+            expected, problem = self._answer(reference, part)
+            found = self._compared(Case(cell.check, part), cell.against, expected, cell.predictor)
+            return not problem and (bool(found.problem) or found.error > allowed)
+
+        return smallest_failure(ids, fails)
+
+    def _golden(self) -> Iterator[Cell]:
+        for vector in self.golden:
+            case = Case(GOLDEN, vector.input_ids)
+            for name in self.predictors:
+                yield self._compared(case, GOLDEN, vector.float64, name)
+
+    def _reference(self) -> tuple[str, Predictor]:
+        name, first = next(iter(self.predictors.items()))
+        return (name, first) if self.exact is None else (EXACT, self.exact)
+
+    def _against_reference(self, check: str) -> Iterator[Cell]:
+        reference_name, reference = self._reference()
+        judged = [name for name in self.predictors if name != reference_name]
+        for case in self.cases if judged else ():
+            if case.check != check:
+                continue
             expected, problem = self._answer(reference, case.input_ids)
             if problem:
-                yield _cell(reference_name, "its signature", case, problem=problem)
+                yield self._cell(reference_name, "its signature", case, problem=problem)
                 continue
-            for name, predictor in others:
-                yield self.compare(case, reference_name, expected, name, predictor)
-        yield from self._padding(predictors)
+            for name in judged:
+                cell = self._compared(case, reference_name, expected, name)
+                if name == "eager" and not cell.problem:
+                    self.errors_of_torch.append(cell.error)
+                yield cell
 
-    def _padding(self, predictors: Mapping[str, Predictor]) -> Iterator[Cell]:
-        """Hold each predictor on padded rows against itself on each row alone, not padded."""
-        for ids in padded_inputs(self.signature):
-            case = Case("padding", ids)
-            rows = trimmed_rows(ids, self.signature.pad_id or 0)
-            for name, predictor in predictors.items():
-                answers = [self._answer(predictor, row) for row in rows]
-                if problem := next((problem for _, problem in answers if problem), ""):
-                    yield _cell(name, "trimmed rows", case, problem=problem)
-                else:
-                    expected = np.concatenate([logits for logits, _ in answers])
-                    yield self.compare(case, "trimmed rows", expected, name, predictor)
+    def _padding(self) -> Iterator[Cell]:
+        if self.signature.pad_id is None:
+            return
+        for ids in random_batches(self.signature, seed=2):
+            rows = trimmed_rows(ids, self.signature.pad_id)
+            yield from self._against_itself(Case("padding", ids), rows)
 
-    def compare(
+    def _batches(self) -> Iterator[Cell]:
+        for ids in random_batches(self.signature, seed=4):
+            yield from self._against_itself(Case("batches", ids), [row[None] for row in ids])
+            yield from self._against_itself(Case("batches", ids[::-1].copy()), [ids], reverse=True)
+
+    def _against_itself(
+        self, case: Case, parts: Sequence[NDArray[np.int64]], reverse: bool = False
+    ) -> Iterator[Cell]:
+        """Hold each predictor on a batch against itself on the batch's parts."""
+        for name, predictor in self.predictors.items():
+            answers = [self._answer(predictor, part) for part in parts]
+            if problem := next((problem for _, problem in answers if problem), ""):
+                yield self._cell(name, ITSELF, case, problem=problem)
+            else:
+                expected = np.concatenate([logits for logits, _ in answers])
+                yield self._compared(case, ITSELF, expected[::-1] if reverse else expected, name)
+
+    def _positions(self) -> Iterator[Cell]:
+        reference_name, reference = self._reference()
+        judged = [name for name in self.predictors if name != reference_name]
+        if self.signature.max_length < 2 or not judged:
+            return
+        ids, swapped = exchanged(self.signature)
+        case = Case("positions", np.concatenate([ids, swapped]))
+        expected, problem = self._change(reference, case)
+        if problem:
+            yield self._cell(reference_name, "its signature", case, problem=problem)
+            return
+        for name in judged:
+            change, problem = self._change(self.predictors[name], case)
+            yield self._judged(case, reference_name, expected, name, change, problem)
+
+    def _change(self, predictor: Predictor, case: Case) -> tuple[NDArray[Any], str]:
+        """What exchanging the tokens adds to each logit."""
+        logits, problem = self._answer(predictor, case.input_ids)
+        if problem:
+            return logits, problem
+        half = len(logits) // 2
+        return logits[half:].astype(np.float64) - logits[:half], ""
+
+    def _compared(
+        self, case: Case, against: str, expected: NDArray[np.floating[Any]], name: str
+    ) -> Cell:
+        logits, problem = self._answer(self.predictors[name], case.input_ids)
+        return self._judged(case, against, expected, name, logits, problem)
+
+    def _judged(
         self,
         case: Case,
-        reference: str,
+        against: str,
         expected: NDArray[np.floating[Any]],
         name: str,
-        predictor: Predictor,
+        logits: NDArray[np.floating[Any]],
+        problem: str,
     ) -> Cell:
-        """Run one predictor on one case and hold its logits against the expected ones."""
-        logits, problem = self._answer(predictor, case.input_ids)
-        if not problem and expected.shape != logits.shape:
+        if not problem and logits.shape != expected.shape:
             problem = f"shape {list(logits.shape)} instead of {list(expected.shape)}"
         if problem:
-            return _cell(name, reference, case, problem=problem)
+            return self._cell(name, against, case, problem=problem)
         difference = np.abs(logits.astype(np.float64) - expected)
-        worst = float(difference.max())
-        allowed = self.tolerance.atol + self.tolerance.rtol * np.abs(expected)
-        within = bool((difference <= allowed).all())
-        return _cell(name, reference, case, worst, "" if within else f"differs by {worst:.2g}")
+        worst = np.unravel_index(difference.argmax(), difference.shape)
+        magnitude = float(np.abs(expected[worst]))
+        return self._cell(name, against, case, float(difference[worst]), magnitude)
 
     def _answer(
         self, predictor: Predictor, ids: NDArray[np.int64]
@@ -148,9 +271,16 @@ class _Judge:
             return logits, "logits that are not finite"
         return logits, ""
 
-
-def _cell(
-    name: str, reference: str, case: Case, difference: float = float("nan"), problem: str = ""
-) -> Cell:
-    batch, length = case.input_ids.shape
-    return Cell(name, reference, case.group, batch, length, difference, problem)
+    def _cell(
+        self,
+        name: str,
+        against: str,
+        case: Case,
+        error: float = float("nan"),
+        magnitude: float = 0.0,
+        problem: str = "",
+    ) -> Cell:
+        batch, length = case.input_ids.shape
+        cell = Cell(name, against, case.check, batch, length, error, magnitude, problem)
+        self.inputs[cell] = case.input_ids
+        return cell

@@ -1,17 +1,27 @@
-"""The result of a comparison, and the forms in which people and tools read it."""
+"""The result of a comparison, which can be judged again without the models."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
-from pe_deploy.atomic import write_bytes
-from pe_deploy.errors import InvalidInputError, ParityError
+import numpy as np
+from numpy.typing import NDArray
+
+from pe_deploy.errors import DataError, InvalidInputError, ParityError
+from pe_deploy.parity.decisions import Decisions
+from pe_deploy.parity.tolerance import Tolerance
+
+EXACT = "float64"
+GOLDEN = "golden"
+EXACT_REFERENCES = (EXACT, GOLDEN)
+
+_SMALLEST_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -19,64 +29,118 @@ class Cell:
     """One predictor on one case, held against a reference.
 
     Attributes:
-        predictor: who was judged.
-        reference: against whom.
-        group: the kind of case: `golden`, `grid`, or the name of an edge.
+        predictor: who was compared.
+        against: with whom.
+        check: which check the case is for.
         batch: rows of the case.
         length: ids in a row of the case.
-        difference: the largest absolute difference of a logit; NaN where there is none.
-        problem: what is wrong, in words; empty where the cell passed.
+        error: the largest absolute difference of a logit; NaN where there is none.
+        magnitude: the size of the reference where the error is largest.
+        problem: why there is no answer to compare; empty where there is one.
     """
 
     predictor: str
-    reference: str
-    group: str
+    against: str
+    check: str
     batch: int
     length: int
-    difference: float
+    error: float
+    magnitude: float
     problem: str
 
-    @property
-    def passed(self) -> bool:
-        """Whether all logits are within the tolerance."""
-        return not self.problem
-
     def __str__(self) -> str:
+        what = self.problem or f"differs by {self.error:.2g}"
         return (
-            f"{self.predictor} against {self.reference}, {self.group}, batch {self.batch} "
-            f"× length {self.length}: {self.problem or f'differs by {self.difference:.2g}'}"
+            f"{self.check}: {self.predictor} against {self.against}, "
+            f"batch {self.batch} × length {self.length}: {what}"
         )
 
 
 @dataclass(frozen=True)
 class Report:
-    """Every cell of a comparison, and the tolerance that it was judged with."""
+    """Every cell of a comparison, and what it is judged by.
 
-    atol: float
-    rtol: float
+    Attributes:
+        tolerance: how far apart two logits may be.
+        floor: the largest error of float32 torch itself.
+        cells: what was compared.
+        decisions: how each predictor decided on the golden rows.
+        smallest: for the first failing cells, the smallest input that fails.
+        about: the machine and the engines.
+    """
+
+    tolerance: Tolerance
+    floor: float
     cells: tuple[Cell, ...]
+    decisions: tuple[Decisions, ...] = ()
+    smallest: tuple[tuple[Cell, list[list[int]]], ...] = ()
+    about: Mapping[str, str] = field(default_factory=dict)
+
+    def allowed(self, cell: Cell) -> float:
+        """The largest error that passes in a cell.
+
+        Where neither side is exact, each may be off by what rounding explains; so may both sides
+        of an exchange of tokens, which no stated tolerance excuses.
+        """
+        if cell.check == "positions":
+            return 2 * self.tolerance.from_floor(self.floor)
+        sides = 1 if cell.against in EXACT_REFERENCES or self.tolerance.is_stated else 2
+        return sides * self.tolerance.allowed(self.floor, cell.magnitude)
+
+    def failed(self, cell: Cell) -> bool:
+        """Whether a cell has no answer, or one that is too far off."""
+        return bool(cell.problem) or not cell.error <= self.allowed(cell)
 
     @property
     def failures(self) -> tuple[Cell, ...]:
-        """The cells that did not pass."""
-        return tuple(cell for cell in self.cells if not cell.passed)
+        """The cells that do not pass, the gravest first."""
+        failing = [cell for cell in self.cells if self.failed(cell)]
+        return tuple(sorted(failing, key=lambda cell: (not cell.problem, -_or_zero(cell.error))))
+
+    @property
+    def failed_checks(self) -> tuple[str, ...]:
+        """The checks that something failed."""
+        failed = dict.fromkeys(cell.check for cell in self.cells if self.failed(cell))
+        if any(decided.unexplained for decided in self.decisions):
+            failed["decisions"] = None
+        return tuple(failed)
 
     @property
     def passed(self) -> bool:
-        """Whether there were cells, and all passed."""
-        return bool(self.cells) and not self.failures
+        """Whether something was compared, and all of it passed."""
+        return bool(self.cells) and not self.failed_checks
 
     @property
     def worst(self) -> float:
-        """The largest absolute difference of all cells; 0.0 where none was measured."""
+        """The largest error of all cells; 0.0 where none was measured."""
         return worst(self.cells)
 
-    def pairs(self) -> dict[tuple[str, str], tuple[Cell, ...]]:
-        """The cells of each (predictor, reference)."""
-        pairs: dict[tuple[str, str], list[Cell]] = {}
+    def pairs(self) -> dict[tuple[str, str, str], tuple[Cell, ...]]:
+        """The cells of each (check, predictor, against)."""
+        pairs: dict[tuple[str, str, str], list[Cell]] = {}
         for cell in self.cells:
-            pairs.setdefault((cell.predictor, cell.reference), []).append(cell)
+            pairs.setdefault((cell.check, cell.predictor, cell.against), []).append(cell)
         return {pair: tuple(cells) for pair, cells in pairs.items()}
+
+    def with_decisions(self, decisions: Sequence[Decisions]) -> Report:
+        """The same, with these decisions."""
+        return dataclasses.replace(self, decisions=tuple(decisions))
+
+    def with_smallest(self, find: Callable[[Cell, float], NDArray[np.int64] | None]) -> Report:
+        """The same, with the smallest failing input of the first failures."""
+        found = []
+        for cell in self.failures[:_SMALLEST_SHOWN]:
+            ids = find(cell, self.allowed(cell))
+            if ids is not None:
+                found.append((cell, ids.tolist()))
+        return dataclasses.replace(self, smallest=tuple(found))
+
+    def judged_by(self, tolerance: Tolerance) -> Report:
+        """The same measurements under another tolerance; no model is needed.
+
+        Which flips rounding explains was settled when they were measured.
+        """
+        return dataclasses.replace(self, tolerance=tolerance)
 
     def summary(self) -> dict[str, Any]:
         """The outcome in a few numbers."""
@@ -84,97 +148,99 @@ class Report:
             "passed": self.passed,
             "cells": len(self.cells),
             "worst_difference": self.worst,
-            "atol": self.atol,
-            "rtol": self.rtol,
+            "floor": self.floor,
+            "tolerance": str(self.tolerance),
         }
 
     def raise_if_failed(self) -> None:
         """Make a failure an error.
 
         Raises:
-            ParityError: naming how many cells failed, and the worst of them.
+            ParityError: naming the checks that failed, how many cells, and the gravest of them.
         """
         if self.passed:
             return
-        if not self.failures:
+        if not self.cells:
             raise ParityError("parity was judged on no cells at all")
+        if not self.failures:
+            worst_decided = max(self.decisions, key=lambda decided: decided.unexplained)
+            raise ParityError(
+                f"parity failed (decisions): {worst_decided.predictor} gives "
+                f"{worst_decided.unexplained} of {worst_decided.rows} rows another label than "
+                "torch did, and rounding does not explain it"
+            )
         raise ParityError(
-            f"parity failed in {len(self.failures)} of {len(self.cells)} cells "
-            f"(atol {self.atol:g}, rtol {self.rtol:g}); worst: {_gravest(self.failures)}"
+            f"parity failed ({', '.join(self.failed_checks)}) in {len(self.failures)} of "
+            f"{len(self.cells)} cells, allowed {self.tolerance} with floor {self.floor:.2g}; "
+            f"worst: {self.failures[0]}"
         )
 
     def to_json(self) -> str:
-        """The whole report as JSON; a difference that is not a number is null."""
-        cells = [
-            {**asdict(cell), "difference": _number_or_none(cell.difference)} for cell in self.cells
-        ]
-        return json.dumps({**self.summary(), "results": cells}, indent=1) + "\n"
+        """The whole report as JSON; an error that is not a number is null."""
+        document = {
+            **self.summary(),
+            "tolerance": asdict(self.tolerance),
+            "about": dict(self.about),
+            "decisions": [asdict(decided) for decided in self.decisions],
+            "smallest": [
+                {"cell": _cell_values(cell), "input_ids": ids} for cell, ids in self.smallest
+            ],
+            "results": [_cell_values(cell) for cell in self.cells],
+        }
+        return json.dumps(document, indent=1) + "\n"
 
-    def to_markdown(self) -> str:
-        """The report as a Markdown table a pair, with what failed below it."""
-        lines = [
-            f"# Parity: {'passed' if self.passed else 'FAILED'}",
-            "",
-            f"{len(self.cells)} cells, worst difference {self.worst:.2g}, "
-            f"allowed {self.atol:g} + {self.rtol:g} × |reference|.",
-            "",
-            "| predictor | reference | cells | failed | worst difference |",
-            "| --- | --- | ---: | ---: | ---: |",
-        ]
-        for (predictor, reference), cells in self.pairs().items():
-            failed = sum(not cell.passed for cell in cells)
-            lines.append(
-                f"| {predictor} | {reference} | {len(cells)} | {failed} | {worst(cells):.2g} |"
-            )
-        if self.failures:
-            lines += ["", "## Failures", "", *(f"- {cell}" for cell in self.failures)]
-        return "\n".join(lines) + "\n"
-
-    def to_junit(self) -> str:
-        """The report as JUnit XML: a test case a cell."""
-        suite = ElementTree.Element(
-            "testsuite",
-            name="pe_deploy.parity",
-            tests=str(len(self.cells)),
-            failures=str(len(self.failures)),
-            errors="0",
-        )
-        for cell in self.cells:
-            test = ElementTree.SubElement(
-                suite,
-                "testcase",
-                classname=f"{cell.predictor} against {cell.reference}",
-                name=f"{cell.group}, batch {cell.batch} × length {cell.length}",
-            )
-            if not cell.passed:
-                ElementTree.SubElement(test, "failure", message=cell.problem)
-        ElementTree.indent(suite)
-        return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
-
-    def save(self, path: Path) -> None:
-        """Write the report, whole or not at all, in the form that the suffix names.
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Report:
+        """Read a saved report.
 
         Raises:
-            InvalidInputError: the suffix is not .json, .md or .xml.
+            DataError: it is not a report.
         """
-        forms = {".json": self.to_json, ".md": self.to_markdown, ".xml": self.to_junit}
-        if path.suffix not in forms:
-            raise InvalidInputError(
-                f"report {path} has the suffix {path.suffix!r}; allowed: {', '.join(forms)}"
+        try:
+            values = json.loads(text)
+            return cls(
+                tolerance=Tolerance(**values["tolerance"]),
+                floor=float(values["floor"]),
+                cells=tuple(map(_cell_from, values["results"])),
+                decisions=tuple(Decisions(**decided) for decided in values["decisions"]),
+                smallest=tuple(
+                    (_cell_from(entry["cell"]), entry["input_ids"]) for entry in values["smallest"]
+                ),
+                about=dict(values["about"]),
             )
-        write_bytes(path, forms[path.suffix]().encode())
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            line = " ".join(str(error).split())
+            raise DataError(f"not a parity report: {type(error).__name__}: {line}") from error
 
 
 def worst(cells: Iterable[Cell]) -> float:
-    """The largest difference of these cells; 0.0 where none was measured."""
-    measured = [cell.difference for cell in cells if not math.isnan(cell.difference)]
-    return max(measured, default=0.0)
+    """The largest error of these cells; 0.0 where none was measured."""
+    return max((cell.error for cell in cells if not math.isnan(cell.error)), default=0.0)
 
 
-def _gravest(cells: Iterable[Cell]) -> Cell:
-    """The cell that says most: one that could not be measured, else the largest difference."""
-    return max(cells, key=lambda cell: (math.isnan(cell.difference), cell.difference))
+def load_report(path: Path) -> Report:
+    """Read a report that was saved as JSON.
+
+    Raises:
+        DataError: the file cannot be read, or is not a report.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    try:
+        return Report.from_json(text)
+    except (DataError, InvalidInputError) as error:
+        raise DataError(f"{path}: {error}") from error
 
 
-def _number_or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _cell_values(cell: Cell) -> dict[str, Any]:
+    return {**asdict(cell), "error": None if math.isnan(cell.error) else cell.error}
+
+
+def _cell_from(values: Mapping[str, Any]) -> Cell:
+    return Cell(**{**values, "error": math.nan if values["error"] is None else values["error"]})
+
+
+def _or_zero(value: float) -> float:
+    return 0.0 if math.isnan(value) else value

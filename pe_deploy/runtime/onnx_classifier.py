@@ -55,6 +55,11 @@ class OnnxClassifier(Classifier):
                 f"{opened.path / ONNX}: onnxruntime {ort.__version__} does not load it: {line}"
             ) from error
 
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The execution providers that onnxruntime runs the model on, in order."""
+        return tuple(self._session.get_providers())
+
     def _run(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         logits: NDArray[np.float32] = self._session.run([LOGITS], {INPUT_IDS: ids})[0]
         return logits

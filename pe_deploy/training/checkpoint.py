@@ -5,6 +5,7 @@
     last.safetensors      the weights after the last epoch
     metrics.jsonl         one line an epoch
     positions.npz, .png   the positional table before and after training
+    validation.npz        the rows that the model was validated on, and the class of each
     resume.safetensors    what it takes to train on from the last epoch
 
 `config.json` is written last and removed first: where it is, the rest is complete and of one run.
@@ -12,14 +13,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+
 from pe_deploy import atomic
 from pe_deploy.config import Label, ModelConfig, TrainConfig, Weights, check_decision
-from pe_deploy.errors import CheckpointError, InvalidInputError
+from pe_deploy.data import Dataset
+from pe_deploy.errors import CheckpointError, DataError, InvalidInputError
 from pe_deploy.training.model import GRUClassifier
 from pe_deploy.training.weights import build_model, infer_config, read_state_dict, read_tensors
 
@@ -28,6 +34,7 @@ BEST_FILE = "model.safetensors"
 LAST_FILE = "last.safetensors"
 METRICS_FILE = "metrics.jsonl"
 POSITIONS_FILE = "positions.npz"
+VALIDATION_FILE = "validation.npz"
 PLOT_FILE = "positions.png"
 RESUME_FILE = "resume.safetensors"
 FILES = (
@@ -37,6 +44,7 @@ FILES = (
     METRICS_FILE,
     POSITIONS_FILE,
     PLOT_FILE,
+    VALIDATION_FILE,
     RESUME_FILE,
 )
 
@@ -53,12 +61,14 @@ class Checkpoint:
         labels: the label of each class; two for a binary model.
         threshold: a binary model answers `labels[1]` where the probability is above it; None for
             a model with a logit for each class.
+        validation: the rows that it was validated on; None for a plain state_dict.
     """
 
     model: GRUClassifier
     config: ModelConfig
     labels: tuple[Label, ...]
     threshold: float | None
+    validation: Dataset | None = None
 
 
 def load_checkpoint(path: str | Path, *, weights: Weights = "best") -> Checkpoint:
@@ -95,6 +105,21 @@ def load_checkpoint(path: str | Path, *, weights: Weights = "best") -> Checkpoin
 def threshold_of(config: ModelConfig) -> float | None:
     """0.5 for a binary model; a model with a logit for each class takes the largest instead."""
     return BINARY_THRESHOLD if config.num_classes == 1 else None
+
+
+def save_validation(folder: Path, rows: Dataset) -> None:
+    """Write `validation.npz` with the arrays `input_ids` and `targets`."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, input_ids=rows.input_ids, targets=rows.targets)
+    atomic.write_bytes(folder / VALIDATION_FILE, buffer.getvalue())
+
+
+def _load_validation(path: Path, labels: tuple[Label, ...], pad_id: int | None) -> Dataset:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Dataset(arrays["input_ids"], arrays["targets"], labels, pad_id)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, DataError) as error:
+        raise CheckpointError(f"{path}: not the rows of a validation: {error}") from error
 
 
 def write_config(
@@ -155,7 +180,8 @@ def _load_folder(folder: Path, weights: Weights) -> Checkpoint:
     config, labels, threshold = _parse_config(config_file, content)
     weights_file = folder / (BEST_FILE if weights == "best" else LAST_FILE)
     model = build_model(weights_file, config, read_tensors(weights_file)[0])
-    return Checkpoint(model, config, labels, threshold)
+    validation = _load_validation(folder / VALIDATION_FILE, labels, config.pad_id)
+    return Checkpoint(model, config, labels, threshold, validation)
 
 
 def _parse_config(path: Path, content: Any) -> tuple[ModelConfig, tuple[Label, ...], float | None]:

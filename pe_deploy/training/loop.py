@@ -250,6 +250,7 @@ def _train(
     _write_metrics(output, state)
     save_positions(initial_positions, final_positions, output / checkpoint.POSITIONS_FILE)
     plot_positions(initial_positions, final_positions, output / checkpoint.PLOT_FILE)
+    checkpoint.save_validation(output, validation)
     checkpoint.write_config(output, model.config, config, rows.labels)
     return TrainResult(
         output=output,

@@ -1,0 +1,144 @@
+"""From logits to labels, and whether two sets of logits decide alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pe_deploy.bundle import GoldenCase
+from pe_deploy.config import Label
+
+
+@dataclass(frozen=True)
+class Decider:
+    """How labels are taken from logits: of a binary model by `threshold`, else the largest."""
+
+    labels: tuple[Label, ...]
+    threshold: float | None
+
+    def labels_of(self, logits: NDArray[np.floating[Any]]) -> NDArray[Any]:
+        """The label of each row, from logits `[batch]` or `[batch, num_classes]`."""
+        labels: NDArray[Any] = np.array(self.labels)
+        return labels[self._classes(logits)]
+
+    def margins(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """How far each row's logits are from giving another label, float64 `[batch]`.
+
+        A shift of every logit by less than half of it (for a binary logit: by less than it)
+        cannot change the label.
+        """
+        exact = logits.astype(np.float64)
+        if self.threshold is not None:
+            with np.errstate(divide="ignore"):
+                edge = np.log(self.threshold) - np.log1p(-self.threshold)
+            distances: NDArray[np.float64] = np.abs(exact - edge)
+            return distances
+        top = np.sort(exact, axis=1)[:, -2:]
+        margins: NDArray[np.float64] = (top[:, 1] - top[:, 0]) / 2
+        return margins
+
+    def _classes(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+        if self.threshold is None:
+            return np.asarray(logits.argmax(axis=1))
+        probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
+        return np.asarray(probabilities > self.threshold, np.int64)
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """One predictor's labels on the golden rows, beside those of exact torch.
+
+    Attributes:
+        predictor: whose.
+        rows: how many rows were decided.
+        real: whether they are rows of the data, with true labels.
+        flips: rows whose label differs from the one that exact torch gave.
+        explained: of these, the rows so near to the edge that rounding explains it.
+        nearest: the smallest distance of an exact logit from giving another label.
+        accuracy: share of real rows that are right; None without true labels.
+        accuracy_change: against exact torch.
+        auc_change: of a binary model with both labels among the rows; else None.
+        loss_change: of the mean cross-entropy.
+    """
+
+    predictor: str
+    rows: int
+    real: bool
+    flips: int
+    explained: int
+    nearest: float
+    accuracy: float | None = None
+    accuracy_change: float | None = None
+    auc_change: float | None = None
+    loss_change: float | None = None
+
+    @property
+    def unexplained(self) -> int:
+        """Flips that rounding does not explain."""
+        return self.flips - self.explained
+
+
+def decide(
+    predictor: str,
+    decider: Decider,
+    golden: GoldenCase,
+    logits: NDArray[np.floating[Any]],
+    rounding: float,
+) -> Decisions:
+    """Compare a predictor's labels with those that were recorded for a golden case.
+
+    `rounding` is the difference of a logit that rounding explains.
+    """
+    if golden.labels is None:
+        raise ValueError("the golden case has no labels")
+    margins = decider.margins(golden.float64)
+    flipped = decider.labels_of(logits) != golden.labels
+    explained = flipped & (margins <= rounding)
+    counts = (len(logits), golden.targets is not None, int(flipped.sum()), int(explained.sum()))
+    nearest = float(margins.min())
+    if golden.targets is None:
+        return Decisions(predictor, *counts, nearest)
+    targets = golden.targets
+    accuracy, before = (_accuracy(decider, values, targets) for values in (logits, golden.float64))
+    auc, auc_before = _auc(logits, targets), _auc(golden.float64, targets)
+    return Decisions(
+        predictor,
+        *counts,
+        nearest,
+        accuracy,
+        accuracy - before,
+        None if auc is None or auc_before is None else auc - auc_before,
+        _loss(logits, targets) - _loss(golden.float64, targets),
+    )
+
+
+def _accuracy(
+    decider: Decider, logits: NDArray[np.floating[Any]], targets: NDArray[np.int64]
+) -> float:
+    truth = np.array(decider.labels)[targets]
+    return float((decider.labels_of(logits) == truth).mean())
+
+
+def _loss(logits: NDArray[np.floating[Any]], targets: NDArray[np.int64]) -> float:
+    """Mean cross-entropy."""
+    exact = logits.astype(np.float64)
+    if exact.ndim == 1:
+        exact = np.stack([np.zeros_like(exact), exact], axis=1)
+    highest = exact.max(axis=1)
+    log_sum = highest + np.log(np.exp(exact - highest[:, None]).sum(axis=1))
+    return float((log_sum - exact[np.arange(len(exact)), targets]).mean())
+
+
+def _auc(logits: NDArray[np.floating[Any]], targets: NDArray[np.int64]) -> float | None:
+    """Area under the ROC curve as the Mann-Whitney U statistic, ties counted by half.
+
+    Hanley and McNeil (1982), "The meaning and use of the area under a ROC curve".
+    """
+    positive = targets == 1
+    if logits.ndim != 1 or positive.all() or not positive.any():
+        return None
+    difference = logits[positive][:, None] - logits[~positive]
+    return float((difference > 0).mean() + (difference == 0).mean() / 2)

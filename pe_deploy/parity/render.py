@@ -1,0 +1,122 @@
+"""A report as text for people and tools: Markdown, JUnit XML, JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+from pe_deploy.atomic import write_bytes
+from pe_deploy.errors import InvalidInputError
+from pe_deploy.parity.report import Report, worst
+
+
+def save_report(report: Report, path: Path) -> None:
+    """Write a report, whole or not at all, in the form that the suffix names.
+
+    Raises:
+        InvalidInputError: the suffix is not .json, .md or .xml.
+    """
+    forms: dict[str, Callable[[Report], str]] = {
+        ".json": Report.to_json,
+        ".md": to_markdown,
+        ".xml": to_junit,
+    }
+    if path.suffix not in forms:
+        raise InvalidInputError(
+            f"report {path} has the suffix {path.suffix!r}; allowed: {', '.join(forms)}"
+        )
+    write_bytes(path, forms[path.suffix](report).encode())
+
+
+def ratio(error: float, floor: float) -> str:
+    """An error beside torch's own: `1.1×`, or `–` where torch has none."""
+    return f"{error / floor:.1f}×" if floor else "–"
+
+
+def repeat_line(predictor: str, input_ids: list[list[int]]) -> str:
+    """One line of shell that runs an input again, with BUNDLE in place of the bundle's path."""
+    module, name = {
+        "torchscript": ("pe_deploy.runtime.torchscript", "TorchScriptClassifier"),
+    }.get(predictor, ("pe_deploy", "OnnxClassifier"))
+    ids = json.dumps(input_ids)
+    return (
+        f"python -c \"from {module} import {name}; print({name}('BUNDLE').predict_logits({ids}))\""
+    )
+
+
+def to_markdown(report: Report) -> str:
+    """The report as a page: a table of the checks, the decisions, and what failed."""
+    lines = [
+        f"# Parity: {'passed' if report.passed else 'FAILED'}",
+        "",
+        f"{len(report.cells)} cells. Float32 torch itself is off by up to {report.floor:.2g} (the "
+        f"floor); allowed: {report.tolerance}.",
+        "",
+        "| check | predictor | against | cells | failed | worst error | of the floor |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for (check, predictor, against), cells in report.pairs().items():
+        failed = sum(map(report.failed, cells))
+        error = worst(cells)
+        lines.append(
+            f"| {check} | {predictor} | {against} | {len(cells)} | {failed} | {error:.2g} "
+            f"| {ratio(error, report.floor)} |"
+        )
+    if report.decisions:
+        lines += [
+            "",
+            "| decisions of | rows | flips | explained by rounding | nearest margin | accuracy |",
+            "| --- | ---: | ---: | ---: | ---: | ---: |",
+        ]
+        for decided in report.decisions:
+            accuracy = "–" if decided.accuracy is None else f"{decided.accuracy:.1%}"
+            lines.append(
+                f"| {decided.predictor} | {decided.rows} | {decided.flips} | {decided.explained} "
+                f"| {decided.nearest:.2g} | {accuracy} |"
+            )
+    if report.failures:
+        lines += ["", "## Failures", "", *(f"- {cell}" for cell in report.failures)]
+    for cell, ids in report.smallest:
+        lines += ["", f"Smallest input for “{cell}”:", "", "```bash"]
+        lines += [repeat_line(cell.predictor, ids), "```"]
+    if report.about:
+        lines += [
+            "",
+            "Measured with " + ", ".join(f"{k} {v}" for k, v in report.about.items()) + ".",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def to_junit(report: Report) -> str:
+    """The report as JUnit XML: a test case a cell, and one for each predictor's decisions."""
+    failed = len(report.failures) + sum(bool(d.unexplained) for d in report.decisions)
+    suite = ElementTree.Element(
+        "testsuite",
+        name="pe_deploy.parity",
+        tests=str(len(report.cells) + len(report.decisions)),
+        failures=str(failed),
+        errors="0",
+    )
+    smallest = dict(report.smallest)
+    for cell in report.cells:
+        test = ElementTree.SubElement(
+            suite,
+            "testcase",
+            classname=f"{cell.check}.{cell.predictor} against {cell.against}",
+            name=f"batch {cell.batch} × length {cell.length}",
+        )
+        if report.failed(cell):
+            failure = ElementTree.SubElement(test, "failure", message=str(cell))
+            if cell in smallest:
+                failure.text = repeat_line(cell.predictor, smallest[cell])
+    for decided in report.decisions:
+        test = ElementTree.SubElement(
+            suite, "testcase", classname="decisions", name=decided.predictor
+        )
+        if decided.unexplained:
+            message = f"{decided.unexplained} of {decided.rows} labels differ beyond rounding"
+            ElementTree.SubElement(test, "failure", message=message)
+    ElementTree.indent(suite)
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
