@@ -13,10 +13,10 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from pe_deploy.bundle import open_bundle
+from pe_deploy.bundle import ONNX, open_bundle
 from pe_deploy.cli.console import out, progress_bar, table
 from pe_deploy.config import Weights
-from pe_deploy.errors import CheckpointError, InvalidInputError, requires_extra
+from pe_deploy.errors import InvalidInputError, ParityError, requires_extra
 from pe_deploy.parity import (
     Cell,
     Decider,
@@ -50,6 +50,9 @@ def verify(
     report_file: Annotated[
         Path | None, typer.Option("--report", help="Write the report: .json, .md or .xml (JUnit).")
     ] = None,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Plant known faults, and show what catches each.")
+    ] = False,
     atol: Annotated[
         float | None, typer.Option(help="Allowed absolute difference, instead of the floor's.")
     ] = None,
@@ -62,6 +65,9 @@ def verify(
     tolerance = Tolerance(atol=atol, rtol=rtol)
     if golden_only and checkpoint is not None:
         raise InvalidInputError("--golden-only runs no torch; leave out --checkpoint")
+    if self_test:
+        _self_test(bundle)
+        return
     if bundle.suffix == ".json":
         report = load_report(bundle).judged_by(tolerance)
     else:
@@ -92,7 +98,7 @@ def _measure(
         about |= more
     with progress_bar() as progress:
         task = progress.add_task("verify", total=None)
-        return verify_predictors(
+        report = verify_predictors(
             predictors,
             manifest.signature,
             bundle.golden(),
@@ -102,6 +108,51 @@ def _measure(
             about=about,
             progress=lambda cell: progress.advance(task),
         )
+        if golden_only or ONNX not in bundle.files:
+            return report
+        return report.joined(_by_other_engines(bundle, predictors, exact))
+
+
+def _by_other_engines(
+    bundle: Bundle, predictors: dict[str, Predictor], exact: Predictor | None
+) -> Report:
+    """`model.onnx` by engines that read the graph independently, on a coarse grid: one is slow."""
+    from pe_deploy.export import judges
+
+    signature = bundle.manifest.signature
+    longest = signature.max_length
+    reference = {} if exact else dict([next(iter(predictors.items()))])
+    return verify_predictors(
+        {**reference, **judges(bundle.read(ONNX))},
+        signature,
+        exact=exact,
+        checks=("shapes", "tokens", "positions"),
+        batches=(1, 7, 32),
+        lengths=sorted({1, min(2, longest), -(-longest // 2), longest}),
+    )
+
+
+def _self_test(path: Path) -> None:
+    """Print which check catches each planted fault; a fault that none does is an error."""
+    with requires_extra("train"):
+        from pe_deploy.export.self_test import self_test
+
+    with progress_bar() as progress:
+        task = progress.add_task("self-test", total=None)
+        outcomes = self_test(open_bundle(path), progress=lambda outcome: progress.advance(task))
+    planted = [outcome for outcome in outcomes if not outcome.note]
+    table(
+        "Planted faults, and the checks that catch them",
+        ("fault", "format", "caught by"),
+        (
+            (outcome.fault, outcome.format, outcome.note or ", ".join(outcome.caught_by) or "–")
+            for outcome in outcomes
+        ),
+    )
+    missed = [f"{outcome.fault} ({outcome.format})" for outcome in planted if not outcome.caught]
+    if missed:
+        raise ParityError(f"{len(missed)} planted faults were not caught: {', '.join(missed)}")
+    out.print(f"[green]all {len(planted)} planted faults are caught[/green]")
 
 
 def _with_torch(
@@ -111,27 +162,16 @@ def _with_torch(
     with requires_extra("train"):
         import torch
 
-        from pe_deploy.export import eager_predictor, predictors_of, weights_sha256
-        from pe_deploy.training import load_checkpoint
+        from pe_deploy.export import predictors_of
+        from pe_deploy.export.trained import trained_predictors
 
     torch.set_num_threads(1)  # for the steps that are small; see torch_threads
     predictors = predictors_of(bundle)
     about = {"torch": str(torch.__version__)}
     if checkpoint is None:
         return predictors, None, about
-    trained = load_checkpoint(checkpoint, weights=weights)
-    if trained.config.signature != bundle.manifest.signature:
-        raise CheckpointError(
-            f"{checkpoint} has {trained.config.signature}; "
-            f"{bundle.path} has {bundle.manifest.signature}"
-        )
-    if weights_sha256(trained.model) != bundle.manifest.weights_sha256:
-        raise CheckpointError(
-            f"{checkpoint} holds other weights than {bundle.path} was made from "
-            f"({weights} weights, if it is a checkpoint folder)"
-        )
-    exact = eager_predictor(trained.model, torch.float64)
-    return {"eager": eager_predictor(trained.model), **predictors}, exact, about
+    eager, exact = trained_predictors(bundle, checkpoint, weights)
+    return {"eager": eager, **predictors}, exact, about
 
 
 def show_report(report: Report, name: str) -> None:
@@ -153,7 +193,7 @@ def show_report(report: Report, name: str) -> None:
         ),
     )
     for (check, predictor, against), cells in report.pairs().items():
-        if check == "shapes" and predictor != "eager":
+        if check == "shapes" and (predictor == "onnx" or any(map(report.failed, cells))):
             _show_grid(report, f"{predictor} against {against}, worst error by shape", cells)
     if report.decisions:
         _show_decisions(report)

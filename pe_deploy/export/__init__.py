@@ -9,6 +9,7 @@ from pe_deploy.export.exporter import (
     export_module,
     predictors_of,
 )
+from pe_deploy.export.judges import judges, openvino, reference_evaluator
 from pe_deploy.export.lint import Expectation, lint
 from pe_deploy.export.onnx_model import DEFAULT_OPSET, OPSETS, operators, to_onnx
 from pe_deploy.export.torchscript import to_torchscript
@@ -26,9 +27,12 @@ __all__ = [
     "export",
     "export_module",
     "golden_cases",
+    "judges",
     "lint",
+    "openvino",
     "operators",
     "predictors_of",
+    "reference_evaluator",
     "to_onnx",
     "to_torchscript",
     "weights_sha256",

@@ -1,5 +1,6 @@
 """Evidence that two predictors are the same model."""
 
+from pe_deploy.parity.assertion import assert_parity, explain
 from pe_deploy.parity.cases import Case, golden_inputs, parity_cases, random_ids
 from pe_deploy.parity.compare import CHECKS, Predictor, verify
 from pe_deploy.parity.decisions import Decider, Decisions
@@ -16,6 +17,8 @@ __all__ = [
     "Predictor",
     "Report",
     "Tolerance",
+    "assert_parity",
+    "explain",
     "golden_inputs",
     "load_report",
     "parity_cases",

@@ -14,6 +14,8 @@ BATCHES = (1, 2, 3, 7, 32, 257)
 ALL_LENGTHS_UP_TO = 64
 GOLDEN_BATCHES = (1, 2, 7)
 
+_LARGE_BATCH = 32
+_SKIP = 8
 _ROWS_AT_ONCE = 512
 _LARGEST_SQUARE = 64
 """Up to this many ids, every id is tried at every position; beyond it, every id once."""
@@ -36,16 +38,20 @@ def parity_cases(
     """Every case on which predictors are held against exact logits.
 
     `shapes`: random ids, padded where the model has a `pad_id`, in each batch of 1, 2, 3, 7, 32
-    and 257 rows at each length up to 64, and at 64 lengths spread evenly up to `max_length` where
-    that is longer.
+    and 257 rows at each length up to 64. Where rows may be longer, at 64 lengths spread evenly up
+    to `max_length`, of which the batches of 32 rows and more take every eighth.
 
     `tokens`: one id throughout, lowest and highest; one row many times; with a `pad_id`, rows of a
     single token; every id at every position, or, for more than 64 ids, every id once.
     """
     rng = np.random.default_rng(seed)
-    for length in all_lengths(signature.max_length) if lengths is None else lengths:
+    spread = all_lengths(signature.max_length) if lengths is None else lengths
+    long = signature.max_length > ALL_LENGTHS_UP_TO
+    few = {*spread[::_SKIP], spread[-1]} if long else set(spread)
+    for length in spread:
         for batch in batches:
-            yield Case("shapes", random_ids(signature, batch, length, rng))
+            if batch < _LARGE_BATCH or length in few:
+                yield Case("shapes", random_ids(signature, batch, length, rng))
     for ids in [*_edges(signature), *_every_id(signature)]:
         yield Case("tokens", ids)
 

@@ -144,6 +144,8 @@ class _Run:
     def smallest(self, cell: Cell, allowed: float) -> NDArray[np.int64] | None:
         """The smallest input on which this cell's fault is seen; None where it has no reference."""
         ids = self.inputs.get(cell)
+        if cell.against == GOLDEN:
+            return self._golden_row(cell, allowed)
         references = {EXACT: self.exact, **self.predictors}
         reference = references.get(cell.against)
         if ids is None or reference is None:
@@ -155,6 +157,18 @@ class _Run:
             return not problem and (bool(found.problem) or found.error > allowed)
 
         return smallest_failure(ids, fails)
+
+    def _golden_row(self, cell: Cell, allowed: float) -> NDArray[np.int64]:
+        """The first golden row that fails alone; the whole batch where none does."""
+        ids = self.inputs[cell]
+        vector = next(case for case in self.golden if case.input_ids is ids)
+        for row, expected in zip(vector.input_ids, vector.float64, strict=True):
+            case = Case(GOLDEN, row[None])
+            found = self._compared(case, GOLDEN, expected[None], cell.predictor)
+            if found.problem or found.error > allowed:
+                ids = row[None]
+                break
+        return ids
 
     def _golden(self) -> Iterator[Cell]:
         for vector in self.golden:

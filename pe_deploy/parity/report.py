@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,10 @@ class Report:
         """The same, with these decisions."""
         return dataclasses.replace(self, decisions=tuple(decisions))
 
+    def joined(self, other: Report) -> Report:
+        """The same, with the cells of another run, judged by this one's floor and tolerance."""
+        return dataclasses.replace(self, cells=self.cells + other.cells)
+
     def with_smallest(self, find: Callable[[Cell, float], NDArray[np.int64] | None]) -> Report:
         """The same, with the smallest failing input of the first failures."""
         found = []
@@ -176,7 +180,7 @@ class Report:
         )
 
     def to_json(self) -> str:
-        """The whole report as JSON; an error that is not a number is null."""
+        """The whole report as JSON, a line a cell; an error that is not a number is null."""
         document = {
             **self.summary(),
             "tolerance": asdict(self.tolerance),
@@ -185,9 +189,11 @@ class Report:
             "smallest": [
                 {"cell": _cell_values(cell), "input_ids": ids} for cell, ids in self.smallest
             ],
-            "results": [_cell_values(cell) for cell in self.cells],
+            "columns": [column.name for column in dataclasses.fields(Cell)],
         }
-        return json.dumps(document, indent=1) + "\n"
+        head = json.dumps(document, indent=1).removesuffix("\n}")
+        lines = ",\n".join("  " + json.dumps(_cell_values(cell)) for cell in self.cells)
+        return f'{head},\n "results": [\n{lines}\n ]\n}}\n'
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Report:
@@ -198,6 +204,8 @@ class Report:
         """
         try:
             values = json.loads(text)
+            if values["columns"] != [column.name for column in dataclasses.fields(Cell)]:
+                raise ValueError(f"columns are {values['columns']}")
             return cls(
                 tolerance=Tolerance(**values["tolerance"]),
                 floor=float(values["floor"]),
@@ -234,12 +242,14 @@ def load_report(path: Path) -> Report:
         raise DataError(f"{path}: {error}") from error
 
 
-def _cell_values(cell: Cell) -> dict[str, Any]:
-    return {**asdict(cell), "error": None if math.isnan(cell.error) else cell.error}
+def _cell_values(cell: Cell) -> list[Any]:
+    error = None if math.isnan(cell.error) else cell.error
+    return list(astuple(dataclasses.replace(cell, error=error)))  # type: ignore[arg-type]
 
 
-def _cell_from(values: Mapping[str, Any]) -> Cell:
-    return Cell(**{**values, "error": math.nan if values["error"] is None else values["error"]})
+def _cell_from(values: Sequence[Any]) -> Cell:
+    cell = Cell(*values)
+    return cell if cell.error is not None else dataclasses.replace(cell, error=math.nan)
 
 
 def _or_zero(value: float) -> float:

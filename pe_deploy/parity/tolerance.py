@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from pe_deploy.errors import InvalidInputError
+from pe_deploy.runtime.replay import MULTIPLE_OF_FLOOR, NEAR_ZERO
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class Tolerance:
         InvalidInputError: a value is negative or not finite.
     """
 
-    multiple: float = 4.0
-    near_zero: float = 1e-6
+    multiple: float = MULTIPLE_OF_FLOOR
+    near_zero: float = NEAR_ZERO
     atol: float | None = None
     rtol: float | None = None
 

@@ -15,6 +15,7 @@ from pe_deploy.bundle import ONNX, Bundle, open_bundle
 from pe_deploy.config import INPUT_IDS, LOGITS
 from pe_deploy.errors import BundleError, InvalidInputError
 from pe_deploy.runtime.classifier import Classifier
+from pe_deploy.runtime.replay import replay
 
 CPU = "CPUExecutionProvider"
 
@@ -29,9 +30,12 @@ class OnnxClassifier(Classifier):
         bundle: the bundle's folder, or a `Bundle` that is already open.
         providers: onnxruntime execution providers, in order of preference.
         num_threads: threads of one run; by default the processors this process may use.
+        self_test: replay the bundle's golden vectors first, to see that this machine, runtime and
+            provider compute the model that was published.
 
     Raises:
         BundleError: the bundle is incomplete or changed, or onnxruntime does not load its model.
+        ParityError: by its self-test, the model answers otherwise than was published.
         InvalidInputError: a provider that this onnxruntime does not have, or fewer than 1 thread.
     """
 
@@ -41,6 +45,7 @@ class OnnxClassifier(Classifier):
         *,
         providers: Sequence[Provider] = (CPU,),
         num_threads: int | None = None,
+        self_test: bool = False,
     ) -> None:
         opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         super().__init__(opened.manifest)
@@ -54,6 +59,9 @@ class OnnxClassifier(Classifier):
             raise BundleError(
                 f"{opened.path / ONNX}: onnxruntime {ort.__version__} does not load it: {line}"
             ) from error
+        if self_test:
+            engine = f"onnxruntime {ort.__version__}, {', '.join(self.providers)}"
+            replay(self.predict_logits, opened.golden(), f"{opened.path / ONNX} on {engine}")
 
     @property
     def providers(self) -> tuple[str, ...]:

@@ -149,7 +149,7 @@ def test_a_broken_export_publishes_nothing_and_says_so_in_one_line(
     monkeypatch.setattr(exporter, "_make", sabotaged)
     done = run("export", weights, "-o", "bundle")
     assert done.code == 1
-    assert done.err.startswith("pe-deploy: parity failed in")
+    assert done.err.startswith("pe-deploy: parity failed (")
     assert done.err.count("\n") == 1
     assert digests(tmp_path / "bundle") == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bundle", "weights.pt"]

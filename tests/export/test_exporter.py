@@ -29,10 +29,8 @@ def digests(folder: Path) -> dict[str, str]:
 def test_a_published_bundle_is_the_model(tmp_path: Path, padded_source: Source) -> None:
     exported = export_module(padded_source, tmp_path / "bundle")
     assert exported.report.passed
-    assert {pair for pair in exported.report.pairs() if pair[1] == "eager"} == {
-        ("torchscript", "eager"),
-        ("onnx", "eager"),
-    }
+    shapes = {pair[1:] for pair in exported.report.pairs() if pair[0] == "shapes"}
+    assert shapes == {(name, "float64") for name in ("eager", "torchscript", "onnx")}
     ids = np.random.default_rng(5).integers(4, 30, (9, 6))
     expected = padded_source.module(torch.from_numpy(ids)).detach().numpy()
     for classifier in (
@@ -120,7 +118,7 @@ def test_a_changed_weight_publishes_nothing(
         return {**artifacts, "model.onnx": wrong_weight(artifacts["model.onnx"])}, manifest
 
     monkeypatch.setattr(exporter, "_make", sabotaged)
-    with pytest.raises(ParityError, match=r"parity failed in \d+ of \d+ cells.*onnx against"):
+    with pytest.raises(ParityError, match=r"parity failed .* in \d+ of \d+ cells.*onnx against"):
         export_module(notebook_source, place)
     assert (digests(place) if place.exists() else None) == before
     assert [path.name for path in tmp_path.iterdir()] == (["bundle"] if there_already else [])
@@ -209,7 +207,9 @@ def test_an_answer_of_another_shape_is_refused(tmp_path: Path, notebook_source: 
     assert isinstance(notebook_source.module, GRUClassifier)
     wrong = Answers(notebook_source.module.config)
     source = dataclasses.replace(notebook_source, module=wrong)
-    with pytest.raises(ExportError, match=r"gives float64 \[1, 1\] for 1 rows instead of .* \[1\]"):
+    with pytest.raises(
+        ExportError, match=r"gives float64 \[256, 1\] for 256 rows instead of .* \[256\]"
+    ):
         export_module(source, tmp_path / "bundle", formats=["torchscript"])
 
 
@@ -235,7 +235,7 @@ def test_padding_that_the_module_ignores_is_refused(
 ) -> None:
     signature = dataclasses.replace(notebook_source.signature, pad_id=0)
     source = dataclasses.replace(notebook_source, signature=signature)
-    with pytest.raises(ParityError, match="against trimmed rows, padding"):
+    with pytest.raises(ParityError, match=r"padding: .* against itself"):
         export_module(source, tmp_path / "bundle")
 
 

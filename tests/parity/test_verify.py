@@ -10,54 +10,120 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pe_deploy import InvalidInputError, ParityError, Signature
+from pe_deploy import DataError, InvalidInputError, ParityError, Signature
 from pe_deploy.bundle import GoldenCase
-from pe_deploy.parity import Predictor, Report, Tolerance, golden_inputs, parity_cases, verify
+from pe_deploy.parity import (
+    Decider,
+    Predictor,
+    Report,
+    Tolerance,
+    golden_inputs,
+    load_report,
+    parity_cases,
+    save_report,
+    verify,
+)
 from pe_deploy.runtime import to_input_ids
 
 SIGNATURE = Signature(vocab_size=9, max_length=6)
+DECIDER = Decider(("no", "yes"), 0.5)
 
 
-def position_aware(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+def exact(ids: NDArray[np.int64]) -> NDArray[np.float64]:
     """A stand-in for a model: depends on every id and its place."""
-    weights = np.cos(np.arange(ids.shape[1]))
-    return np.asarray(np.sin(ids * 0.7) @ weights, dtype=np.float32)
+    scores: NDArray[np.float64] = np.sin(ids * 0.7) @ np.cos(np.arange(ids.shape[1]))
+    return scores
 
 
-def judged(other: Predictor, golden: list[GoldenCase] | None = None, **tolerance: float) -> Report:
-    predictors = {"eager": position_aware, "other": other}
-    return verify(predictors, SIGNATURE, golden or [], Tolerance(**tolerance))
+def rounded(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    return exact(ids).astype(np.float32)
+
+
+def judged(other: Predictor, tolerance: Tolerance | None = None, **more: Any) -> Report:
+    return verify(
+        {"eager": rounded, "other": other}, SIGNATURE, exact=exact, tolerance=tolerance, **more
+    )
+
+
+def golden_of(model: Predictor, targets: bool = False) -> list[GoldenCase]:
+    cases = [
+        GoldenCase(ids, model(ids).astype(np.float64), model(ids).astype(np.float32))
+        for ids in golden_inputs(SIGNATURE)
+    ]
+    ids = np.random.default_rng(8).integers(0, 9, (100, 6))
+    logits = model(ids).astype(np.float64)
+    truth = np.where(np.arange(100) % 10, logits > 0, logits < 0).astype(np.int64)
+    labels = DECIDER.labels_of(logits)
+    return [
+        *cases,
+        GoldenCase(ids, logits, logits.astype(np.float32), labels, truth if targets else None),
+    ]
 
 
 def test_the_same_model_passes_every_cell() -> None:
-    report = judged(lambda ids: position_aware(ids).copy())
+    report = judged(lambda ids: rounded(ids).copy(), golden=golden_of(exact), decider=DECIDER)
     assert report.passed
-    assert report.worst == 0.0
     report.raise_if_failed()
-    grid = {(cell.batch, cell.length) for cell in report.cells if cell.group == "grid"}
-    assert grid == {(b, n) for b in (1, 2, 3, 7, 32) for n in range(1, 7)}
+    grid = {(cell.batch, cell.length) for cell in report.cells if cell.check == "shapes"}
+    assert grid == {(b, n) for b in (1, 2, 3, 7, 32, 257) for n in range(1, 7)}
+    assert {cell.check for cell in report.cells} == {
+        "golden",
+        "shapes",
+        "tokens",
+        "batches",
+        "positions",
+    }
+
+
+def test_the_gate_is_a_multiple_of_torchs_own_error() -> None:
+    def noisy(size: float) -> Predictor:
+        return lambda ids: exact(ids) + size
+
+    for floor in (1e-6, 1e-3):
+        for factor, passes in ((3.9, True), (4.5, False)):
+            report = verify(
+                {"eager": noisy(floor), "other": noisy(factor * floor)}, SIGNATURE, exact=exact
+            )
+            assert report.floor == pytest.approx(floor)
+            assert report.passed is (passes or factor * floor < 4 * floor + 1e-6)
+    assert "4 × floor" in str(report.tolerance)
+
+
+def test_without_torch_the_floor_comes_from_the_golden_vectors() -> None:
+    golden = [
+        GoldenCase(case.input_ids, case.float64, case.float32 + np.float32(1e-3))
+        for case in golden_of(exact)
+    ]
+    report = verify({"onnx": lambda ids: exact(ids) + 3e-3}, SIGNATURE, golden)
+    assert report.floor == pytest.approx(1e-3, rel=1e-2)
+    assert report.passed
+    assert not verify({"onnx": lambda ids: exact(ids) + 5e-3}, SIGNATURE, golden).passed
 
 
 def test_one_wrong_logit_fails_its_cell_alone() -> None:
     def wrong_at_7x4(ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        logits = position_aware(ids)
+        logits = rounded(ids)
         if ids.shape == (7, 4):
             logits[3] += 1e-3
         return logits
 
     report = judged(wrong_at_7x4)
     assert [(c.batch, c.length) for c in report.failures] == [(7, 4)]
-    assert report.failures[0].difference == pytest.approx(1e-3, rel=1e-2)
-    with pytest.raises(ParityError, match=r"1 of 35 cells.*other against eager, grid, batch 7 × "):
+    assert report.failures[0].error == pytest.approx(1e-3, rel=1e-2)
+    message = (
+        r"parity failed \(shapes\) in 1 of .*other against float64, batch 7 × length 4: differ"
+    )
+    with pytest.raises(ParityError, match=message):
         report.raise_if_failed()
 
 
 @pytest.mark.parametrize(
     ("predictor", "problem"),
     [
-        (lambda ids: position_aware(ids)[:, None], r"shape \[1, 1\] instead of \[1\]"),
-        (lambda ids: position_aware(ids) * np.nan, "not finite"),
-        (lambda ids: position_aware(ids[:, ::-1]), "differs by"),
+        (lambda ids: rounded(ids)[:, None], r"shape \[1, 1\] instead of \[1\]"),
+        (lambda ids: rounded(ids) * np.nan, "not finite"),
+        (lambda ids: rounded(ids[:, ::-1]), "differs by"),
+        (lambda ids: rounded(ids) > 0, "dtype bool instead of a float dtype"),
         (lambda ids: 1 / 0, "ZeroDivisionError: division by zero"),
     ],
 )
@@ -69,22 +135,22 @@ def test_what_is_no_answer_is_a_failure(predictor: Predictor, problem: str) -> N
 
 
 def test_a_reference_that_gives_no_answer_is_the_finding() -> None:
-    report = verify({"eager": lambda ids: 1 / 0, "other": position_aware}, SIGNATURE, [])  # type: ignore[dict-item, return-value]
-    with pytest.raises(ParityError, match=r"eager against its signature.*ZeroDivisionError"):
+    report = verify({"a": lambda ids: 1 / 0, "b": rounded}, SIGNATURE)  # type: ignore[dict-item, return-value]
+    with pytest.raises(ParityError, match=r"a against its signature.*ZeroDivisionError"):
         report.raise_if_failed()
-    squeezed = {"a": lambda ids: position_aware(ids).squeeze(), "b": position_aware}
+    squeezed: dict[str, Predictor] = {"a": lambda ids: rounded(ids).squeeze(), "b": rounded}
     with pytest.raises(ParityError, match=r"shape \[\] instead of \[1\]"):
-        verify(squeezed, SIGNATURE, []).raise_if_failed()
+        verify(squeezed, SIGNATURE).raise_if_failed()
 
 
 def test_one_id_out_of_many_is_seen() -> None:
     signature = Signature(vocab_size=5000, max_length=6)
 
     def one_row_changed(ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        return position_aware(np.where(ids == 4321, 7, ids))
+        return rounded(np.where(ids == 4321, 7, ids))
 
-    report = verify({"a": position_aware, "b": one_row_changed}, signature, [])
-    assert {cell.group for cell in report.failures} == {"vocabulary"}
+    report = verify({"a": rounded, "b": one_row_changed}, signature, batches=(1, 3))
+    assert report.failed_checks == ("tokens",)
 
 
 def test_padding_that_counts_is_seen_even_if_all_agree() -> None:
@@ -93,39 +159,105 @@ def test_padding_that_counts_is_seen_even_if_all_agree() -> None:
     def counts_padding(ids: NDArray[np.int64]) -> NDArray[np.float32]:
         return np.asarray((ids + 1).sum(axis=1), dtype=np.float32)
 
-    report = verify({"a": counts_padding, "b": counts_padding}, signature, [])
-    assert {(c.predictor, c.group) for c in report.failures} == {("a", "padding"), ("b", "padding")}
-    ignores = verify({"a": lambda ids: ids.sum(axis=1) * 1.0}, signature, [])
-    assert ignores.passed
+    report = verify({"a": counts_padding, "b": counts_padding}, signature)
+    assert report.failed_checks == ("padding",)
+    assert {cell.predictor for cell in report.failures} == {"a", "b"}
+    assert verify({"a": lambda ids: ids.sum(axis=1) * 1.0}, signature).passed
 
 
-def test_the_tolerance_is_the_limit() -> None:
+def test_rows_that_leak_into_each_other_are_seen_even_if_all_agree() -> None:
+    def leaky(ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        logits = exact(ids)
+        return logits + 0.1 * np.roll(logits, 1)
+
+    report = verify({"a": leaky, "b": leaky}, SIGNATURE)
+    assert report.failed_checks == ("batches",)
+
+
+def test_no_stated_tolerance_hides_a_lost_positional_table() -> None:
+    def without_places(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.asarray(np.sin(ids * 0.7).sum(axis=1), dtype=np.float32)
+
+    report = judged(without_places, Tolerance(atol=100.0))
+    assert report.failed_checks == ("positions",)
+
+
+def test_a_stated_tolerance_is_the_limit() -> None:
     def off(ids: NDArray[np.int64]) -> NDArray[np.float64]:
-        return position_aware(ids).astype(np.float64) + 1e-3
+        return exact(ids) + 1e-3
 
-    assert judged(off, atol=1.1e-3, rtol=0).passed
-    assert not judged(off, atol=0.9e-3, rtol=0).passed
-    with pytest.raises(InvalidInputError, match="atol is nan"):
-        Tolerance(atol=math.nan)
-    with pytest.raises(InvalidInputError, match="rtol is inf"):
-        Tolerance(rtol=math.inf)
+    assert judged(off, Tolerance(atol=1.1e-3)).passed
+    assert not judged(off, Tolerance(atol=0.9e-3)).passed
+    assert not judged(off, Tolerance(rtol=1e-9)).passed
+    for name, value in (("atol", math.nan), ("rtol", math.inf), ("multiple", -1.0)):
+        with pytest.raises(InvalidInputError, match=f"{name} is {value}"):
+            Tolerance(**{name: value})
 
 
 def test_golden_vectors_judge_every_predictor() -> None:
-    golden = [
-        GoldenCase(ids, position_aware(ids).astype(np.float64), position_aware(ids))
-        for ids in golden_inputs(SIGNATURE)
-    ]
-    report = judged(position_aware, golden)
+    golden = golden_of(exact)
+    report = verify({"a": rounded, "b": rounded}, SIGNATURE, golden)
     assert report.passed
-    assert len(report.pairs()["eager", "golden"]) == len(golden)
-    assert len(report.pairs()["other", "golden"]) == len(golden)
-    moved = [GoldenCase(case.input_ids, case.float64 + 1e-2, case.float32) for case in golden]
-    assert len(judged(position_aware, moved).failures) == 2 * len(golden)
+    for name in ("a", "b"):
+        assert len(report.pairs()["golden", name, "golden"]) == len(golden)
+    moved = [
+        GoldenCase(case.input_ids, case.float64 + 1e-2, case.float32 + 1e-2) for case in golden
+    ]
+    assert verify({"a": rounded}, SIGNATURE, moved).failed_checks == ("golden",)
+
+
+def test_flips_are_told_apart_by_their_margin() -> None:
+    golden = golden_of(exact, targets=True)
+    margins = np.sort(DECIDER.margins(golden[-1].float64))
+    nearest = golden[-1].input_ids[np.argsort(DECIDER.margins(golden[-1].float64))[0]]
+
+    def nudged(ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        logits = exact(ids)
+        near = (ids[:, : len(nearest)] == nearest[: ids.shape[1]]).all(axis=1)
+        return np.where(near & (ids.shape[1] == 6), -logits, logits)
+
+    explained = verify(
+        {"eager": lambda ids: exact(ids) + margins[0] * 2, "other": nudged},
+        SIGNATURE,
+        golden,
+        exact=exact,
+        decider=DECIDER,
+    )
+    (other,) = (d for d in explained.decisions if d.predictor == "other")
+    assert other.flips >= 1
+    assert other.unexplained == 0
+    assert other.accuracy is not None
+    assert other.real
+    unexplained = verify({"other": nudged}, SIGNATURE, golden, decider=DECIDER)
+    if margins[0] > 1e-5:
+        assert "decisions" in unexplained.failed_checks
+
+
+def test_a_moved_threshold_and_exchanged_labels_are_unexplained_flips() -> None:
+    golden = golden_of(exact, targets=True)
+    for wrong in (Decider(("no", "yes"), 0.7), Decider(("yes", "no"), 0.5)):
+        report = verify({"onnx": rounded}, SIGNATURE, golden, decider=wrong)
+        assert report.failed_checks == ("decisions",)
+        with pytest.raises(ParityError, match=r"onnx gives \d+ of 100 rows another label"):
+            report.raise_if_failed()
+
+
+def test_the_figures_of_the_decisions() -> None:
+    golden = golden_of(exact, targets=True)
+    report = verify({"onnx": lambda ids: -exact(ids)}, SIGNATURE, golden, decider=DECIDER)
+    (decided,) = report.decisions
+    assert decided.rows == 100
+    assert decided.flips == 100
+    assert decided.accuracy == pytest.approx(0.1)
+    assert decided.accuracy_change == pytest.approx(-0.8)
+    assert decided.auc_change is not None
+    assert decided.auc_change < 0
+    assert decided.loss_change is not None
+    assert decided.loss_change > 0
 
 
 def test_no_cells_prove_nothing() -> None:
-    report = verify({"alone": position_aware}, SIGNATURE, [])
+    report = verify({"alone": rounded}, SIGNATURE, checks=["golden"])
     assert not report.passed
     with pytest.raises(ParityError, match="no cells"):
         report.raise_if_failed()
@@ -148,31 +280,74 @@ def test_every_case_is_an_input_that_the_runtime_accepts(signature: Signature) -
         np.testing.assert_array_equal(to_input_ids(ids, signature), ids)
     lengths = {ids.shape[1] for ids in cases}
     assert {1, signature.max_length} <= lengths
-    seen = set(np.concatenate([ids.ravel() for ids in cases]).tolist())
-    ends = {0, signature.vocab_size - 1}
+    seen = set(np.concatenate([ids.ravel() for ids in golden_inputs(signature)]).tolist())
+    everything = set(range(signature.vocab_size))
     if signature.max_length == 1:
-        ends -= {signature.pad_id}  # a row of one id has no room for padding
-    assert ends <= seen
+        everything -= {signature.pad_id}  # a row of one id has no room for padding
+    assert seen == everything
     if signature.pad_id is not None and signature.max_length > 1:
         assert any((ids[:, -1] == signature.pad_id).any() for ids in cases)
 
 
+def test_every_id_is_tried_at_every_position() -> None:
+    tokens = [case.input_ids for case in parity_cases(SIGNATURE) if case.check == "tokens"]
+    for position in range(6):
+        seen = {int(i) for ids in tokens if ids.shape[1] == 6 for i in ids[:, position]}
+        assert seen == set(range(9))
+
+
+def test_the_smallest_failing_input_is_small() -> None:
+    def dislikes_7_after_2(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        logits = rounded(ids)
+        for place in range(1, ids.shape[1]):
+            logits[(ids[:, place - 1] == 2) & (ids[:, place] == 7)] += 1
+        return logits
+
+    report = judged(dislikes_7_after_2)
+    cell, ids = report.smallest[0]
+    assert cell in report.failures
+    (row,) = ids
+    assert row[-2:] == [2, 7]
+    broken_in_batches = judged(lambda ids: rounded(ids) + (len(ids) > 3))
+    assert len(broken_in_batches.smallest[0][1]) in (4, 5, 6, 7)
+
+
 def failing_report() -> Report:
-    return judged(lambda ids: position_aware(ids) + np.float32(ids.shape[1] == 3))
+    return judged(
+        lambda ids: rounded(ids) + np.float32(ids.shape[1] == 3),
+        golden=golden_of(exact, targets=True),
+        decider=DECIDER,
+    )
+
+
+def test_a_saved_report_is_judged_again(tmp_path: Path) -> None:
+    passing = judged(lambda ids: rounded(ids) + np.float32(1e-6), Tolerance(atol=1e-5))
+    save_report(passing, tmp_path / "report.json")
+    read = load_report(tmp_path / "report.json")
+    assert read == passing
+    assert read.passed
+    assert not read.judged_by(Tolerance(atol=0.0)).passed
+    for text in ("", "{}", "[1]", '{"columns": []}'):
+        (tmp_path / "no.json").write_text(text)
+        with pytest.raises(DataError, match=r"no\.json: not a parity report"):
+            load_report(tmp_path / "no.json")
+    with pytest.raises(DataError, match="nowhere"):
+        load_report(tmp_path / "nowhere.json")
 
 
 def test_reports_in_three_forms(tmp_path: Path) -> None:
     report = failing_report()
     for suffix in (".json", ".md", ".xml"):
-        report.save(tmp_path / f"report{suffix}")
+        save_report(report, tmp_path / f"report{suffix}")
     values: dict[str, Any] = json.loads((tmp_path / "report.json").read_text())
     assert values["passed"] is False
     assert len(values["results"]) == values["cells"] == len(report.cells)
     suite = ElementTree.parse(tmp_path / "report.xml").getroot()
-    assert suite.get("tests") == str(len(report.cells))
-    assert len(suite.findall("testcase/failure")) == len(report.failures) == 5
+    assert suite.get("tests") == str(len(report.cells) + len(report.decisions))
+    assert suite.get("failures") == str(len(suite.findall("testcase/failure")))
+    assert len(report.failures) > 0
     text = (tmp_path / "report.md").read_text()
     assert "FAILED" in text
-    assert "| other | eager | 35 | 5 | 1 |" in text
+    assert "Smallest input" in text
     with pytest.raises(InvalidInputError, match=r"suffix '.txt'; allowed: .json, .md, .xml"):
-        report.save(tmp_path / "report.txt")
+        save_report(report, tmp_path / "report.txt")

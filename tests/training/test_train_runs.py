@@ -32,6 +32,7 @@ def test_the_folder_holds_what_it_should(synthetic_run: TrainResult) -> None:
         "model.safetensors",
         "positions.npz",
         "positions.png",
+        "validation.npz",
         "resume.safetensors",
     }
     assert json.loads((output / "config.json").read_text()) == {

@@ -1,0 +1,191 @@
+"""The checks checked: plant known faults one at a time, and see which check catches each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pe_deploy import parity
+from pe_deploy.bundle import ONNX, TORCHSCRIPT, Bundle
+from pe_deploy.config import Signature
+from pe_deploy.errors import ParityError
+from pe_deploy.export.eager import eager_predictor
+from pe_deploy.export.exporter import FORMATS, predictors_of
+from pe_deploy.export.faults import FAULTS, Fault, Subject
+from pe_deploy.export.lint import Expectation, lint
+from pe_deploy.export.torchscript import to_torchscript
+from pe_deploy.parity import Predictor, verify
+from pe_deploy.training import torch_threads
+
+LINT = "lint"
+
+CHECKS = (*parity.CHECKS, LINT)
+"""Those of `parity.verify`, and the rules for a finished ONNX graph."""
+
+BATCHES = (1, 2, 7)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one fault in one format.
+
+    Attributes:
+        fault: its name.
+        format: "onnx" or "torchscript".
+        caught_by: the checks that failed, in the order of `CHECKS`.
+        planted: whether it was planted, so that this outcome counts.
+        note: why it was not planted, or why it went unseen; empty where it was caught.
+    """
+
+    fault: str
+    format: str
+    caught_by: tuple[str, ...] = ()
+    planted: bool = True
+    note: str = ""
+
+    @property
+    def caught(self) -> bool:
+        """Whether a check saw the fault."""
+        return bool(self.caught_by)
+
+
+def self_test(
+    bundle: Bundle,
+    *,
+    checks: Sequence[str] = CHECKS,
+    faults: Sequence[Fault] = FAULTS,
+    progress: Callable[[Outcome], None] | None = None,
+) -> tuple[Outcome, ...]:
+    """Plant each fault into copies of a bundle's models, and say which checks catch it.
+
+    The bundle itself goes first: a check that fails without a fault would seem to catch them all.
+
+    Args:
+        bundle: an open bundle with a `model.onnx`, exported from a checkpoint.
+        checks: which of `CHECKS` to run.
+        faults: what to plant.
+        progress: called with each outcome.
+
+    Raises:
+        BundleError: the bundle holds no `model.onnx`.
+        ExportError: the bundle does not state its architecture.
+        ParityError: the bundle fails a check as it is.
+    """
+    with torch_threads(1):
+        subject = Subject.of(bundle)
+        judge = _Judge(subject, checks)
+        _check_control(bundle, subject, judge)
+        outcomes = []
+        for fault in faults:
+            for outcome in _outcomes(fault, subject, judge):
+                outcomes.append(outcome)
+                if progress is not None:
+                    progress(outcome)
+    return tuple(outcomes)
+
+
+def _outcomes(fault: Fault, subject: Subject, judge: _Judge) -> Iterator[Outcome]:
+    faulty = fault.plant(subject)
+    predictors = {} if isinstance(faulty, str) else _predictors(faulty)
+    for name in FORMATS:
+        if isinstance(faulty, str):
+            yield Outcome(fault.name, name, planted=False, note=faulty)
+        elif name not in fault.formats:
+            note = f"it is a fault of {', '.join(fault.formats)} alone"
+            yield Outcome(fault.name, name, planted=False, note=note)
+        else:
+            caught_by, unseen = judge(faulty, name, predictors[name])
+            yield Outcome(fault.name, name, caught_by, note=unseen)
+
+
+def _check_control(bundle: Bundle, subject: Subject, judge: _Judge) -> None:
+    predictors = _predictors(subject)
+    if TORCHSCRIPT in bundle.files:
+        # The published file too, not only its like that the self-test makes.
+        predictors = {**predictors, TORCHSCRIPT: predictors_of(bundle)["torchscript"]}
+    for name, predictor in predictors.items():
+        failed, _ = judge(subject, name, predictor)
+        if failed:
+            raise ParityError(
+                f"{bundle.path} fails ({', '.join(failed)}) in {name} before any fault is "
+                "planted; a self-test needs a bundle that passes"
+            )
+
+
+class _Judge:
+    """Runs the checks on one format at a time."""
+
+    def __init__(self, good: Subject, checks: Sequence[str]) -> None:
+        self.good = good
+        self.checks = checks
+        self.exact = _remembering(_exact(good.trained))
+
+    def __call__(
+        self, subject: Subject, format_name: str, predictor: Predictor
+    ) -> tuple[tuple[str, ...], str]:
+        """The checks that fail; where none does, how near it came."""
+        same = subject.trained is self.good.trained
+        report = verify(
+            {format_name: predictor},
+            subject.manifest.signature,
+            subject.golden,
+            exact=self.exact if same else _exact(subject.trained),
+            decider=subject.decider,
+            tolerance=subject.tolerance,
+            checks=[check for check in self.checks if check != LINT],
+            batches=BATCHES,
+            lengths=_lengths(subject.manifest.signature),
+        )
+        failed = set(report.failed_checks)
+        if LINT in self.checks and format_name == "onnx" and self._breaches(subject):
+            failed.add(LINT)
+        unseen = (
+            f"where these checks look, no logit is off by more than {report.worst:.2g} "
+            f"(allowed: {report.tolerance}, floor {report.floor:.2g}) and no label differs"
+        )
+        return tuple(check for check in CHECKS if check in failed), "" if failed else unseen
+
+    def _breaches(self, subject: Subject) -> list[str]:
+        # No sample to be suspicious of: the one that the graph was captured with is not recorded.
+        opset = int(subject.manifest.versions["opset"])
+        layers = subject.config.num_layers
+        return lint(subject.model, Expectation(subject.manifest.signature, layers, opset, (1, 1)))
+
+
+def _predictors(subject: Subject) -> dict[str, Predictor]:
+    """Each format of a subject, on the engine that runs it."""
+    files = {
+        ONNX: subject.model.SerializeToString(),
+        TORCHSCRIPT: to_torchscript(subject.module),
+    }
+    return predictors_of(Bundle(Path("self-test"), subject.manifest, files))
+
+
+def _exact(module: nn.Module) -> Predictor:
+    return eager_predictor(module, torch.float64)
+
+
+def _remembering(predict: Predictor) -> Predictor:
+    """The same predictor, which works on no input twice: every fault is tried on the same ones."""
+    answers: dict[tuple[tuple[int, ...], bytes], NDArray[np.floating[Any]]] = {}
+
+    def answer(input_ids: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        key = (input_ids.shape, input_ids.tobytes())
+        if key not in answers:
+            answers[key] = predict(input_ids)
+        return answers[key]
+
+    return answer
+
+
+def _lengths(signature: Signature) -> list[int]:
+    """A few lengths from 1 to `max_length`, with the one at which a fault is planted."""
+    longest = signature.max_length
+    return sorted({1, min(2, longest), (longest + 1) // 2, max(1, longest - 2), longest})

@@ -1,0 +1,37 @@
+"""The model that a bundle was made from, as the reference to judge it by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from pe_deploy.bundle import Bundle
+from pe_deploy.config import Weights
+from pe_deploy.errors import CheckpointError
+from pe_deploy.export.eager import eager_predictor
+from pe_deploy.export.weights import weights_sha256
+from pe_deploy.parity import Predictor
+from pe_deploy.training import load_checkpoint
+
+
+def trained_predictors(
+    bundle: Bundle, checkpoint: str | Path, weights: Weights = "best"
+) -> tuple[Predictor, Predictor]:
+    """Eager torch in float32, and in float64, with the weights that a bundle was made from.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read, or holds another model or other weights.
+    """
+    trained = load_checkpoint(checkpoint, weights=weights)
+    if trained.config.signature != bundle.manifest.signature:
+        raise CheckpointError(
+            f"{checkpoint} has {trained.config.signature}; "
+            f"{bundle.path} has {bundle.manifest.signature}"
+        )
+    if weights_sha256(trained.model) != bundle.manifest.weights_sha256:
+        raise CheckpointError(
+            f"{checkpoint} holds other weights than {bundle.path} was made from "
+            f"({weights} weights, if it is a checkpoint folder)"
+        )
+    return eager_predictor(trained.model), eager_predictor(trained.model, torch.float64)

@@ -1,0 +1,163 @@
+"""Parity as an assertion, whose text says what is wrong and on which input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import overload
+
+from pe_deploy.bundle import ONNX, Bundle, open_bundle
+from pe_deploy.config import Signature
+from pe_deploy.errors import InvalidInputError
+from pe_deploy.parity.compare import Predictor, verify
+from pe_deploy.parity.decisions import Decider
+from pe_deploy.parity.render import ratio, repeat_line
+from pe_deploy.parity.report import Cell, Report
+from pe_deploy.parity.tolerance import Tolerance
+from pe_deploy.runtime import OnnxClassifier
+
+REFERENCE = "reference"
+
+_CELLS_SHOWN = 3
+_LONGEST_INPUT = 2000
+
+
+@overload
+def assert_parity(
+    predictor: Predictor,
+    reference: Predictor,
+    signature: Signature,
+    *,
+    tolerance: Tolerance | None = None,
+    name: str = "predictor",
+) -> None: ...
+
+
+@overload
+def assert_parity(
+    predictor: Predictor,
+    *,
+    bundle: str | Path | Bundle,
+    tolerance: Tolerance | None = None,
+    name: str = "predictor",
+) -> None: ...
+
+
+def assert_parity(
+    predictor: Predictor,
+    reference: Predictor | None = None,
+    signature: Signature | None = None,
+    *,
+    bundle: str | Path | Bundle | None = None,
+    tolerance: Tolerance | None = None,
+    name: str = "predictor",
+) -> None:
+    """Assert that a predictor of your own is the same model as another, or as a bundle's.
+
+    Against a bundle, its golden vectors, decisions and ONNX model are the reference, and set the
+    floor; without one there is no floor, so state a `tolerance` unless both give the same bits.
+
+    Args:
+        predictor: from int64 `[batch, sequence]` to logits `[batch]` or `[batch, num_classes]`.
+        reference: another such; with it give its `signature`, and no bundle.
+        signature: what both take and give.
+        bundle: the bundle's folder, or one that is already open.
+        tolerance: how far apart two logits may be.
+        name: what to call the predictor.
+
+    Raises:
+        AssertionError: naming the checks that failed, the worst cells and the smallest input.
+        BundleError: the bundle does not open.
+        InvalidInputError: neither a bundle nor a reference with its signature, or a name that the
+            reference has.
+    """
+    __tracebackhide__ = True
+    if bundle is not None and reference is None and signature is None:
+        report = _against_bundle(predictor, bundle, tolerance, name)
+    elif bundle is None and reference is not None and signature is not None:
+        _check_name(name, REFERENCE)
+        predictors = {REFERENCE: reference, name: predictor}
+        report = verify(predictors, signature, tolerance=tolerance)
+    else:
+        raise InvalidInputError(
+            "assert_parity takes a bundle, or a reference and its signature, and not both"
+        )
+    if not report.passed:
+        raise AssertionError(explain(report))
+
+
+def explain(report: Report, bundle: str | None = None) -> str:
+    """What failed in a report, in a few lines for a person; empty where nothing did.
+
+    With the path of a `bundle` it ends with a line of shell that repeats the smallest failure.
+    """
+    failures = report.failures
+    lines = []
+    if failures:
+        checks = ", ".join(check for check in report.failed_checks if check != "decisions")
+        lines.append(
+            f"{checks} failed in {len(failures)} of {len(report.cells)} cells, the worst first:"
+        )
+    for cell in failures[:_CELLS_SHOWN]:
+        far = "" if cell.problem else f", {ratio(cell.error, report.floor)} the floor"
+        lines.append(f"  {cell}{far if report.floor else ''}")
+    if len(failures) > _CELLS_SHOWN:
+        lines.append(f"  and {len(failures) - _CELLS_SHOWN} more")
+    lines += [
+        f"decisions failed: {decided.predictor} gives {decided.unexplained} of {decided.rows} rows "
+        "another label than torch did, and rounding does not explain it"
+        for decided in report.decisions
+        if decided.unexplained
+    ]
+    if not lines:
+        return "" if report.cells or report.decisions else "parity was judged on no cells at all"
+    if failures:
+        lines.append(f"floor: {report.floor:.2g}, how far float32 torch itself is off")
+        lines.append(f"allowed: {_allowed(report, failures[0])}")
+    if report.smallest:
+        cell, ids = min(report.smallest, key=lambda found: len(found[1]) * len(found[1][0]))
+        shown = json.dumps(ids)
+        if len(shown) > _LONGEST_INPUT:
+            lines.append(
+                f"smallest failing input: {len(ids)} × {len(ids[0])} ids, too many to show"
+            )
+        else:
+            lines.append(f"smallest failing input: {shown}")
+            if bundle is not None and cell.predictor in ("onnx", "torchscript"):
+                line = repeat_line(cell.predictor, ids).replace("BUNDLE", bundle)
+                lines.append(f"repeat it: {line}")
+    return "\n".join(lines)
+
+
+def _allowed(report: Report, cell: Cell) -> str:
+    """What a cell may be off by, and the rule where it is the usual one."""
+    allowed, rule = report.allowed(cell), report.tolerance
+    once = rule.allowed(report.floor, cell.magnitude)
+    if allowed == once:
+        return f"{allowed:.2g}, by {rule}"
+    return (
+        f"{allowed:.2g}" if rule.is_stated else f"{allowed:.2g}, by 2 × ({rule}): both sides round"
+    )
+
+
+def _against_bundle(
+    predictor: Predictor, bundle: str | Path | Bundle, tolerance: Tolerance | None, name: str
+) -> Report:
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    manifest = opened.manifest
+    _check_name(name, "onnx")
+    predictors: dict[str, Predictor] = {}
+    if ONNX in opened.files:
+        predictors["onnx"] = OnnxClassifier(opened, num_threads=1).predict_logits
+    return verify(
+        {**predictors, name: predictor},
+        manifest.signature,
+        opened.golden(),
+        decider=Decider(manifest.labels, manifest.threshold),
+        tolerance=tolerance,
+    )
+
+
+def _check_name(name: str, taken: str) -> None:
+    if name == taken:
+        raise InvalidInputError(f"name is {name!r}; allowed: another than the reference has")

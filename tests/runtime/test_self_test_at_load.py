@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pe_deploy import BundleError, OnnxClassifier, ParityError, open_bundle
+from pe_deploy.bundle import GOLDEN, ONNX, GoldenCase, golden_to_bytes, write_bundle
+from pe_deploy.parity import Tolerance
+from pe_deploy.runtime.replay import replay
+
+IDS = np.array([[1, 2, 3]])
+
+
+def case(logit: float = 1.0, torch_error: float = 0.0) -> GoldenCase:
+    exact = np.array([logit])
+    return GoldenCase(IDS, exact, np.array(exact + torch_error, np.float32))
+
+
+def test_a_good_bundle_loads_and_answers_as_without(any_bundle: Path) -> None:
+    tested = OnnxClassifier(any_bundle, self_test=True)
+    ids = open_bundle(any_bundle).golden()[0].input_ids
+    expected = OnnxClassifier(any_bundle).predict_logits(ids)
+    np.testing.assert_array_equal(tested.predict_logits(ids), expected)
+
+
+def test_golden_vectors_of_another_model_fail_in_one_line(own_bundle: Path) -> None:
+    bundle = open_bundle(own_bundle)
+    moved = [GoldenCase(c.input_ids, c.float64 + 1e-3, c.float32 + 1e-3) for c in bundle.golden()]
+    write_bundle(own_bundle, bundle.manifest, {**bundle.files, GOLDEN: golden_to_bytes(moved)})
+    OnnxClassifier(own_bundle)
+    with pytest.raises(ParityError) as caught:
+        OnnxClassifier(own_bundle, self_test=True)
+    line = str(caught.value)
+    assert "\n" not in line
+    for part in (str(own_bundle / ONNX), "CPUExecutionProvider", "worst difference 0.001", "floor"):
+        assert part in line
+    assert "allowed" in line
+
+
+def test_another_models_graph_fails(tmp_path: Path, any_bundle: Path, padded_bundle: Path) -> None:
+    bundle, other = open_bundle(any_bundle), open_bundle(padded_bundle)
+    made = Path(shutil.copytree(any_bundle, tmp_path / "made"))
+    files = {**bundle.files, ONNX: other.read(ONNX)}
+    write_bundle(made, bundle.manifest, files)
+    if any_bundle == padded_bundle:
+        OnnxClassifier(made, self_test=True)
+    else:
+        with pytest.raises(ParityError, match=r"with logits \[1, 3\] instead of \[1\]"):
+            OnnxClassifier(made, self_test=True)
+
+
+def test_damaged_golden_vectors_are_named(own_bundle: Path) -> None:
+    bundle = open_bundle(own_bundle)
+    write_bundle(own_bundle, bundle.manifest, {**bundle.files, GOLDEN: b"no archive"})
+    with pytest.raises(BundleError, match=r"golden\.npz is malformed"):
+        OnnxClassifier(own_bundle, self_test=True)
+
+
+def test_the_rule_is_that_of_parity() -> None:
+    allowed = Tolerance().from_floor(1e-4)
+    golden = [case(torch_error=1e-4), case()]
+    floor = float(np.abs(golden[0].float32 - golden[0].float64).max())
+    assert allowed == pytest.approx(Tolerance().from_floor(floor), rel=1e-3)
+
+    def off_by(error: float) -> float:
+        return replay(lambda ids: np.array([1.0 + error], np.float32), golden, "it")
+
+    assert off_by(0.98 * allowed) == pytest.approx(0.98 * allowed, rel=1e-3)
+    with pytest.raises(ParityError, match="it computes something else"):
+        off_by(1.02 * allowed)
+
+
+def test_no_number_and_no_answer_are_failures() -> None:
+    with pytest.raises(ParityError, match="worst difference nan"):
+        replay(lambda ids: np.array([np.nan], np.float32), [case(), case()], "it")
+    with pytest.raises(ParityError, match=r"fails on .* batch 1 × length 3: ZeroDivisionError"):
+        replay(lambda ids: 1 / 0, [case()], "it")  # type: ignore[arg-type, return-value]
