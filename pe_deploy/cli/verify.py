@@ -24,6 +24,7 @@ from pe_deploy.parity import (
     Report,
     Tolerance,
     load_report,
+    published_floor,
     ratio,
     repeat_line,
     save_report,
@@ -105,6 +106,7 @@ def _measure(
             exact=exact,
             decider=Decider(manifest.labels, manifest.threshold),
             tolerance=tolerance,
+            floor=0.0 if golden_only or exact else published_floor(manifest),
             about=about,
             progress=lambda cell: progress.advance(task),
         )

@@ -23,7 +23,7 @@ def judges(model: bytes) -> dict[str, Predictor]:
     Python, and takes 4 to 8 times as long as onnxruntime; far longer where numpy's threads meet
     those of torch (16 times as long was measured), which `OPENBLAS_NUM_THREADS=1` prevents.
     """
-    found = {"onnx.reference": reference_evaluator(model)}
+    found = {"onnx-ref": reference_evaluator(model)}
     if find_spec("openvino") is not None:
         found["openvino"] = openvino(model)
     return found

@@ -5,7 +5,7 @@ from pe_deploy.parity.cases import Case, golden_inputs, parity_cases, random_ids
 from pe_deploy.parity.compare import CHECKS, Predictor, verify
 from pe_deploy.parity.decisions import Decider, Decisions
 from pe_deploy.parity.render import ratio, repeat_line, save_report, to_junit, to_markdown
-from pe_deploy.parity.report import Cell, Report, load_report, worst
+from pe_deploy.parity.report import Cell, Report, load_report, published_floor, worst
 from pe_deploy.parity.tolerance import Tolerance
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "golden_inputs",
     "load_report",
     "parity_cases",
+    "published_floor",
     "random_ids",
     "ratio",
     "repeat_line",

@@ -12,7 +12,7 @@ from pe_deploy.errors import InvalidInputError
 from pe_deploy.parity.compare import Predictor, verify
 from pe_deploy.parity.decisions import Decider
 from pe_deploy.parity.render import ratio, repeat_line
-from pe_deploy.parity.report import Cell, Report
+from pe_deploy.parity.report import Cell, Report, published_floor
 from pe_deploy.parity.tolerance import Tolerance
 from pe_deploy.runtime import OnnxClassifier
 
@@ -155,6 +155,7 @@ def _against_bundle(
         opened.golden(),
         decider=Decider(manifest.labels, manifest.threshold),
         tolerance=tolerance,
+        floor=published_floor(manifest),
     )
 
 

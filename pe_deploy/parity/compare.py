@@ -45,6 +45,7 @@ def verify(
     exact: Predictor | None = None,
     decider: Decider | None = None,
     tolerance: Tolerance | None = None,
+    floor: float = 0.0,
     checks: Sequence[str] = CHECKS,
     batches: Sequence[int] = BATCHES,
     lengths: Sequence[int] | None = None,
@@ -68,6 +69,7 @@ def verify(
         exact: the model in float64.
         decider: how labels are taken from logits; without it, decisions are not judged.
         tolerance: how far apart two logits may be.
+        floor: torch's own error as it was measured before, over more cases than there are here.
         checks: which of `CHECKS` to run.
         batches: the batch sizes of `shapes`.
         lengths: the lengths of `shapes`; by default those of `parity_cases`.
@@ -90,7 +92,7 @@ def verify(
             progress(cell)
     report = Report(
         tolerance=run.tolerance,
-        floor=max(run.errors_of_torch, default=0.0),
+        floor=max([floor, *run.errors_of_torch]),
         cells=tuple(cells),
         about={"machine": platform.machine(), "system": platform.system(), **(about or {})},
     )

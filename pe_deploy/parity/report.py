@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pe_deploy.bundle import Manifest
 from pe_deploy.errors import DataError, InvalidInputError, ParityError
 from pe_deploy.parity.decisions import Decisions
 from pe_deploy.parity.tolerance import Tolerance
@@ -219,6 +220,12 @@ class Report:
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             line = " ".join(str(error).split())
             raise DataError(f"not a parity report: {type(error).__name__}: {line}") from error
+
+
+def published_floor(manifest: Manifest) -> float:
+    """The floor that a bundle was published with, over every case; 0.0 where it states none."""
+    floor = manifest.parity.get("floor", 0.0)
+    return float(floor) if isinstance(floor, int | float) and math.isfinite(floor) else 0.0
 
 
 def worst(cells: Iterable[Cell]) -> float:

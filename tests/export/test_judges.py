@@ -27,7 +27,7 @@ def judged(bundle: Bundle, predictor: Predictor) -> Report:
 def test_every_judge_agrees_with_the_golden_vectors(any_bundle: Path) -> None:
     bundle = open_bundle(any_bundle)
     found = judges(bundle.read(ONNX))
-    assert "onnx.reference" in found
+    assert "onnx-ref" in found
     for predictor in found.values():
         report = judged(bundle, predictor)
         report.raise_if_failed()
@@ -46,7 +46,7 @@ def test_openvino_missing_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     model = open_bundle(notebook_bundle).read(ONNX)
-    assert list(judges(model)) == ["onnx.reference"]
+    assert list(judges(model)) == ["onnx-ref"]
     with pytest.raises(MissingDependencyError, match=r"pip install 'pe-deploy\[openvino\]'"):
         openvino(model)
 
