@@ -34,7 +34,10 @@ from pe_deploy.parity import verify as verify_predictors
 from pe_deploy.runtime import OnnxClassifier
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pe_deploy.bundle import Bundle
+    from pe_deploy.export.self_test import Outcome
 
 _BANDS = 8
 
@@ -142,19 +145,42 @@ def _self_test(path: Path) -> None:
     with progress_bar() as progress:
         task = progress.add_task("self-test", total=None)
         outcomes = self_test(open_bundle(path), progress=lambda outcome: progress.advance(task))
-    planted = [outcome for outcome in outcomes if not outcome.note]
-    table(
-        "Planted faults, and the checks that catch them",
-        ("fault", "format", "caught by"),
-        (
-            (outcome.fault, outcome.format, outcome.note or ", ".join(outcome.caught_by) or "–")
-            for outcome in outcomes
-        ),
-    )
+    planted = [outcome for outcome in outcomes if outcome.planted]
+    _show_faults(planted)
+    for fault, note in {o.fault: o.note for o in outcomes if not o.planted}.items():
+        out.print(f"not planted: {fault} ({note})", markup=False)
     missed = [f"{outcome.fault} ({outcome.format})" for outcome in planted if not outcome.caught]
     if missed:
         raise ParityError(f"{len(missed)} planted faults were not caught: {', '.join(missed)}")
     out.print(f"[green]all {len(planted)} planted faults are caught[/green]")
+
+
+def _show_faults(planted: Sequence[Outcome]) -> None:
+    """A line a fault; under each check a mark for every format in which it catches the fault."""
+    faults: dict[str, dict[str, Outcome]] = {}
+    for outcome in planted:
+        faults.setdefault(outcome.fault, {})[outcome.format] = outcome
+    checks = list(dict.fromkeys(check for outcome in planted for check in outcome.caught_by))
+    out.print("Planted faults, and what catches each: ● in ONNX, ○ in TorchScript\n")
+    table(
+        "Faults",
+        ("fault", *(check[:4] for check in checks)),
+        (
+            (
+                fault,
+                *(
+                    "".join(
+                        mark
+                        for name, mark in (("onnx", "●"), ("torchscript", "○"))
+                        if name in formats and check in formats[name].caught_by
+                    )
+                    for check in checks
+                ),
+            )
+            for fault, formats in faults.items()
+        ),
+    )
+    out.print("Checks: " + ", ".join(checks) + "\n")
 
 
 def _with_torch(

@@ -21,7 +21,7 @@ from pe_deploy.export.exporter import FORMATS, predictors_of
 from pe_deploy.export.faults import FAULTS, Fault, Subject
 from pe_deploy.export.lint import Expectation, lint
 from pe_deploy.export.torchscript import to_torchscript
-from pe_deploy.parity import Predictor, verify
+from pe_deploy.parity import Predictor, published_floor, verify
 from pe_deploy.training import torch_threads
 
 LINT = "lint"
@@ -75,7 +75,7 @@ def self_test(
 
     Raises:
         BundleError: the bundle holds no `model.onnx`.
-        ExportError: the bundle does not state its architecture.
+        ExportError: the module cannot be built again from the bundle.
         ParityError: the bundle fails a check as it is.
     """
     with torch_threads(1):
@@ -109,7 +109,7 @@ def _check_control(bundle: Bundle, subject: Subject, judge: _Judge) -> None:
     predictors = _predictors(subject)
     if TORCHSCRIPT in bundle.files:
         # The published file too, not only its like that the self-test makes.
-        predictors = {**predictors, TORCHSCRIPT: predictors_of(bundle)["torchscript"]}
+        predictors[TORCHSCRIPT] = predictors_of(bundle)["torchscript"]
     for name, predictor in predictors.items():
         failed, _ = judge(subject, name, predictor)
         if failed:
@@ -139,6 +139,7 @@ class _Judge:
             exact=self.exact if same else _exact(subject.trained),
             decider=subject.decider,
             tolerance=subject.tolerance,
+            floor=published_floor(subject.manifest),
             checks=[check for check in self.checks if check != LINT],
             batches=BATCHES,
             lengths=_lengths(subject.manifest.signature),

@@ -24,7 +24,7 @@ from pe_deploy.parity.cases import (
     random_batches,
     trimmed_rows,
 )
-from pe_deploy.parity.decisions import Decider, Decisions, decide
+from pe_deploy.parity.decisions import Decider, Decisions, decide, undecided
 from pe_deploy.parity.report import EXACT, GOLDEN, Cell, Report
 from pe_deploy.parity.shrink import smallest_failure
 from pe_deploy.parity.tolerance import Tolerance
@@ -139,8 +139,11 @@ class _Run:
             if case.labels is not None:
                 for name, predictor in self.predictors.items():
                     logits, problem = self._answer(predictor, case.input_ids)
-                    if not problem:
-                        judged.append(decide(name, self.decider, case, logits, rounding))
+                    judged.append(
+                        undecided(name, case)
+                        if problem
+                        else decide(name, self.decider, case, logits, rounding)
+                    )
         return judged
 
     def smallest(self, cell: Cell, allowed: float) -> NDArray[np.int64] | None:
@@ -163,13 +166,13 @@ class _Run:
     def _golden_row(self, cell: Cell, allowed: float) -> NDArray[np.int64]:
         """The first golden row that fails alone; the whole batch where none does."""
         ids = self.inputs[cell]
-        vector = next(case for case in self.golden if case.input_ids is ids)
-        for row, expected in zip(vector.input_ids, vector.float64, strict=True):
+        expected = next((case.float64 for case in self.golden if case.input_ids is ids), ())
+        for row, logit in zip(ids, expected, strict=False):
             case = Case(GOLDEN, row[None])
-            found = self._compared(case, GOLDEN, expected[None], cell.predictor)
+            found = self._compared(case, GOLDEN, logit[None], cell.predictor)
             if found.problem or found.error > allowed:
-                ids = row[None]
-                break
+                alone: NDArray[np.int64] = row[None]
+                return alone
         return ids
 
     def _golden(self) -> Iterator[Cell]:
@@ -298,5 +301,5 @@ class _Run:
     ) -> Cell:
         batch, length = case.input_ids.shape
         cell = Cell(name, against, case.check, batch, length, error, magnitude, problem)
-        self.inputs[cell] = case.input_ids
+        self.inputs.setdefault(cell, case.input_ids)  # an equal cell has failed alike
         return cell

@@ -115,6 +115,12 @@ def decide(
     )
 
 
+def undecided(predictor: str, golden: GoldenCase) -> Decisions:
+    """The decisions of a predictor that gives no answer: every one is lost."""
+    rows = len(golden.input_ids)
+    return Decisions(predictor, rows, golden.targets is not None, rows, 0, 0.0)
+
+
 def _accuracy(
     decider: Decider, logits: NDArray[np.floating[Any]], targets: NDArray[np.int64]
 ) -> float:

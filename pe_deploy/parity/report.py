@@ -109,7 +109,7 @@ class Report:
     @property
     def passed(self) -> bool:
         """Whether something was compared, and all of it passed."""
-        return bool(self.cells) and not self.failed_checks
+        return bool(self.cells or self.decisions) and not self.failed_checks
 
     @property
     def worst(self) -> float:
@@ -165,7 +165,7 @@ class Report:
         """
         if self.passed:
             return
-        if not self.cells:
+        if not (self.cells or self.decisions):
             raise ParityError("parity was judged on no cells at all")
         if not self.failures:
             worst_decided = max(self.decisions, key=lambda decided: decided.unexplained)

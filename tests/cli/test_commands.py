@@ -11,12 +11,15 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from safetensors.torch import save_file
 
 import pe_deploy.export.exporter as exporter
-from pe_deploy import ModelConfig, OnnxClassifier
+from pe_deploy import ModelConfig, OnnxClassifier, open_bundle
+from pe_deploy.bundle import write_bundle
 from pe_deploy.export import to_torchscript
 from pe_deploy.training import GRUClassifier
 
@@ -131,6 +134,46 @@ def test_golden_only_passes_and_a_tight_tolerance_fails(
     done = run("verify", notebook_bundle, "--golden-only", "--atol", "0", "--rtol", "0")
     assert done.code == 1
     assert "onnx against golden" in done.err
+
+
+def test_one_weight_changed_by_a_thousandth_fails_the_golden_vectors(
+    run: Callable[..., Any], tmp_path: Path, notebook_bundle: Path
+) -> None:
+    """In a bundle that is resealed, so that no digest tells."""
+    bundle = open_bundle(notebook_bundle)
+    model = onnx.load_from_string(bundle.read("model.onnx"))
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "fc_lay.weight")
+    values = numpy_helper.to_array(tensor).copy()
+    values[0, np.abs(values[0]).argmin()] += 1e-3
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    (tmp_path / "broken").mkdir()
+    files = {**bundle.files, "model.onnx": model.SerializeToString()}
+    write_bundle(tmp_path / "broken", bundle.manifest, files)
+    done = run("verify", "broken", "--golden-only", "--report", "report.xml")
+    assert done.code == 1
+    assert done.err.startswith("pe-deploy: parity failed (golden")
+    assert "Smallest input for: golden: onnx" in done.out
+    assert "OnnxClassifier('broken').predict_logits([[" in done.out
+    suite = ElementTree.parse(tmp_path / "report.xml").getroot()
+    assert int(suite.get("failures", 0)) > 0
+
+
+def test_a_saved_report_is_judged_again(run: Callable[..., Any], notebook_bundle: Path) -> None:
+    done = run("verify", notebook_bundle, "--golden-only", "--report", "report.json")
+    assert done.code == 0
+    assert run("verify", "report.json").code == 0
+    done = run("verify", "report.json", "--atol", "0")
+    assert done.code == 1
+    assert "parity failed (golden" in done.err
+    assert run("verify", "nowhere.json").code == 1
+
+
+def test_the_self_test_catches_every_fault(run: Callable[..., Any], notebook_bundle: Path) -> None:
+    done = run("verify", notebook_bundle, "--self-test")
+    assert done.code == 0
+    assert "planted faults are caught" in done.out
+    assert "linear_before_reset flipped" in done.out
+    assert max(map(len, done.out.splitlines())) <= 80
 
 
 def test_a_broken_export_publishes_nothing_and_says_so_in_one_line(
