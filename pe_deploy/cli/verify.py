@@ -241,7 +241,7 @@ def _show_decisions(report: Report) -> None:
     kind = "rows of the data" if report.decisions[0].real else "random rows"
     table(
         f"Decisions on {rows} {kind} (nearest margin {report.decisions[0].nearest:.1e})",
-        ("predictor", "flips", "explained", "accuracy", "Δ accuracy", "Δ AUC", "Δ loss"),
+        ("predictor", "flips", "explained", "accuracy", "Δ acc", "Δ AUC", "Δ loss"),
         (
             (
                 decided.predictor,
