@@ -69,6 +69,7 @@ def test_the_torch_free_form_replays_and_passes(run: Run) -> None:
 
 
 def test_with_torch_every_check_has_a_test(run: Run) -> None:
+    pytest.importorskip("torch")
     ids = collected(run("--pe-bundle=models/padded", "--collect-only", "-q", torch=True))
     assert "models/padded::onnx shapes batch 257" in ids
     assert "models/padded::torchscript golden" in ids
