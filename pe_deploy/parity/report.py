@@ -22,7 +22,7 @@ EXACT = "float64"
 GOLDEN = "golden"
 EXACT_REFERENCES = (EXACT, GOLDEN)
 
-_SMALLEST_SHOWN = 3
+_GRAVEST_SHOWN = 2
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Report:
         floor: the largest error of float32 torch itself.
         cells: what was compared.
         decisions: how each predictor decided on the golden rows.
-        smallest: for the first failing cells, the smallest input that fails.
+        smallest: for some failing cells, the smallest input that fails.
         about: the machine and the engines.
     """
 
@@ -132,9 +132,11 @@ class Report:
         return dataclasses.replace(self, cells=self.cells + other.cells)
 
     def with_smallest(self, find: Callable[[Cell, float], NDArray[np.int64] | None]) -> Report:
-        """The same, with the smallest failing input of the first failures."""
+        """The same, with the smallest failing input of the gravest failures and of the smallest."""
+        failures = self.failures
+        smallest = sorted(failures, key=lambda cell: cell.batch * cell.length)[:1]
         found = []
-        for cell in self.failures[:_SMALLEST_SHOWN]:
+        for cell in dict.fromkeys([*smallest, *failures[:_GRAVEST_SHOWN]]):
             ids = find(cell, self.allowed(cell))
             if ids is not None:
                 found.append((cell, ids.tolist()))
