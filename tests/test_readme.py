@@ -54,6 +54,20 @@ def test_every_command_prints_what_it_says(folder: Path, root: Path) -> None:
             shutil.copytree(root / "models", folder / "models", dirs_exist_ok=True)
 
 
+def test_the_workflow_runs(folder: Path, root: Path) -> None:
+    (command,) = re.findall(r"- run: (pytest .+)", (root / "README.md").read_text())
+    environment = {**os.environ, "PYTEST_ADDOPTS": "-q"}
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split()],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\d+ passed", done.stdout)
+
+
 def test_every_snippet_answers_what_it_says(
     folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
