@@ -92,7 +92,11 @@ def _measure(
     manifest = bundle.manifest
     predictors: dict[str, Predictor]
     exact: Predictor | None = None
-    about = {"python": platform.python_version(), "onnxruntime": onnxruntime.__version__}
+    about = {
+        "processor": _processor(),
+        "python": platform.python_version(),
+        "onnxruntime": onnxruntime.__version__,
+    }
     if golden_only:
         classifier = OnnxClassifier(bundle, num_threads=1)
         predictors = {"onnx": classifier.predict_logits}
@@ -116,6 +120,16 @@ def _measure(
         if golden_only or ONNX not in bundle.files:
             return report
         return report.joined(_by_other_engines(bundle, predictors, exact))
+
+
+def _processor() -> str:
+    """The processor's name; Linux keeps it where Python's `platform` does not look."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def _by_other_engines(
