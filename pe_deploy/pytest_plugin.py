@@ -140,6 +140,7 @@ class Evidence:
                 manifest.signature,
                 self._golden,
                 exact=self._exact,
+                floor_from="eager",
                 decider=Decider(manifest.labels, manifest.threshold),
                 # A part of the cases may by chance show less of torch's own error than the whole.
                 floor=0.0 if group.check == "golden" else published_floor(manifest),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +67,16 @@ def golden_from_bytes(data: bytes) -> list[GoldenCase]:
             )
             for index in range(count)
         ]
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        OSError,
+        EOFError,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:
         raise BundleError(f"golden.npz is malformed: {error}") from error
     if not cases or arrays:
         raise BundleError(
@@ -79,14 +89,27 @@ def golden_from_bytes(data: bytes) -> list[GoldenCase]:
 
 
 def _check(index: int, case: GoldenCase) -> None:
-    kinds = {"input_ids": "int64", "float64": "float64", "float32": "float32", "targets": "int64"}
-    for name in (*_NUMBERS, *_DECISIONS):
+    rows = case.input_ids.shape[:1]
+    allowed = {
+        "input_ids": ("int64", case.input_ids.shape[:2]),
+        "float64": ("float64", (*rows, *case.float64.shape[1:2])),
+        "float32": ("float32", case.float64.shape),
+        "labels": (None, rows),
+        "targets": ("int64", rows),
+    }
+    for name, (dtype, shape) in allowed.items():
         array = getattr(case, name)
         if array is None:
             continue
-        fits = array.ndim >= 1 and len(array) == len(case.input_ids)
-        if not fits or array.dtype != kinds.get(name, array.dtype):
+        if array.shape != shape or dtype not in (None, array.dtype) or not array.size:
             raise BundleError(
-                f"golden.npz: {name} of case {index} is {array.dtype} {array.shape}; "
-                f"allowed: {kinds.get(name, 'labels')}, one for each of its rows"
+                f"golden.npz: {name} of case {index} is {array.dtype} {list(array.shape)}; "
+                f"allowed: {dtype or 'labels'} {list(shape)}, with 1 row or more"
             )
+    if case.input_ids.ndim != 2:
+        raise BundleError(
+            f"golden.npz: input_ids of case {index} is {list(case.input_ids.shape)}; "
+            "allowed: 2 dimensions"
+        )
+    if not (np.isfinite(case.float64).all() and np.isfinite(case.float32).all()):
+        raise BundleError(f"golden.npz: logits of case {index} are not finite")

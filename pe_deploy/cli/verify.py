@@ -23,6 +23,7 @@ from pe_deploy.parity import (
     Predictor,
     Report,
     Tolerance,
+    check_report_path,
     load_report,
     published_floor,
     ratio,
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from pe_deploy.export.self_test import Outcome
 
 _BANDS = 8
+_PROVED = {
+    True: "answers as its golden vectors say",
+    False: "holds one model, and it answers as its golden vectors say",
+}
 
 
 def verify(
@@ -72,15 +77,19 @@ def verify(
     if self_test:
         _self_test(bundle)
         return
+    if report_file is not None:
+        check_report_path(report_file)
     if bundle.suffix == ".json":
-        report = load_report(bundle).judged_by(tolerance)
+        report = load_report(bundle)
+        report = report.judged_by(tolerance) if tolerance.is_stated else report
+        proved = "passes by this tolerance"
     else:
         report = _measure(bundle, checkpoint, weights, golden_only, tolerance)
+        proved = "computes what was trained" if checkpoint else _PROVED[golden_only]
     if report_file is not None:
         save_report(report, report_file)
-    show_report(report, str(bundle))
+    show_report(report)
     report.raise_if_failed()
-    proved = "answers as its golden vectors say" if golden_only else "computes what was trained"
     seconds = time.perf_counter() - started
     out.print(f"[green]passed[/green] in {seconds:.1f} s: {escape(str(bundle))} {proved}")
 
@@ -96,6 +105,7 @@ def _measure(
         "processor": _processor(),
         "python": platform.python_version(),
         "onnxruntime": onnxruntime.__version__,
+        "bundle": str(path),
     }
     if golden_only:
         classifier = OnnxClassifier(bundle, num_threads=1)
@@ -111,6 +121,7 @@ def _measure(
             manifest.signature,
             bundle.golden(),
             exact=exact,
+            floor_from="eager",
             decider=Decider(manifest.labels, manifest.threshold),
             tolerance=tolerance,
             floor=0.0 if golden_only or exact else published_floor(manifest),
@@ -216,7 +227,7 @@ def _with_torch(
     return {"eager": eager, **predictors}, exact, about
 
 
-def show_report(report: Report, name: str) -> None:
+def show_report(report: Report) -> None:
     """Print the floor, a line for each check, the grid of shapes, the decisions, what failed."""
     out.print(f"Float32 torch itself is off by up to {report.floor:.1e}: the floor.")
     out.print(f"Allowed: {report.tolerance}\n")
@@ -241,8 +252,7 @@ def show_report(report: Report, name: str) -> None:
         _show_decisions(report)
     for cell, ids in report.smallest:
         out.print(f"Smallest input for: {cell}", markup=False)
-        line = repeat_line(cell.predictor, ids).replace("BUNDLE", name)
-        out.print(f"  {line}\n", markup=False, soft_wrap=True)
+        out.print(f"  {repeat_line(report, cell, ids)}\n", markup=False, soft_wrap=True)
     machine = ", ".join(f"{what} {value}" for what, value in report.about.items())
     out.print(f"On: {machine}", markup=False)
 

@@ -150,6 +150,7 @@ def export_module(
             source.signature,
             golden,
             exact=eager_predictor(source.module, torch.float64),
+            floor_from="eager",
             decider=source.decider,
             tolerance=tolerance,
             about={"torch": str(torch.__version__), "onnxruntime": onnxruntime.__version__},

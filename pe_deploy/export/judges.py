@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -23,6 +24,7 @@ def judges(model: bytes) -> dict[str, Predictor]:
     Python, and takes 4 to 8 times as long as onnxruntime; far longer where numpy's threads meet
     those of torch (16 times as long was measured), which `OPENBLAS_NUM_THREADS=1` prevents.
     """
+    # Each reads the graph when it is first asked: one that cannot is a finding, not a crash.
     found = {"onnx-ref": reference_evaluator(model)}
     if find_spec("openvino") is not None:
         found["openvino"] = openvino(model)
@@ -31,12 +33,15 @@ def judges(model: bytes) -> dict[str, Predictor]:
 
 def reference_evaluator(model: bytes) -> Predictor:
     """Run the bytes of `model.onnx` by the operators' definitions in numpy, as onnx gives them."""
-    evaluator = ReferenceEvaluator(onnx.load_from_string(model))
+
+    @cache
+    def evaluator() -> ReferenceEvaluator:
+        return ReferenceEvaluator(onnx.load_from_string(model))
 
     def predict(input_ids: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
         # Its sigmoid is 1 / (1 + exp(-x)), which is right where exp overflows, but warns of it.
         with np.errstate(over="ignore"):
-            outputs: Any = evaluator.run([LOGITS], {INPUT_IDS: input_ids})
+            outputs: Any = evaluator().run([LOGITS], {INPUT_IDS: input_ids})
         logits: NDArray[np.floating[Any]] = outputs[0]
         return logits
 
@@ -52,15 +57,17 @@ def openvino(model: bytes) -> Predictor:
     with requires_extra("openvino"):
         import openvino as ov
 
-    core = ov.Core()
-    settings = {
-        "INFERENCE_PRECISION_HINT": "f32",  # its default is bfloat16 where the processor has it
-        "INFERENCE_NUM_THREADS": 1,
-    }
-    compiled = core.compile_model(core.read_model(model), "CPU", settings)
+    @cache
+    def compiled() -> Any:
+        core = ov.Core()
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",  # the default is bfloat16 where processors have it
+            "INFERENCE_NUM_THREADS": 1,
+        }
+        return core.compile_model(core.read_model(model), "CPU", settings)
 
     def predict(input_ids: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
-        logits: NDArray[np.floating[Any]] = compiled({INPUT_IDS: input_ids})[LOGITS]
+        logits: NDArray[np.floating[Any]] = compiled()({INPUT_IDS: input_ids})[LOGITS]
         return logits
 
     return predict

@@ -4,7 +4,14 @@ from pe_deploy.parity.assertion import assert_parity, explain
 from pe_deploy.parity.cases import Case, golden_inputs, parity_cases, random_ids
 from pe_deploy.parity.compare import CHECKS, Predictor, verify
 from pe_deploy.parity.decisions import Decider, Decisions
-from pe_deploy.parity.render import ratio, repeat_line, save_report, to_junit, to_markdown
+from pe_deploy.parity.render import (
+    check_report_path,
+    ratio,
+    repeat_line,
+    save_report,
+    to_junit,
+    to_markdown,
+)
 from pe_deploy.parity.report import Cell, Report, load_report, published_floor, worst
 from pe_deploy.parity.tolerance import Tolerance
 
@@ -18,6 +25,7 @@ __all__ = [
     "Report",
     "Tolerance",
     "assert_parity",
+    "check_report_path",
     "explain",
     "golden_inputs",
     "load_report",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import overload
@@ -124,7 +125,8 @@ def explain(report: Report, bundle: str | None = None) -> str:
         else:
             lines.append(f"smallest failing input: {shown}")
             if bundle is not None and cell.predictor in ("onnx", "torchscript"):
-                line = repeat_line(cell.predictor, ids).replace("BUNDLE", bundle)
+                named = dataclasses.replace(report, about={**report.about, "bundle": bundle})
+                line = repeat_line(named, cell, ids)
                 lines.append(f"repeat it: {line}")
     return "\n".join(lines)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pe_deploy.bundle import GoldenCase
 from pe_deploy.config import Signature
+from pe_deploy.errors import InvalidInputError
 from pe_deploy.parity.cases import (
     BATCHES,
     Case,
@@ -36,6 +37,9 @@ CHECKS = ("golden", "shapes", "tokens", "padding", "batches", "positions", "deci
 
 ITSELF = "itself"
 
+_MOST_OF_A_LOGIT = 1e-3
+"""Float32 rounds at 6e-8; a model that multiplies it ten thousand times is not to be judged."""
+
 
 def verify(
     predictors: Mapping[str, Predictor],
@@ -46,6 +50,7 @@ def verify(
     decider: Decider | None = None,
     tolerance: Tolerance | None = None,
     floor: float = 0.0,
+    floor_from: str | None = None,
     checks: Sequence[str] = CHECKS,
     batches: Sequence[int] = BATCHES,
     lengths: Sequence[int] | None = None,
@@ -70,12 +75,22 @@ def verify(
         decider: how labels are taken from logits; without it, decisions are not judged.
         tolerance: how far apart two logits may be.
         floor: torch's own error as it was measured before, over more cases than there are here.
+        floor_from: the predictor that is the model in float32 torch; its errors against `exact`
+            raise the floor, beside those in the golden vectors.
         checks: which of `CHECKS` to run.
         batches: the batch sizes of `shapes`.
         lengths: the lengths of `shapes`; by default those of `parity_cases`.
         about: what to record of the machine and the engines.
         progress: called with each finished cell.
+
+    Raises:
+        InvalidInputError: no predictor, or a check that there is not.
     """
+    if not predictors or not set(checks) <= set(CHECKS):
+        raise InvalidInputError(
+            f"checks are {', '.join(checks) or 'none'} on {len(predictors)} predictors; "
+            f"allowed: some of {', '.join(CHECKS)} on 1 predictor or more"
+        )
     run = _Run(
         predictors,
         signature,
@@ -84,15 +99,18 @@ def verify(
         decider,
         tolerance or Tolerance(),
         list(parity_cases(signature, batches=batches, lengths=lengths)),
+        floor_from if exact is not None else None,
     )
     cells = []
     for cell in run.cells(checks):
         cells.append(cell)
         if progress is not None:
             progress(cell)
+    floor = max([floor, *run.errors_of_torch])
+    cells += run.sanity(floor, checks)
     report = Report(
         tolerance=run.tolerance,
-        floor=max([floor, *run.errors_of_torch]),
+        floor=floor,
         cells=tuple(cells),
         about={"machine": platform.machine(), "system": platform.system(), **(about or {})},
     )
@@ -110,8 +128,10 @@ class _Run:
     decider: Decider | None
     tolerance: Tolerance
     cases: Sequence[Case]
+    floor_from: str | None
 
     def __post_init__(self) -> None:
+        self.largest = max((float(np.abs(case.float64).max()) for case in self.golden), default=0.0)
         self.errors_of_torch = [
             float(np.abs(case.float32 - case.float64).max()) for case in self.golden
         ]
@@ -129,6 +149,21 @@ class _Run:
         for check, make in made.items():
             if check in checks:
                 yield from make()
+
+    def sanity(self, floor: float, checks: Sequence[str]) -> list[Cell]:
+        """What would make the other checks mean nothing, as cells that fail."""
+        found = []
+        if floor > _MOST_OF_A_LOGIT * self.largest:
+            problem = (
+                f"float32 torch is off by {floor:.2g} where logits reach {self.largest:.2g}: that "
+                "is not rounding, so nothing can be judged by it"
+            )
+            found.append(Cell("torch", EXACT, "floor", 0, 0, float("nan"), 0.0, problem))
+        unlabelled = self.golden and all(case.labels is None for case in self.golden)
+        if "decisions" in checks and self.decider is not None and unlabelled:
+            problem = "the golden vectors hold no labels to judge decisions by"
+            found.append(Cell("torch", GOLDEN, "decisions", 0, 0, float("nan"), 0.0, problem))
+        return found
 
     def decisions(self, floor: float) -> list[Decisions]:
         if self.decider is None:
@@ -149,11 +184,13 @@ class _Run:
     def smallest(self, cell: Cell, allowed: float) -> NDArray[np.int64] | None:
         """The smallest input on which this cell's fault is seen; None where it has no reference."""
         ids = self.inputs.get(cell)
+        if ids is None:
+            return None
         if cell.against == GOLDEN:
-            return self._golden_row(cell, allowed)
+            return self._golden_row(cell, ids, allowed)
         references = {EXACT: self.exact, **self.predictors}
         reference = references.get(cell.against)
-        if ids is None or reference is None:
+        if reference is None:
             return ids
 
         def fails(part: NDArray[np.int64]) -> bool:
@@ -163,9 +200,8 @@ class _Run:
 
         return smallest_failure(ids, fails)
 
-    def _golden_row(self, cell: Cell, allowed: float) -> NDArray[np.int64]:
+    def _golden_row(self, cell: Cell, ids: NDArray[np.int64], allowed: float) -> NDArray[np.int64]:
         """The first golden row that fails alone; the whole batch where none does."""
-        ids = self.inputs[cell]
         expected = next((case.float64 for case in self.golden if case.input_ids is ids), ())
         for row, logit in zip(ids, expected, strict=False):
             case = Case(GOLDEN, row[None])
@@ -197,7 +233,7 @@ class _Run:
                 continue
             for name in judged:
                 cell = self._compared(case, reference_name, expected, name)
-                if name == "eager" and not cell.problem:
+                if name == self.floor_from and not cell.problem:
                     self.errors_of_torch.append(cell.error)
                 yield cell
 
@@ -267,6 +303,7 @@ class _Run:
             problem = f"shape {list(logits.shape)} instead of {list(expected.shape)}"
         if problem:
             return self._cell(name, against, case, problem=problem)
+        self.largest = max(self.largest, float(np.abs(expected).max()))
         difference = np.abs(logits.astype(np.float64) - expected)
         worst = np.unravel_index(difference.argmax(), difference.shape)
         magnitude = float(np.abs(expected[worst]))

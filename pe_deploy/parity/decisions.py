@@ -98,7 +98,8 @@ def decide(
     flipped = decider.labels_of(logits) != golden.labels
     explained = flipped & (margins <= rounding)
     counts = (len(logits), golden.targets is not None, int(flipped.sum()), int(explained.sum()))
-    nearest = float(margins.min())
+    # With a threshold of 0 or 1 no logit comes near; JSON has no infinity.
+    nearest = min(float(margins.min()), float(np.finfo(np.float64).max))
     if golden.targets is None:
         return Decisions(predictor, *counts, nearest)
     targets = golden.targets

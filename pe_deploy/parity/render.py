@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
 from pe_deploy.atomic import write_bytes
 from pe_deploy.errors import InvalidInputError
-from pe_deploy.parity.report import Report, worst
+from pe_deploy.parity.report import Cell, Report, worst
 
 
 def save_report(report: Report, path: Path) -> None:
@@ -18,16 +19,20 @@ def save_report(report: Report, path: Path) -> None:
     Raises:
         InvalidInputError: the suffix is not .json, .md or .xml.
     """
-    forms: dict[str, Callable[[Report], str]] = {
-        ".json": Report.to_json,
-        ".md": to_markdown,
-        ".xml": to_junit,
-    }
-    if path.suffix not in forms:
+    check_report_path(path)
+    write_bytes(path, _FORMS[path.suffix](report).encode())
+
+
+def check_report_path(path: Path) -> None:
+    """Check that a report can be written there, before anything is measured.
+
+    Raises:
+        InvalidInputError: the suffix is not .json, .md or .xml.
+    """
+    if path.suffix not in _FORMS:
         raise InvalidInputError(
-            f"report {path} has the suffix {path.suffix!r}; allowed: {', '.join(forms)}"
+            f"report {path} has the suffix {path.suffix!r}; allowed: {', '.join(_FORMS)}"
         )
-    write_bytes(path, forms[path.suffix](report).encode())
 
 
 def ratio(error: float, floor: float) -> str:
@@ -35,15 +40,16 @@ def ratio(error: float, floor: float) -> str:
     return f"{error / floor:.1f}×" if floor else "–"
 
 
-def repeat_line(predictor: str, input_ids: list[list[int]]) -> str:
-    """One line of shell that runs an input again, with BUNDLE in place of the bundle's path."""
-    module, name = {
-        "torchscript": ("pe_deploy.runtime.torchscript", "TorchScriptClassifier"),
-    }.get(predictor, ("pe_deploy", "OnnxClassifier"))
+def repeat_line(report: Report, cell: Cell, input_ids: list[list[int]]) -> str:
+    """One line of shell that runs an input again; the input alone for an engine without one."""
+    module, name = _CLASSIFIERS.get(cell.predictor, ("", ""))
     ids = json.dumps(input_ids)
-    return (
-        f"python -c \"from {module} import {name}; print({name}('BUNDLE').predict_logits({ids}))\""
-    )
+    if not name:
+        return ids
+    bundle = report.about.get("bundle", "BUNDLE")
+    code = f"from {module} import {name}; print({name}({bundle!r}).predict_logits({ids}))"
+    plain = not set(code) & set('"$`\\!')
+    return f'python -c "{code}"' if plain else f"python -c {shlex.quote(code)}"
 
 
 def to_markdown(report: Report) -> str:
@@ -80,7 +86,7 @@ def to_markdown(report: Report) -> str:
         lines += ["", "## Failures", "", *(f"- {cell}" for cell in report.failures)]
     for cell, ids in report.smallest:
         lines += ["", f"Smallest input for “{cell}”:", "", "```bash"]
-        lines += [repeat_line(cell.predictor, ids), "```"]
+        lines += [repeat_line(report, cell, ids), "```"]
     if report.about:
         lines += [
             "",
@@ -110,7 +116,7 @@ def to_junit(report: Report) -> str:
         if report.failed(cell):
             failure = ElementTree.SubElement(test, "failure", message=str(cell))
             if cell in smallest:
-                failure.text = repeat_line(cell.predictor, smallest[cell])
+                failure.text = repeat_line(report, cell, smallest[cell])
     for decided in report.decisions:
         test = ElementTree.SubElement(
             suite, "testcase", classname="decisions", name=decided.predictor
@@ -120,3 +126,15 @@ def to_junit(report: Report) -> str:
             ElementTree.SubElement(test, "failure", message=message)
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+_FORMS: dict[str, Callable[[Report], str]] = {
+    ".json": Report.to_json,
+    ".md": to_markdown,
+    ".xml": to_junit,
+}
+
+_CLASSIFIERS = {
+    "onnx": ("pe_deploy", "OnnxClassifier"),
+    "torchscript": ("pe_deploy.runtime.torchscript", "TorchScriptClassifier"),
+}

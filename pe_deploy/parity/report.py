@@ -129,7 +129,9 @@ class Report:
 
     def joined(self, other: Report) -> Report:
         """The same, with the cells of another run, judged by this one's floor and tolerance."""
-        return dataclasses.replace(self, cells=self.cells + other.cells)
+        return dataclasses.replace(
+            self, cells=self.cells + other.cells, smallest=self.smallest + other.smallest
+        )
 
     def with_smallest(self, find: Callable[[Cell, float], NDArray[np.int64] | None]) -> Report:
         """The same, with the smallest failing input of the gravest failures and of the smallest."""
@@ -147,7 +149,9 @@ class Report:
 
         Which flips rounding explains was settled when they were measured.
         """
-        return dataclasses.replace(self, tolerance=tolerance)
+        judged = dataclasses.replace(self, tolerance=tolerance)
+        still = tuple(found for found in self.smallest if judged.failed(found[0]))
+        return dataclasses.replace(judged, smallest=still)
 
     def summary(self) -> dict[str, Any]:
         """The outcome in a few numbers."""
@@ -211,15 +215,15 @@ class Report:
                 raise ValueError(f"columns are {values['columns']}")
             return cls(
                 tolerance=Tolerance(**values["tolerance"]),
-                floor=float(values["floor"]),
+                floor=_finite(values["floor"]),
                 cells=tuple(map(_cell_from, values["results"])),
-                decisions=tuple(Decisions(**decided) for decided in values["decisions"]),
+                decisions=tuple(map(_decisions_from, values["decisions"])),
                 smallest=tuple(
                     (_cell_from(entry["cell"]), entry["input_ids"]) for entry in values["smallest"]
                 ),
                 about=dict(values["about"]),
             )
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             line = " ".join(str(error).split())
             raise DataError(f"not a parity report: {type(error).__name__}: {line}") from error
 
@@ -257,8 +261,27 @@ def _cell_values(cell: Cell) -> list[Any]:
 
 
 def _cell_from(values: Sequence[Any]) -> Cell:
-    cell = Cell(*values)
-    return cell if cell.error is not None else dataclasses.replace(cell, error=math.nan)
+    predictor, against, check, batch, length, error, magnitude, problem = values
+    if not all(isinstance(text, str) for text in (predictor, against, check, problem)):
+        raise TypeError(f"a cell is {values}")
+    measured = math.nan if error is None else _finite(error)
+    size = _finite(magnitude)
+    return Cell(predictor, against, check, int(batch), int(length), measured, size, problem)
+
+
+def _decisions_from(values: Mapping[str, Any]) -> Decisions:
+    decided = Decisions(**values)
+    for count in (decided.rows, decided.flips, decided.explained):
+        if type(count) is not int:
+            raise TypeError(f"decisions are {values}")
+    return decided
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{value} is not a finite number of 0 or more")
+    return number
 
 
 def _or_zero(value: float) -> float:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import shutil
@@ -161,6 +162,18 @@ def npz(**arrays: Any) -> bytes:
 def test_damaged_golden_vectors_are_refused(data: bytes) -> None:
     with pytest.raises(BundleError, match=r"golden\.npz"):
         golden_from_bytes(data)
+
+
+def test_golden_logits_have_to_be_finite_and_of_one_shape(notebook_bundle: Path) -> None:
+    case = open_bundle(notebook_bundle).golden()[0]
+    for wrong in (
+        dataclasses.replace(case, float64=case.float64 * np.inf),
+        dataclasses.replace(case, float32=np.stack([case.float32] * 3, axis=1)),
+        dataclasses.replace(case, input_ids=case.input_ids[:, 0]),
+        dataclasses.replace(case, labels=np.array([[0]])),
+    ):
+        with pytest.raises(BundleError, match=r"golden\.npz"):
+            golden_from_bytes(golden_to_bytes([wrong]))
 
 
 def test_settings_outside_their_range_are_named() -> None:

@@ -82,7 +82,10 @@ def test_the_gate_is_a_multiple_of_torchs_own_error() -> None:
     for floor in (1e-6, 1e-3):
         for factor, passes in ((3.9, True), (4.5, False)):
             report = verify(
-                {"eager": noisy(floor), "other": noisy(factor * floor)}, SIGNATURE, exact=exact
+                {"eager": noisy(floor), "other": noisy(factor * floor)},
+                SIGNATURE,
+                exact=exact,
+                floor_from="eager",
             )
             assert report.floor == pytest.approx(floor)
             assert report.passed is (passes or factor * floor < 4 * floor + 1e-6)
@@ -98,6 +101,38 @@ def test_without_torch_the_floor_comes_from_the_golden_vectors() -> None:
     assert report.floor == pytest.approx(1e-3, rel=1e-2)
     assert report.passed
     assert not verify({"onnx": lambda ids: exact(ids) + 5e-3}, SIGNATURE, golden).passed
+
+
+def test_a_name_alone_sets_no_floor() -> None:
+    report = verify({"eager": lambda ids: -3 * exact(ids)}, SIGNATURE, exact=exact)
+    assert report.floor == 0.0
+    assert not report.passed
+
+
+def test_a_floor_that_is_no_rounding_judges_nothing() -> None:
+    rng = np.random.default_rng(0)
+
+    def dropout_left_on(ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        return exact(ids) * rng.integers(0, 2, len(ids))
+
+    predictors = {"eager": dropout_left_on, "other": dropout_left_on}
+    report = verify(predictors, SIGNATURE, exact=exact, floor_from="eager")
+    assert "floor" in report.failed_checks
+    with pytest.raises(ParityError, match="that is not rounding"):
+        report.raise_if_failed()
+
+
+def test_decisions_without_recorded_labels_are_not_passed_over() -> None:
+    unlabelled = golden_of(exact)[:-1]
+    report = verify({"onnx": rounded}, SIGNATURE, unlabelled, decider=DECIDER)
+    assert report.failed_checks == ("decisions",)
+
+
+def test_wrong_settings_are_named() -> None:
+    with pytest.raises(InvalidInputError, match="on 0 predictors"):
+        verify({}, SIGNATURE)
+    with pytest.raises(InvalidInputError, match="checks are golden, vibes on 1 predictors"):
+        verify({"a": rounded}, SIGNATURE, checks=["golden", "vibes"])
 
 
 def test_one_wrong_logit_fails_its_cell_alone() -> None:
@@ -222,6 +257,7 @@ def test_flips_are_told_apart_by_their_margin() -> None:
         golden,
         exact=exact,
         decider=DECIDER,
+        floor_from="eager",
     )
     (other,) = (d for d in explained.decisions if d.predictor == "other")
     assert other.flips >= 1
@@ -327,7 +363,13 @@ def test_a_saved_report_is_judged_again(tmp_path: Path) -> None:
     assert read == passing
     assert read.passed
     assert not read.judged_by(Tolerance(atol=0.0)).passed
-    for text in ("", "{}", "[1]", '{"columns": []}'):
+    good = (tmp_path / "report.json").read_text()
+    damaged = [
+        good.replace('"floor": ', '"floor": 1e999, "x": ', 1),
+        good.replace('"shapes"', "7", 1),
+        good.replace('"floor": ', '"floor": "high", "x": ', 1),
+    ]
+    for text in ("", "{}", "[1]", '{"columns": []}', *damaged):
         (tmp_path / "no.json").write_text(text)
         with pytest.raises(DataError, match=r"no\.json: not a parity report"):
             load_report(tmp_path / "no.json")
