@@ -36,6 +36,11 @@ class GoldenCase:
     labels: NDArray[Any] | None = None
     targets: NDArray[np.int64] | None = None
 
+    @property
+    def rounding(self) -> float:
+        """The largest error that float32 torch makes itself."""
+        return float(np.abs(self.float32 - self.float64).max())
+
 
 def golden_to_bytes(cases: Sequence[GoldenCase]) -> bytes:
     """The bytes of `golden.npz`; the same cases give the same bytes."""

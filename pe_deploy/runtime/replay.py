@@ -51,7 +51,7 @@ def replay(
                 f"instead of {list(case.float64.shape)}"
             )
         worst = float(np.maximum(worst, np.abs(logits - case.float64).max()))  # keeps a NaN
-    floor = max(float(np.abs(case.float32 - case.float64).max()) for case in golden)
+    floor = max(case.rounding for case in golden)
     allowed = MULTIPLE_OF_FLOOR * floor + NEAR_ZERO
     if not worst <= allowed:
         raise ParityError(
