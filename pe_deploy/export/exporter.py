@@ -36,6 +36,7 @@ from pe_deploy.errors import BundleError, ExportError, InvalidInputError
 from pe_deploy.export.card import model_card
 from pe_deploy.export.eager import LabelledRows, eager_predictor, golden_cases
 from pe_deploy.export.onnx_model import DEFAULT_OPSET, operators, to_onnx
+from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.export.weights import weights_sha256
 from pe_deploy.parity import Cell, Decider, Predictor, Report, Tolerance, verify
@@ -200,6 +201,7 @@ def _make(source: Source, formats: Sequence[str], opset: int) -> tuple[dict[str,
     if "onnx" in formats:
         model = to_onnx(source.module, source.signature, opset=opset, metadata={CONFIG_KEY: config})
         artifacts[ONNX] = model.SerializeToString(deterministic=True)
+        check_onnx_refuses(artifacts[ONNX], source.signature)
         used = operators(model)
         versions |= {
             "onnx": onnx.__version__,
@@ -209,7 +211,10 @@ def _make(source: Source, formats: Sequence[str], opset: int) -> tuple[dict[str,
             "ir_version": model.ir_version,
         }
     if "torchscript" in formats:
-        artifacts[TORCHSCRIPT] = to_torchscript(source.module, {CONFIG_KEY: config})
+        artifacts[TORCHSCRIPT] = to_torchscript(
+            source.module, source.signature, {CONFIG_KEY: config}
+        )
+        check_torchscript_refuses(artifacts[TORCHSCRIPT], source.signature)
     manifest = Manifest(
         signature=source.signature,
         labels=source.labels,

@@ -19,11 +19,12 @@ from onnx import helper, numpy_helper, parser
 from torch import Tensor, nn
 
 from pe_deploy.bundle import ONNX, Bundle, GoldenCase, Manifest
-from pe_deploy.config import INPUT_IDS, LOGITS, ModelConfig
+from pe_deploy.config import INPUT_IDS, LOGITS, ModelConfig, Signature
 from pe_deploy.errors import ExportError
 from pe_deploy.export.eager import eager_predictor
 from pe_deploy.export.exporter import FORMATS
 from pe_deploy.export.gru import with_onnx_gru
+from pe_deploy.export.guards import CHECKED_IDS, guards
 from pe_deploy.export.onnx_model import to_onnx
 from pe_deploy.export.weights import weights_sha256
 from pe_deploy.parity import Decider, Tolerance
@@ -45,6 +46,7 @@ class Subject:
         manifest: the signature and the decision.
         golden: the vectors that travel.
         tolerance: the one that a user states; None for the usual one.
+        guarded_for: the signature that TorchScript checks its input by, if not the manifest's.
     """
 
     classifier: GRUClassifier
@@ -54,6 +56,7 @@ class Subject:
     manifest: Manifest
     golden: tuple[GoldenCase, ...]
     tolerance: Tolerance | None = None
+    guarded_for: Signature | None = None
 
     @classmethod
     def of(cls, bundle: Bundle) -> Subject:
@@ -301,7 +304,7 @@ def _wrong_at_one_length(subject: Subject) -> Subject:
         _WrongAtOneLength(subject.classifier, length),
         f"""
             wrong_length = Constant<value_ints=[{length}]>()
-            length = Shape<start=1, end=2>(input_ids)
+            length = Shape<start=1, end=2>(checked_ids)
             is_wrong = Equal(length, wrong_length)
             amount = Constant<value_float=0.01>()
             ones = Cast<to=1>(is_wrong)
@@ -343,6 +346,18 @@ def _axes_without_names(subject: Subject) -> Subject:
     return dataclasses.replace(subject, model=model)
 
 
+def _guards_left_out(subject: Subject) -> Subject:
+    model = copy.deepcopy(subject.model)
+    own = {node.output[0] for node in guards(subject.manifest.signature, looks_up=False).nodes}
+    nodes = [node for node in model.graph.node if node.output[0] not in own]
+    for node in nodes:
+        node.input[:] = [INPUT_IDS if name == CHECKED_IDS else name for name in node.input]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    anything = Signature(vocab_size=2**31 - 1, max_length=2**31 - 1)
+    return dataclasses.replace(subject, model=model, guarded_for=anything)
+
+
 FAULTS: tuple[Fault, ...] = (
     Fault("linear_before_reset flipped", _linear_before_reset_flipped),
     Fault("gates swapped", _weights(_gates_swapped)),
@@ -371,6 +386,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("the trained model mixes rows", _trained_mixing_rows),
     Fault("positional table zeroed, wide tolerance", _hidden_by_tolerance),
     Fault("axes without names", _axes_without_names, formats=("onnx",)),
+    Fault("guards left out", _guards_left_out),
 )
 """Those of issue 3 first, in its order."""
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
+from pe_deploy.export.guards import CHECKED_IDS, guard_names, guards, id_lookups
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,11 @@ def _frozen_steps(model: onnx.ModelProto, expected: Expectation) -> Iterator[str
 
 
 def _frozen_constants(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
-    """Sizes of 0 and 1 are left out: they are axes and defaults everywhere."""
+    """Sizes of 0 and 1 are left out: they are axes and defaults everywhere.
+
+    So are the guards' constants, which may be anything and are compared one by one.
+    """
+    own = guards(expected.signature, looks_up=True).constants
     suspects = {
         size: axis
         for axis, size in zip(("batch", "sequence"), expected.sample_shape, strict=True)
@@ -130,7 +136,7 @@ def _frozen_constants(model: onnx.ModelProto, expected: Expectation) -> Iterator
     }
     for name, values in _integer_constants(model):
         for value in values:
-            if value in suspects:
+            if value in suspects and name not in own:
                 yield (
                     f"constant {name} holds {value}, the {suspects[value]} size of the sample, so "
                     "other sizes may fail; do not read sizes as Python numbers (if it is a "
@@ -156,6 +162,33 @@ def _gru(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
             yield f"{node.name} has layout=1, which onnxruntime refuses; transpose its input"
 
 
+def _guards(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
+    """Every answer has to pass the guards as they are written in `guards`."""
+    lookups = id_lookups(model, expected.signature, CHECKED_IDS)
+    made = guards(expected.signature, looks_up=not lookups)
+    nodes = {node.name: node for node in model.graph.node}
+    constants = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+        if tensor.name in made.constants
+    }
+    cure = "put them in with pe_deploy.export.guards.guard, and edit nothing behind it"
+    for node in made.nodes:
+        if nodes.get(node.name) != node:
+            yield f"{node.name} is missing or changed, so a bad input may end the process; {cure}"
+    for name, value in made.constants.items():
+        if name not in constants or not np.array_equal(constants[name], value):
+            yield f"{name} is missing or changed, so a bad input may pass; {cure}"
+    own = {node.name for node in made.nodes}
+    for node in model.graph.node:
+        if INPUT_IDS in node.input and node.name not in own:
+            yield f"{node.name} reads {INPUT_IDS} past the guards; {cure}"
+    wanted = guard_names(expected.signature)["id"]
+    last = [node for node in (*lookups, *made.nodes) if node.name == wanted]
+    if not last or not _leads_to_output(model, last[0].output[0]):
+        yield f"no answer depends on {wanted}, so ids outside the range may pass; {cure}"
+
+
 RULES: tuple[Rule, ...] = (
     _one_file,
     _checker,
@@ -165,11 +198,21 @@ RULES: tuple[Rule, ...] = (
     _frozen_steps,
     _frozen_constants,
     _gru,
+    _guards,
 )
 
 
 def _gru_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [node for node in model.graph.node if node.op_type == "GRU"]
+
+
+def _leads_to_output(model: onnx.ModelProto, value: str) -> bool:
+    """Whether an output of the graph is computed from a value; nodes are in topological order."""
+    made_of = {value}
+    for node in model.graph.node:
+        if made_of & set(node.input):
+            made_of.update(node.output)
+    return all(output.name in made_of for output in model.graph.output)
 
 
 def _integer_constants(model: onnx.ModelProto) -> Iterator[tuple[str, list[int]]]:

@@ -16,6 +16,7 @@ from torch import nn
 from pe_deploy.config import BATCH, INPUT_IDS, LOGITS, SEQUENCE, Signature
 from pe_deploy.errors import ExportError, InvalidInputError
 from pe_deploy.export.gru import with_onnx_gru
+from pe_deploy.export.guards import guard
 from pe_deploy.export.lint import Expectation, lint
 from pe_deploy.parity import random_ids
 
@@ -32,7 +33,7 @@ def to_onnx(
     sample_shape: tuple[int, int] | None = None,
     metadata: dict[str, str] | None = None,
 ) -> onnx.ModelProto:
-    """Export a module that maps `input_ids` to `logits`, and lint the result.
+    """Export a module that maps `input_ids` to `logits`, guard it, and lint the result.
 
     Args:
         module: any module with this signature; each `nn.GRU` in it becomes GRU nodes.
@@ -58,6 +59,7 @@ def to_onnx(
         ids = random_ids(signature, batch, length, np.random.default_rng(0))
         model = _capture(prepared, torch.from_numpy(ids), opset)
         _clean(model)
+        guard(model, signature)
         for key, value in (metadata or {}).items():
             model.metadata_props.add(key=key, value=value)
         findings = lint(model, Expectation(signature, gru_nodes, opset, (batch, length)))

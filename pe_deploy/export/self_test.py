@@ -15,11 +15,12 @@ from torch import nn
 from pe_deploy import parity
 from pe_deploy.bundle import ONNX, TORCHSCRIPT, Bundle
 from pe_deploy.config import Signature
-from pe_deploy.errors import ParityError
+from pe_deploy.errors import ExportError, ParityError
 from pe_deploy.export.eager import eager_predictor
 from pe_deploy.export.exporter import FORMATS, predictors_of
 from pe_deploy.export.faults import FAULTS, Fault, Subject
 from pe_deploy.export.lint import Expectation, lint
+from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.parity import Predictor, published_floor, verify
 from pe_deploy.training import torch_threads
@@ -27,7 +28,8 @@ from pe_deploy.training import torch_threads
 LINT = "lint"
 
 CHECKS = (*parity.CHECKS, LINT)
-"""Those of `parity.verify`, and the rules for a finished ONNX graph."""
+"""Those of `parity.verify`, and the rules for a finished artifact: the lint of an ONNX graph, and
+that bad inputs are refused."""
 
 BATCHES = (1, 2, 7)
 
@@ -145,7 +147,7 @@ class _Judge:
             lengths=_lengths(subject.manifest.signature),
         )
         failed = set(report.failed_checks)
-        if LINT in self.checks and format_name == "onnx" and self._breaches(subject):
+        if LINT in self.checks and self._breaks_rules(subject, format_name):
             failed.add(LINT)
         unseen = (
             f"where these checks look, no logit is off by more than {report.worst:.2g} "
@@ -153,20 +155,34 @@ class _Judge:
         )
         return tuple(check for check in CHECKS if check in failed), "" if failed else unseen
 
-    def _breaches(self, subject: Subject) -> list[str]:
-        # No sample to be suspicious of: the one that the graph was captured with is not recorded.
-        opset = int(subject.manifest.versions["opset"])
-        layers = subject.config.num_layers
-        return lint(subject.model, Expectation(subject.manifest.signature, layers, opset, (1, 1)))
+    def _breaks_rules(self, subject: Subject, format_name: str) -> bool:
+        signature = subject.manifest.signature
+        try:
+            if format_name == "torchscript":
+                check_torchscript_refuses(_torchscript(subject), signature)
+                return False
+            # No sample to be suspicious of: that of the capture is not recorded.
+            opset = int(subject.manifest.versions["opset"])
+            expected = Expectation(signature, subject.config.num_layers, opset, (1, 1))
+            if lint(subject.model, expected):
+                return True
+            check_onnx_refuses(subject.model.SerializeToString(), signature)
+        except ExportError:
+            return True
+        return False
 
 
 def _predictors(subject: Subject) -> dict[str, Predictor]:
     """Each format of a subject, on the engine that runs it."""
     files = {
         ONNX: subject.model.SerializeToString(),
-        TORCHSCRIPT: to_torchscript(subject.module),
+        TORCHSCRIPT: _torchscript(subject),
     }
     return predictors_of(Bundle(Path("self-test"), subject.manifest, files))
+
+
+def _torchscript(subject: Subject) -> bytes:
+    return to_torchscript(subject.module, subject.guarded_for or subject.manifest.signature)
 
 
 def _exact(module: nn.Module) -> Predictor:

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from pe_deploy.config import Signature
 from pe_deploy.errors import ExportError
+from pe_deploy.export.guarded import Guarded
 from pe_deploy.runtime.torchscript import jit_deprecation_ignored
 
 _NOT_NEEDED = (".debug_pkl", ".data/serialization_id")
@@ -20,11 +22,14 @@ _NOT_NEEDED = (".debug_pkl", ".data/serialization_id")
 _MANGLED = re.compile(rb"___torch_mangle_\d+")
 
 
-def to_torchscript(module: nn.Module, extra_files: Mapping[str, str] | None = None) -> bytes:
-    """Script and freeze a module; batch and sequence stay free.
+def to_torchscript(
+    module: nn.Module, signature: Signature, extra_files: Mapping[str, str] | None = None
+) -> bytes:
+    """Script and freeze a module behind the checks of its input; batch and sequence stay free.
 
     Args:
         module: any module that `torch.jit.script` takes.
+        signature: what the module takes and gives.
         extra_files: texts to keep in the archive, by name.
 
     Returns:
@@ -36,7 +41,8 @@ def to_torchscript(module: nn.Module, extra_files: Mapping[str, str] | None = No
     buffer = io.BytesIO()
     with jit_deprecation_ignored():
         try:
-            scripted = torch.jit.script(copy.deepcopy(module).eval().requires_grad_(False))
+            prepared = copy.deepcopy(module).eval().requires_grad_(False)
+            scripted = torch.jit.script(Guarded(prepared, signature).eval())
         except Exception as error:
             line = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise ExportError(f"torch cannot script {type(module).__name__}: {line}") from error

@@ -187,7 +187,7 @@ def test_a_broken_export_publishes_nothing_and_says_so_in_one_line(
         artifacts, manifest = make(*args)
         torch.manual_seed(5)
         other = GRUClassifier(ModelConfig(vocab_size=12, max_length=10))
-        return {**artifacts, "model.pt": to_torchscript(other)}, manifest
+        return {**artifacts, "model.pt": to_torchscript(other, other.config.signature)}, manifest
 
     monkeypatch.setattr(exporter, "_make", sabotaged)
     done = run("export", weights, "-o", "bundle")

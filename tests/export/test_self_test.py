@@ -105,7 +105,8 @@ def test_the_bundle_itself_has_to_pass_first(notebook_bundle: Path) -> None:
     faulty = fault("one weight changed by 1e-3").plant(Subject.of(good))
     assert isinstance(faulty, Subject)
     broken = dataclasses.replace(
-        good, files={**good.files, TORCHSCRIPT: to_torchscript(faulty.module)}
+        good,
+        files={**good.files, TORCHSCRIPT: to_torchscript(faulty.module, faulty.manifest.signature)},
     )
     with pytest.raises(ParityError, match=r"fails \(golden, .*\) in model.pt before any fault"):
         self_test(broken, faults=[])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pe_deploy import BundleError, ExportError, open_bundle
+from pe_deploy.config import Signature
 from pe_deploy.export import Source, to_torchscript
 from pe_deploy.runtime.torchscript import TorchScriptClassifier, jit_deprecation_ignored
 
@@ -25,14 +26,16 @@ def load(data: bytes, extra: dict[str, str] | None = None) -> nn.Module:
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 8), (11, 3), (40, 7)])
 def test_equals_eager_at_every_shape(padded_source: Source, shape: tuple[int, int]) -> None:
-    scripted = load(to_torchscript(padded_source.module))
+    scripted = load(to_torchscript(padded_source.module, padded_source.signature))
     ids = torch.from_numpy(np.random.default_rng(0).integers(4, 30, shape))
     torch.testing.assert_close(scripted(ids), padded_source.module(ids), atol=0, rtol=0)
 
 
 def test_the_bytes_do_not_tell_when_and_where_they_were_made(notebook_source: Source) -> None:
-    first = to_torchscript(notebook_source.module, {"note": "kept"})
-    assert to_torchscript(notebook_source.module, {"note": "kept"}) == first
+    first = to_torchscript(notebook_source.module, notebook_source.signature, {"note": "kept"})
+    assert (
+        to_torchscript(notebook_source.module, notebook_source.signature, {"note": "kept"}) == first
+    )
     archive = zipfile.ZipFile(io.BytesIO(first))
     here = str(Path(__file__).parents[2]).encode()
     assert not any(here in archive.read(name) for name in archive.namelist())
@@ -43,7 +46,7 @@ def test_the_bytes_do_not_tell_when_and_where_they_were_made(notebook_source: So
 
 def test_loads_where_pe_deploy_is_not_installed(tmp_path: Path, padded_source: Source) -> None:
     path = tmp_path / "model.pt"
-    path.write_bytes(to_torchscript(padded_source.module))
+    path.write_bytes(to_torchscript(padded_source.module, padded_source.signature))
     code = (
         "import sys; sys.modules['pe_deploy'] = None\n"
         "import torch\n"
@@ -71,5 +74,5 @@ def test_what_cannot_be_scripted_is_one_line() -> None:
             return total
 
     with pytest.raises(ExportError, match="cannot script Unscriptable") as error:
-        to_torchscript(Unscriptable())
+        to_torchscript(Unscriptable(), Signature(5, 3))
     assert "\n" not in str(error.value)

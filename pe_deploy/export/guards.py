@@ -1,0 +1,152 @@
+"""Guards inside the ONNX graph: a bad input is an ordinary error in every onnxruntime binding.
+
+onnxruntime's GRU kernel aborts the process on an empty batch or sequence; its Gather reads a
+negative id as one counted from the end; a positional table of one row is broadcast over any length.
+No binding but ours checks the input first, so the graph does, by nodes that fail and whose names
+say what is wrong.
+
+Every other node reads `checked_ids`, which is `input_ids` where nothing is wrong. Its value depends
+on each check, and each check on `input_ids`, so no optimiser can leave one out:
+
+    guard_sequence_at_most_L            Gather of [V] by length // (L + 1): 0, or too large
+    guard_batch_and_sequence_not_empty  GatherND of input_ids[0, 0]
+    guard_padding_on_the_right          Gather of [V] by what is 0 where padding comes last
+    guard_id_from_0_to_…                the Gather of the embedding, which an id of V or more fails
+
+The first three give V or more between them, which takes the place of each negative id, so that the
+last one fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, helper, numpy_helper
+
+from pe_deploy.config import INPUT_IDS, Signature
+
+CHECKED_IDS = "checked_ids"
+PREFIX = "guard_"
+
+_MOVES_IDS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity")
+
+
+@dataclass(frozen=True)
+class Guards:
+    """The guards of one signature: nodes in order, and the constants that they read."""
+
+    nodes: tuple[NodeProto, ...]
+    constants: Mapping[str, NDArray[np.int64]]
+
+
+def guard_names(signature: Signature) -> dict[str, str]:
+    """The node that fails, by what is wrong with the input."""
+    names = {
+        "empty": f"{PREFIX}batch_and_sequence_not_empty",
+        "too long": f"{PREFIX}sequence_at_most_{signature.max_length}",
+        "id": f"{PREFIX}id_from_0_to_{signature.vocab_size - 1}",
+    }
+    if signature.pad_id is not None:
+        names["padding"] = f"{PREFIX}padding_on_the_right"
+    return names
+
+
+def guard(model: onnx.ModelProto, signature: Signature) -> None:
+    """Put the guards between `input_ids` and every node that reads it, in place."""
+    graph = model.graph
+    embeddings = id_lookups(model, signature, INPUT_IDS)
+    made = guards(signature, looks_up=not embeddings)
+    for number, node in enumerate(embeddings, 1):
+        # A graph may look each id up in several tables, such as one for each gate.
+        node.name = guard_names(signature)["id"] + (f"_{number}" if number > 1 else "")
+    for node in graph.node:
+        node.input[:] = [CHECKED_IDS if name == INPUT_IDS else name for name in node.input]
+    for name, value in made.constants.items():
+        graph.initializer.append(numpy_helper.from_array(value, name))
+    nodes = [*made.nodes, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def id_lookups(model: onnx.ModelProto, signature: Signature, ids: str) -> list[NodeProto]:
+    """The Gathers that look each id up in a table of exactly `vocab_size` rows."""
+    rows = {tensor.name: list(tensor.dims[:1]) for tensor in model.graph.initializer}
+    same = {ids}
+    found = []
+    for node in model.graph.node:
+        if node.op_type in _MOVES_IDS and node.input[0] in same:
+            same.update(node.output)
+        elif node.op_type == "Gather" and node.input[1] in same:
+            axes = [attribute.i for attribute in node.attribute if attribute.name == "axis"]
+            if rows.get(node.input[0]) == [signature.vocab_size] and axes in ([], [0]):
+                found.append(node)
+    return found
+
+
+def guards(signature: Signature, *, looks_up: bool) -> Guards:
+    """From `input_ids` to `checked_ids`.
+
+    Args:
+        signature: what the model takes.
+        looks_up: whether the guards have to find ids of `vocab_size` or more themselves, since
+            no Gather of the model does.
+    """
+    names = guard_names(signature)
+    constants = {
+        "guard_zero": np.array(0),
+        "guard_origin": np.array([0, 0]),
+        "guard_lengths": np.array([signature.max_length + 1]),
+        "guard_outside": np.array([signature.vocab_size]),
+    }
+    nodes = [
+        _node("Shape", [INPUT_IDS], "guard_length", start=1, end=2),
+        _node("Div", ["guard_length", "guard_lengths"], "guard_excess"),
+        _node("Gather", ["guard_outside", "guard_excess"], "guard_fits", names["too long"]),
+        _node("GatherND", [INPUT_IDS, "guard_origin"], "guard_first", names["empty"]),
+    ]
+    never_an_id = ["guard_first", "guard_fits"]
+    if signature.pad_id is not None:
+        constants |= {
+            "guard_pad_id": np.array(signature.pad_id),
+            "guard_one": np.array(1),
+            "guard_columns": np.array([1]),
+        }
+        # The number of tokens is one more than the column of the last one just where tokens come
+        # first. Of a row without any, ArgMax gives the last column, so that row fails as well.
+        nodes += [
+            # A zero that waits for the check above it: ArgMax fails on an empty sequence too, but
+            # its error says nothing.
+            _node("Sub", ["guard_first", "guard_first"], "guard_nil"),
+            _node("Equal", [INPUT_IDS, "guard_pad_id"], "guard_is_pad"),
+            _node("Where", ["guard_is_pad", "guard_nil", "guard_one"], "guard_is_token"),
+            _node("ReduceSum", ["guard_is_token", "guard_columns"], "guard_tokens"),
+            _node("ArgMax", ["guard_is_token"], "guard_last", axis=1, select_last_index=1),
+            _node("Sub", ["guard_last", "guard_tokens"], "guard_holes"),
+            _node("Add", ["guard_holes", "guard_one"], "guard_misplaced"),
+            _node("Gather", ["guard_outside", "guard_misplaced"], "guard_padded", names["padding"]),
+        ]
+        never_an_id.append("guard_padded")
+    nodes += [
+        _node("Max", never_an_id, "guard_never_an_id"),
+        _node("Less", [INPUT_IDS, "guard_zero"], "guard_negative"),
+        _node(
+            "Where",
+            ["guard_negative", "guard_never_an_id", INPUT_IDS],
+            "guard_ids" if looks_up else CHECKED_IDS,
+        ),
+    ]
+    if looks_up:
+        constants["guard_vocabulary"] = np.arange(signature.vocab_size)
+        nodes.append(_node("Gather", ["guard_vocabulary", "guard_ids"], CHECKED_IDS, names["id"]))
+    return Guards(tuple(nodes), constants)
+
+
+def _node(
+    operator: str, inputs: Sequence[str], output: str, name: str = "", **attributes: Any
+) -> NodeProto:
+    return helper.make_node(operator, inputs, [output], name or output, **attributes)
