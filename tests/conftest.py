@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,3 +53,39 @@ def any_bundle(request: pytest.FixtureRequest) -> Path:
 def own_bundle(tmp_path: Path, notebook_bundle: Path) -> Path:
     """A copy that a test may damage."""
     return Path(shutil.copytree(notebook_bundle, tmp_path / "bundle"))
+
+
+def sealed(values: dict[str, Any]) -> bytes:
+    """A manifest with these values that vouches for itself, as a skilled forger would make it."""
+    values = {name: value for name, value in values.items() if name != "manifest_sha256"}
+    text = json.dumps({**values, "manifest_sha256": "0" * 64}, indent=2, ensure_ascii=False) + "\n"
+    data = text.encode("utf-8", "surrogatepass")
+    return data.replace(
+        b"0" * 64 + b'"\n}\n', hashlib.sha256(data).hexdigest().encode() + b'"\n}\n'
+    )
+
+
+@pytest.fixture
+def reseal() -> Callable[..., bytes]:
+    """Vouch for a folder as it is, so that no digest tells that it was tampered with.
+
+    `reseal(folder, **changes)` lists what is there, changes fields of the manifest, seals it,
+    writes it, and returns its bytes.
+    """
+
+    def reseal(folder: Path, **changes: Any) -> bytes:
+        manifest = folder / "manifest.json"
+        values = json.loads(manifest.read_bytes())
+        files = {
+            path.name: path.read_bytes()
+            for path in sorted(folder.iterdir())
+            if path.is_file() and path.name not in ("manifest.json", "model.sig")
+        }
+        values["files"] = {
+            name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in files.items()
+        }
+        manifest.write_bytes(data := sealed({**values, **changes}))
+        return data
+
+    return reseal

@@ -1,16 +1,6 @@
 """What a bundle is: its files, its manifest, its golden vectors."""
 
-from pe_deploy.bundle.files import (
-    GOLDEN,
-    MANIFEST,
-    ONNX,
-    PARITY,
-    README,
-    TORCHSCRIPT,
-    Bundle,
-    open_bundle,
-    write_bundle,
-)
+from pe_deploy.bundle.files import Bundle, open_bundle, write_bundle
 from pe_deploy.bundle.golden import GoldenCase, golden_from_bytes, golden_to_bytes
 from pe_deploy.bundle.manifest import (
     FORMAT,
@@ -18,8 +8,19 @@ from pe_deploy.bundle.manifest import (
     FileRecord,
     Manifest,
 )
+from pe_deploy.bundle.names import (
+    CONFIG_KEY,
+    GOLDEN,
+    MANIFEST,
+    ONNX,
+    PARITY,
+    README,
+    SIGNATURE,
+    TORCHSCRIPT,
+)
 
 __all__ = [
+    "CONFIG_KEY",
     "FORMAT",
     "FORMAT_VERSION",
     "GOLDEN",
@@ -27,6 +28,7 @@ __all__ = [
     "ONNX",
     "PARITY",
     "README",
+    "SIGNATURE",
     "TORCHSCRIPT",
     "Bundle",
     "FileRecord",

@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pe_deploy.bundle.golden import GoldenCase, golden_from_bytes
 from pe_deploy.bundle.manifest import FileRecord, Manifest
+from pe_deploy.bundle.names import GOLDEN, MANIFEST, SIGNATURE, largest
+from pe_deploy.bundle.reading import Folder, open_folder
+from pe_deploy.bundle.siblings import check_parts
 from pe_deploy.errors import BundleError
 
-MANIFEST = "manifest.json"
-ONNX = "model.onnx"
-TORCHSCRIPT = "model.pt"
-GOLDEN = "golden.npz"
-PARITY = "parity.json"
-README = "README.md"
+_ATTEMPTS = 10
+_NAMES_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Bundle:
     """A bundle whose files were read once and found to be the ones that were published.
 
-    `files` maps each name to the bytes that were checked: load a model from these, not from the
-    disk, where they may have changed since.
+    Attributes:
+        path: the folder that it was read from.
+        manifest: what it is.
+        files: from each name to the bytes that were checked: load a model from these, not from
+            the disk, where they may have changed since.
+        manifest_json: the bytes of the manifest, which vouch for all others; empty where the bundle
+            was not read from a folder.
+        signature: the bytes of `model.sig`, which nothing here checks; None where there is none.
     """
 
     path: Path
     manifest: Manifest
     files: Mapping[str, bytes]
+    manifest_json: bytes = b""
+    signature: bytes | None = None
 
     def read(self, name: str) -> bytes:
         """The checked bytes of a file.
@@ -45,39 +52,42 @@ class Bundle:
             ) from None
 
     def golden(self) -> list[GoldenCase]:
-        """The reference inputs and logits."""
+        """The reference inputs and logits.
+
+        Raises:
+            BundleError: the bundle holds none, or they are malformed.
+        """
         return golden_from_bytes(self.read(GOLDEN))
 
 
 def open_bundle(path: str | Path) -> Bundle:
-    """Read a bundle and check every file against the manifest.
+    """Read each file of a bundle once, and check it.
+
+    The folder may be behind a link and may be replaced meanwhile; the bundle is then the one that
+    was there before or the new one, never a mixture.
 
     Raises:
-        BundleError: the folder, its manifest or a file is missing, a file is not in the manifest,
-            or its size or SHA-256 is not the one that the manifest states.
+        BundleError: naming the file that is missing, not in the manifest, a link or no regular
+            file, larger than allowed, or changed since it was published; that the manifest itself
+            was changed, or is of a newer format; or which part is malformed, of another export, or
+            has weights outside itself or weights that are not finite.
     """
     folder = Path(path)
-    if not folder.is_dir():
-        raise BundleError(f"{folder} is not a folder; a bundle is a folder with a {MANIFEST}")
-    if not (folder / MANIFEST).is_file():
-        raise BundleError(f"{folder} holds no {MANIFEST}: it is not a bundle, or is incomplete")
-    manifest = Manifest.from_json((folder / MANIFEST).read_bytes())
-    present = {file.name for file in folder.iterdir()} - {MANIFEST}
-    if missing := sorted(manifest.files.keys() - present):
-        raise BundleError(f"{folder} lacks {', '.join(missing)}, which its {MANIFEST} lists")
-    if extra := sorted(present - manifest.files.keys()):
-        raise BundleError(f"{folder} holds {', '.join(extra)}, which its {MANIFEST} does not list")
-    try:
-        files = {name: (folder / name).read_bytes() for name in manifest.files}
-    except OSError as error:
-        raise BundleError(f"{folder} cannot be read: {error}") from error
-    for name, data in files.items():
-        if FileRecord.of(data) != manifest.files[name]:
-            raise BundleError(
-                f"{folder / name} was changed after it was published: "
-                f"its size or SHA-256 is not the one in {MANIFEST}"
-            )
-    return Bundle(folder, manifest, files)
+    for _ in range(_ATTEMPTS):
+        try:
+            if not folder.is_dir():
+                raise BundleError(
+                    f"{folder} is not a folder; a bundle is a folder with a {MANIFEST}"
+                )
+            with open_folder(folder) as opened:
+                try:
+                    return _read(opened)
+                except (BundleError, OSError):
+                    if not opened.was_replaced():
+                        raise
+        except OSError as error:
+            raise BundleError(f"{folder} cannot be read: {error}") from error
+    raise BundleError(f"{folder} was replaced {_ATTEMPTS} times while it was read")
 
 
 def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
@@ -87,3 +97,41 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     records = {name: FileRecord.of(data) for name, data in sorted(files.items())}
     complete = dataclasses.replace(manifest, files=records)
     (folder / MANIFEST).write_bytes(complete.to_json())
+
+
+def _read(folder: Folder) -> Bundle:
+    path = folder.path
+    present = folder.names()
+    if MANIFEST not in present:
+        raise BundleError(f"{path} holds no {MANIFEST}: it is not a bundle, or is incomplete")
+    manifest_json = folder.read(MANIFEST, largest(MANIFEST))
+    try:
+        manifest = Manifest.from_json(manifest_json)
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
+    if missing := manifest.files.keys() - present:
+        raise BundleError(f"{path} lacks {_listed(missing)}, which its {MANIFEST} lists")
+    if extra := present - manifest.files.keys() - {MANIFEST, SIGNATURE}:
+        raise BundleError(f"{path} holds {_listed(extra)}, which its {MANIFEST} does not list")
+    files = {}
+    for name, record in manifest.files.items():
+        files[name] = folder.read(name, largest(name), record.size)
+        if FileRecord.of(files[name]) != record:
+            raise BundleError(
+                f"{path / name} was changed after it was published: "
+                f"its SHA-256 is not the one in {MANIFEST}"
+            )
+    signature = folder.read(SIGNATURE, largest(SIGNATURE)) if SIGNATURE in present else None
+    try:
+        check_parts(manifest, files)
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
+    return Bundle(path, manifest, files, manifest_json, signature)
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names for an error, of which any may be on a disk."""
+    ordered = sorted(names)
+    shown = [name if name.isprintable() else ascii(name) for name in ordered[:_NAMES_SHOWN]]
+    more = len(ordered) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")

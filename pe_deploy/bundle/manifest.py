@@ -1,30 +1,22 @@
-"""`manifest.json`: what a bundle is, and the digest of every other file in it."""
+"""`manifest.json`: what a bundle is, the digest of every other file in it, and of itself."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pe_deploy.bundle import strict_json
+from pe_deploy.bundle.manifest_fields import check_fields
+from pe_deploy.bundle.names import LARGEST, MANIFEST
+from pe_deploy.bundle.seal import SEAL, is_sealed, sealed
 from pe_deploy.config import INPUT_IDS, LOGITS, Label, Signature, check_decision
 from pe_deploy.errors import BundleError
 
 FORMAT = "pe_deploy.bundle"
 FORMAT_VERSION = 1
-
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "signature": dict,
-    "labels": list,
-    "weights_sha256": str,
-    "model": (dict, type(None)),
-    "versions": dict,
-    "operators": dict,
-    "parity": dict,
-    "files": dict,
-}
 
 
 @dataclass(frozen=True)
@@ -70,49 +62,87 @@ class Manifest:
     def __post_init__(self) -> None:
         check_decision(self.signature, self.labels, self.threshold)
 
-    def to_json(self) -> bytes:
-        """The bytes of `manifest.json`."""
-        values = dataclasses.asdict(self)
-        values["signature"] = {
-            "inputs": {INPUT_IDS: {"dtype": "int64", "axes": self.signature.input_axes}},
-            "outputs": {LOGITS: {"dtype": "float32", "axes": self.signature.output_axes}},
-            **values["signature"],
+    def config(self) -> dict[str, Any]:
+        """What each artifact repeats under `CONFIG_KEY`, so that it says whose export it is of."""
+        return {
+            "signature": self.signature.to_dict(),
+            "labels": self.labels,
+            "threshold": self.threshold,
+            "model": self.model,
+            "weights_sha256": self.weights_sha256,
         }
-        document = {"format": FORMAT, "format_version": FORMAT_VERSION, **values}
-        return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+    def to_json(self) -> bytes:
+        """The bytes of `manifest.json`, sealed."""
+        values = dataclasses.asdict(self)
+        values["signature"] = {**_tensors(self.signature), **values["signature"]}
+        return sealed({"format": FORMAT, "format_version": FORMAT_VERSION, **values})
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
         """Read `manifest.json`.
 
         Raises:
-            BundleError: it is no JSON, of another format, or lacks or misstates a field.
+            BundleError: it is over 1 MiB, no JSON, of another or a newer format, changed since it
+                was published, or lacks or misstates a field.
         """
+        if len(data) > LARGEST[MANIFEST]:
+            raise BundleError(
+                f"{MANIFEST} has {len(data)} bytes; allowed: {LARGEST[MANIFEST]} or fewer"
+            )
         try:
-            values = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise BundleError(f"manifest.json is not JSON: {error}") from error
+            values = strict_json.loads(data)
+        except ValueError as error:
+            raise _no_manifest(f"it is not JSON: {_line(error)}") from error
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
-            raise BundleError(f"manifest.json is not of the format {FORMAT}")
+            raise _no_manifest(f"it is not of the format {FORMAT}")
         version = values.pop("format_version", None)
-        if type(version) is not int or version != FORMAT_VERSION:
+        if type(version) is not int or version < 1:
+            raise _no_manifest(f"its format_version is {_line(repr(version))}")
+        if version > FORMAT_VERSION:  # before the seal, which a newer format may set otherwise
             raise BundleError(
-                f"manifest.json has format_version {version!r}; "
-                f"this pe_deploy reads {FORMAT_VERSION}"
+                f"{MANIFEST} has format_version {version}; this pe_deploy reads {FORMAT_VERSION}, "
+                "the bundle needs a newer one"
+            )
+        if not is_sealed(data):
+            raise BundleError(
+                f"{MANIFEST} was changed after it was published: its SHA-256 is not the {SEAL} "
+                "at its end"
             )
         try:
-            for name, kind in _KINDS.items():
-                if not isinstance(values[name], kind):
-                    raise TypeError(f"{name} is {values[name]!r}")
-            signature = dict(values.pop("signature"))
-            del signature["inputs"], signature["outputs"]
-            return cls(
-                signature=Signature.from_dict(signature),
-                labels=tuple(values.pop("labels")),
-                files={name: FileRecord(**record) for name, record in values.pop("files").items()},
-                **values,
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BundleError(
-                f"manifest.json is malformed: {' '.join(str(error).split())}"
-            ) from error
+            return cls(**_fields(values))
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"{MANIFEST} is malformed: {_line(error)}") from error
+
+
+def _no_manifest(why: str) -> BundleError:
+    return BundleError(f"{MANIFEST} was changed after it was published, or never was one: {why}")
+
+
+def _line(error: object) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _tensors(signature: Signature) -> dict[str, Any]:
+    """The model's input and output, for readers that know no `Signature`."""
+    return {
+        "inputs": {INPUT_IDS: {"dtype": "int64", "axes": list(signature.input_axes)}},
+        "outputs": {LOGITS: {"dtype": "float32", "axes": list(signature.output_axes)}},
+    }
+
+
+def _fields(values: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a `Manifest`, each of its stated type throughout."""
+    del values[SEAL]
+    check_fields(values)
+    given = dict(values["signature"])
+    tensors = {name: given.pop(name) for name in ("inputs", "outputs")}
+    signature = Signature.from_dict(given)
+    if not strict_json.same(tensors, _tensors(signature)):
+        raise ValueError(f"inputs and outputs are {_line(tensors)}, which is not its signature")
+    return {
+        **values,
+        "signature": signature,
+        "labels": tuple(values["labels"]),
+        "files": {name: FileRecord(**record) for name, record in values["files"].items()},
+    }

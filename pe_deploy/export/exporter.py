@@ -19,11 +19,13 @@ from torch import nn
 import pe_deploy
 from pe_deploy.atomic import publishing
 from pe_deploy.bundle import (
+    CONFIG_KEY,
     GOLDEN,
     MANIFEST,
     ONNX,
     PARITY,
     README,
+    SIGNATURE,
     TORCHSCRIPT,
     Bundle,
     Manifest,
@@ -45,9 +47,6 @@ from pe_deploy.runtime.torchscript import TorchScriptClassifier
 from pe_deploy.training import Checkpoint, load_checkpoint, torch_threads
 
 FORMATS = ("onnx", "torchscript")
-
-CONFIG_KEY = "pe_deploy.json"
-"""The config in each artifact: in `metadata_props` of ONNX, in the extra files of TorchScript."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ def export_module(
     with torch_threads(1):
         golden = golden_cases(source.module, source.signature, source.decider, source.rows)
         artifacts, manifest = _make(source, formats, opset)
-        artifacts[GOLDEN] = golden_to_bytes(golden)
+        artifacts[GOLDEN] = golden_to_bytes(golden, manifest.weights_sha256)
         # The gate runs the very bytes that are published.
         candidate = Bundle(output, manifest, artifacts)
         report = verify(
@@ -189,8 +188,14 @@ def predictors_of(bundle: Bundle) -> dict[str, Predictor]:
 
 def _make(source: Source, formats: Sequence[str], opset: int) -> tuple[dict[str, bytes], Manifest]:
     """The artifacts, and the manifest that describes them."""
-    weights = weights_sha256(source.module)
-    config = _config_json(source, weights)
+    manifest = Manifest(
+        source.signature,
+        source.labels,
+        source.threshold,
+        weights_sha256(source.module),
+        source.model,
+    )
+    config = json.dumps(manifest.config(), ensure_ascii=False)
     artifacts = {}
     versions: dict[str, str | int] = {
         "pe_deploy": pe_deploy.__version__,
@@ -215,29 +220,7 @@ def _make(source: Source, formats: Sequence[str], opset: int) -> tuple[dict[str,
             source.module, source.signature, {CONFIG_KEY: config}
         )
         check_torchscript_refuses(artifacts[TORCHSCRIPT], source.signature)
-    manifest = Manifest(
-        signature=source.signature,
-        labels=source.labels,
-        threshold=source.threshold,
-        weights_sha256=weights,
-        model=source.model,
-        versions=versions,
-        operators=used,
-    )
-    return artifacts, manifest
-
-
-def _config_json(source: Source, weights: str) -> str:
-    return json.dumps(
-        {
-            "signature": source.signature.to_dict(),
-            "labels": source.labels,
-            "threshold": source.threshold,
-            "model": source.model,
-            "weights_sha256": weights,
-        },
-        ensure_ascii=False,
-    )
+    return artifacts, dataclasses.replace(manifest, versions=versions, operators=used)
 
 
 def _check_formats(formats: Sequence[str]) -> None:
@@ -256,8 +239,11 @@ def _check_output(output: Path) -> None:
     try:
         manifest = Manifest.from_json((output / MANIFEST).read_bytes())
     except (BundleError, OSError) as error:
-        raise ExportError(f"{output} is there and is not a bundle; choose another place") from error
-    foreign = sorted({path.name for path in output.iterdir()} - {MANIFEST, *manifest.files})
+        raise ExportError(
+            f"{output} is there and is not a bundle; choose another place: {error}"
+        ) from error
+    own = {MANIFEST, SIGNATURE, *manifest.files}
+    foreign = sorted({path.name for path in output.iterdir()} - own)
     if foreign:
         raise ExportError(
             f"{output} holds {', '.join(foreign)}, which is not of its bundle; move it elsewhere"

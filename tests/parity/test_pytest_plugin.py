@@ -96,7 +96,8 @@ def broken(folder: Path) -> None:
     golden = bundle.golden()
     first = golden[0]
     golden[0] = GoldenCase(first.input_ids, first.float64 + 1e-3, first.float32 + 1e-3)
-    write_bundle(folder, bundle.manifest, {**bundle.files, GOLDEN: golden_to_bytes(golden)})
+    data = golden_to_bytes(golden, bundle.manifest.weights_sha256)
+    write_bundle(folder, bundle.manifest, {**bundle.files, GOLDEN: data})
 
 
 def test_a_failure_is_told_without_a_traceback(run: Run, tmp_path: Path) -> None:
