@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,8 @@ class TorchScriptClassifier(Classifier):
         bundle: the bundle's folder, or a `Bundle` that is already open.
 
     Raises:
-        BundleError: the bundle is incomplete or changed, or holds no TorchScript that loads.
+        BundleError: the bundle is incomplete or changed, holds no TorchScript that loads, or its
+            weights are not finite.
     """
 
     def __init__(self, bundle: str | Path | Bundle) -> None:
@@ -53,9 +55,26 @@ class TorchScriptClassifier(Classifier):
             raise BundleError(
                 f"{opened.path / TORCHSCRIPT}: torch {torch.__version__} does not load it: {line}"
             ) from error
+        if not all(map(_is_sound, _tensors(self._module))):
+            raise BundleError(f"{opened.path / TORCHSCRIPT}: its weights are not finite")
 
     def _run(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         with torch.inference_mode():
             # A copy, because torch warns of an array that it must not write to.
             logits: NDArray[np.float32] = self._module(torch.tensor(ids)).numpy()
         return logits
+
+
+def _tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:
+    """Every tensor in a scripted module; where it is frozen, the weights are constants of code."""
+    yield from module.state_dict().values()
+    graph: Any = module.inlined_graph  # its nodes live no longer than this name
+    for node in graph.findAllNodes("prim::Constant"):
+        if node.hasAttribute("value") and node.kindOf("value") == "t":
+            yield node.t("value")
+
+
+def _is_sound(tensor: torch.Tensor) -> bool:
+    """Whether every value is finite; a single infinity may be a constant, as in a mask."""
+    wrong = torch.isnan(tensor) if tensor.dim() == 0 else ~torch.isfinite(tensor)
+    return not bool(wrong.any())
