@@ -9,13 +9,16 @@
     resume.safetensors    what it takes to train on from the last epoch
 
 `config.json` is written last and removed first: where it is, the rest is complete and of one run.
+It holds the SHA-256 of the weights, of the validation rows, and its own.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -27,7 +30,13 @@ from pe_deploy.config import Label, ModelConfig, TrainConfig, Weights, check_dec
 from pe_deploy.data import Dataset
 from pe_deploy.errors import CheckpointError, DataError, InvalidInputError
 from pe_deploy.training.model import GRUClassifier
-from pe_deploy.training.weights import build_model, infer_config, read_state_dict, read_tensors
+from pe_deploy.training.weights import (
+    build_model,
+    infer_config,
+    read_bytes,
+    read_state_dict,
+    tensors_from_bytes,
+)
 
 CONFIG_FILE = "config.json"
 BEST_FILE = "model.safetensors"
@@ -47,6 +56,9 @@ FILES = (
     VALIDATION_FILE,
     RESUME_FILE,
 )
+
+_DIGESTED = (BEST_FILE, LAST_FILE, VALIDATION_FILE)
+"""What `load_checkpoint` reads, besides `config.json`."""
 
 BINARY_THRESHOLD = 0.5
 
@@ -114,9 +126,11 @@ def save_validation(folder: Path, rows: Dataset) -> None:
     atomic.write_bytes(folder / VALIDATION_FILE, buffer.getvalue())
 
 
-def _load_validation(path: Path, labels: tuple[Label, ...], pad_id: int | None) -> Dataset:
+def _validation_of(
+    path: Path, data: bytes, labels: tuple[Label, ...], pad_id: int | None
+) -> Dataset:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return Dataset(arrays["input_ids"], arrays["targets"], labels, pad_id)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, DataError) as error:
         raise CheckpointError(f"{path}: not the rows of a validation: {error}") from error
@@ -125,15 +139,28 @@ def _load_validation(path: Path, labels: tuple[Label, ...], pad_id: int | None) 
 def write_config(
     folder: Path, model_config: ModelConfig, train_config: TrainConfig, labels: tuple[Label, ...]
 ) -> None:
-    """Write `config.json`, which completes a checkpoint."""
+    """Write `config.json`, which completes a checkpoint: every other file is there already."""
     content = {
         "model": model_config.to_dict(),
         "training": train_config.to_dict(),
         "labels": list(labels),
         "threshold": threshold_of(model_config),
+        "files": {name: _sha256(read_bytes(folder / name)) for name in _DIGESTED},
     }
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    atomic.write_bytes(folder / CONFIG_FILE, text.encode())
+    atomic.write_bytes(folder / CONFIG_FILE, seal(content))
+
+
+def seal(content: Mapping[str, Any]) -> bytes:
+    """The bytes of a `config.json` of this content, with the SHA-256 of what they are without."""
+    return _json({**content, "sha256": _sha256(_json(content))})
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(errors="surrogatepass")
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def check_replaceable(folder: Path) -> None:
@@ -157,40 +184,56 @@ def remove_results(folder: Path) -> None:
     for name in FILES:
         if name != RESUME_FILE:
             (folder / name).unlink(missing_ok=True)
-    for path in folder.iterdir() if folder.exists() else ():
-        if _is_temporary(path):
-            path.unlink(missing_ok=True)
+        atomic.remove_stale(folder / name)
 
 
 def _is_temporary(path: Path) -> bool:
-    # pe_deploy.atomic writes beside the final place, as ".name.<random><suffix>".
-    return path.name.startswith(tuple(f".{name}." for name in FILES))
+    return any(atomic.is_temporary(path, path.with_name(name)) for name in FILES)
 
 
 def _load_folder(folder: Path, weights: Weights) -> Checkpoint:
     config_file = folder / CONFIG_FILE
     if not config_file.exists() and (folder / RESUME_FILE).exists():
         raise CheckpointError(f"{folder}: training has not finished here; resume it first")
+    data = read_bytes(config_file)
     try:
-        content = json.loads(config_file.read_bytes())
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{config_file}: no such file") from error
-    except (OSError, ValueError, RecursionError) as error:
+        content = json.loads(data)
+        config, labels, threshold, digests = _parse_config(config_file, content)
+        if data != seal({key: value for key, value in content.items() if key != "sha256"}):
+            raise _changed(config_file)
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{config_file}: not readable as JSON: {error}") from error
-    config, labels, threshold = _parse_config(config_file, content)
+
+    def read(name: str) -> bytes:
+        read = read_bytes(folder / name)
+        if _sha256(read) != digests[name]:
+            raise _changed(folder / name)
+        return read
+
     weights_file = folder / (BEST_FILE if weights == "best" else LAST_FILE)
-    model = build_model(weights_file, config, read_tensors(weights_file)[0])
-    validation = _load_validation(folder / VALIDATION_FILE, labels, config.pad_id)
+    state = tensors_from_bytes(weights_file, read(weights_file.name))[0]
+    model = build_model(weights_file, config, state)
+    rows = read(VALIDATION_FILE)
+    validation = _validation_of(folder / VALIDATION_FILE, rows, labels, config.pad_id)
     return Checkpoint(model, config, labels, threshold, validation)
 
 
-def _parse_config(path: Path, content: Any) -> tuple[ModelConfig, tuple[Label, ...], float | None]:
+def _changed(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path} was changed after it was written: its SHA-256 is not the one in {CONFIG_FILE}"
+    )
+
+
+def _parse_config(
+    path: Path, content: Any
+) -> tuple[ModelConfig, tuple[Label, ...], float | None, dict[str, str]]:
     try:
         config = ModelConfig.from_dict(content["model"])
         labels, threshold = tuple(content["labels"]), content["threshold"]
         check_decision(config.signature, labels, threshold)
+        digests = {name: content["files"][name] for name in _DIGESTED}
     except KeyError as error:
         raise CheckpointError(f"{path}: field {error} is missing") from error
     except (InvalidInputError, TypeError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return config, labels, threshold
+    return config, labels, threshold, digests

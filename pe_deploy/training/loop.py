@@ -30,7 +30,7 @@ from pe_deploy.training.resume import (
     RunState,
     identity_of,
     load_run,
-    save_run,
+    run_to_bytes,
 )
 from pe_deploy.training.rows import (
     Source,
@@ -42,7 +42,7 @@ from pe_deploy.training.rows import (
     smallest_vocab_size,
 )
 from pe_deploy.training.threads import torch_threads
-from pe_deploy.training.weights import save_tensors
+from pe_deploy.training.weights import tensors_to_bytes
 
 _NOTEBOOK = TrainConfig()
 
@@ -118,7 +118,7 @@ def train(
     killed at any moment and called again with `resume`. The caller's torch random state and
     thread count are as before afterwards.
 
-    A checkpoint that is at `output` already stays as it is until the first epoch is done; then
+    A checkpoint that is at `output` already stays as it is until the first epoch is saved; then
     this run takes its place, and `config.json` is missing until the run is finished.
 
     Args:
@@ -143,13 +143,15 @@ def train(
         InvalidInputError: a setting is out of range, a model of the sizes does not fit in memory,
             a label would not come back from JSON, or the loss stops being finite.
         DataError: the rows cannot be read or do not fit the sizes.
-        CheckpointError: `output` holds something else than a checkpoint, or there is no run of
-            these settings and data to resume.
+        CheckpointError: `output` holds something else than a checkpoint, another process is
+            training there, or there is no run of these settings and data to resume.
+        OSError: `output` cannot be written; what was saved last is whole, and can be resumed.
         MissingDependencyError: the data or the metrics need an extra that is not installed.
     """
     output = Path(output)
     if not resume:
         checkpoint.check_replaceable(output)
+    atomic.check_writable(output / checkpoint.CONFIG_FILE)
     sized = partial(
         ModelConfig,
         embedding_dim=embedding_dim,
@@ -190,7 +192,14 @@ def train(
             validation = draw_synthetic(model_config)
         else:
             rows, validation = _hold_back(rows, train_config)
-        with torch_threads(_threads(model_config, train_config)):
+        if not resume:
+            output.mkdir(parents=True, exist_ok=True)
+        with (
+            torch_threads(_threads(model_config, train_config)),
+            atomic.sole_writer(output) as alone,
+        ):
+            if not alone:
+                raise CheckpointError(f"{output}: another process is training here")
             return _train(model, train_config, rows, validation, output, resume, progress)
 
 
@@ -236,17 +245,18 @@ def _train(
             model, optimizer, train_rows, validation_rows, config, epoch, partial(report, epoch)
         )
         state.add(metrics, model, optimizer)
-        if epoch == done + 1:
-            checkpoint.remove_results(output)
-        save_run(output / checkpoint.RESUME_FILE, state, identity)
+        with atomic.replacing(output / checkpoint.RESUME_FILE) as temporary:
+            temporary.write_bytes(run_to_bytes(state, identity))
+            if epoch == done + 1:  # not before the disk had room for what takes their place
+                checkpoint.remove_results(output)
         _write_metrics(output, state)
         report(epoch, batches, metrics)
 
     final_positions = model.pos_encoder.positional_encoding.weight.detach().numpy()
     initial_positions = state.initial_positions.numpy()
     # All of it anew even if nothing was left to train: a kill may have come between two files.
-    save_tensors(output / checkpoint.LAST_FILE, model.state_dict())
-    save_tensors(output / checkpoint.BEST_FILE, state.best)
+    atomic.write_bytes(output / checkpoint.LAST_FILE, tensors_to_bytes(model.state_dict()))
+    atomic.write_bytes(output / checkpoint.BEST_FILE, tensors_to_bytes(state.best))
     _write_metrics(output, state)
     save_positions(initial_positions, final_positions, output / checkpoint.POSITIONS_FILE)
     plot_positions(initial_positions, final_positions, output / checkpoint.PLOT_FILE)

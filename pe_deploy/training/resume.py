@@ -19,12 +19,18 @@ from pe_deploy.data import Dataset
 from pe_deploy.errors import CheckpointError
 from pe_deploy.training.metrics import EpochMetrics, best_of
 from pe_deploy.training.model import GRUClassifier
-from pe_deploy.training.weights import State, read_tensors, save_tensors
+from pe_deploy.training.weights import (
+    State,
+    read_bytes,
+    tensors_from_bytes,
+    tensors_to_bytes,
+)
 
 Identity = dict[str, Any]
 """What has to stay the same for a run to be the same run, by the names that errors show."""
 
 _METADATA = "pe_deploy"  # one key: safetensors does not promise an order for several
+_NO_DIGEST = "0" * 64  # in place of the file's own SHA-256 while that is computed
 
 
 @dataclass
@@ -78,9 +84,10 @@ def identity_of(
     }
 
 
-def save_run(path: Path, state: RunState, identity: Identity) -> None:
-    """Write the state whole."""
+def run_to_bytes(state: RunState, identity: Identity) -> bytes:
+    """The bytes of the file to resume from, which hold their own SHA-256."""
     record = {
+        "sha256": _NO_DIGEST,
         "identity": identity,
         "metrics": [dataclasses.asdict(metrics) for metrics in state.metrics],
     }
@@ -88,7 +95,8 @@ def save_run(path: Path, state: RunState, identity: Identity) -> None:
     tensors = {f"{group}/{key}": value for group in groups for key, value in groups[group].items()}
     tensors["rng"] = state.rng
     tensors["initial_positions"] = state.initial_positions
-    save_tensors(path, tensors, {_METADATA: json.dumps(record)})
+    data = tensors_to_bytes(tensors, {_METADATA: json.dumps(record)})
+    return _with_digest(data, _NO_DIGEST, hashlib.sha256(data).hexdigest())
 
 
 def load_run(
@@ -102,9 +110,15 @@ def load_run(
     """
     if not path.exists():
         raise CheckpointError(f"{path}: no such file, so there is nothing to resume")
-    tensors, metadata = read_tensors(path)
+    data = read_bytes(path)
+    tensors, metadata = tensors_from_bytes(path, data)
     try:
         record = json.loads(metadata[_METADATA])
+        digest = record["sha256"]
+        if hashlib.sha256(_with_digest(data, digest, _NO_DIGEST)).hexdigest() != digest:
+            raise CheckpointError(
+                f"{path} was changed after it was written: its SHA-256 is not the one it states"
+            )
         _check_identity(path, record["identity"], identity)
         state = RunState(
             metrics=[EpochMetrics(**line) for line in record["metrics"]],
@@ -117,9 +131,14 @@ def load_run(
         model.load_state_dict(state.weights)
         _restore_optimizer(optimizer, state.optimizer)
         torch.set_rng_state(state.rng)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"{path}: not the state of a run: {error!r}") from error
     return state
+
+
+def _with_digest(data: bytes, old: str, new: str) -> bytes:
+    # The record begins with it, and a file begins with the record.
+    return data.replace(old.encode(), new.encode(), 1)
 
 
 def _optimizer_tensors(optimizer: Optimizer) -> State:

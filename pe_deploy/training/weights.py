@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,6 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pe_deploy import atomic
 from pe_deploy.config import ModelConfig
 from pe_deploy.errors import CheckpointError, InvalidInputError
 from pe_deploy.training.model import GRUClassifier, in_memory
@@ -20,31 +20,42 @@ from pe_deploy.training.model import GRUClassifier, in_memory
 State = dict[str, Tensor]
 """Tensors by name, as `state_dict()` gives them."""
 
+_HEADER_AT = 8  # after its own length, in a .safetensors file
 _SHOWN = 3  # misfits named in one error; the rest are counted
 _HOW_TO_SAVE = "save the weights with torch.save(model.state_dict(), path)"
 
 
-def save_tensors(path: Path, tensors: State, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a `.safetensors` file whole; the same tensors give the same bytes."""
-    # In memory first: a writer that streams to the file destroys the former one on a full disk.
-    atomic.write_bytes(path, safetensors.torch.save(tensors, dict(metadata) if metadata else None))
+def tensors_to_bytes(tensors: State, metadata: Mapping[str, str] | None = None) -> bytes:
+    """The bytes of a `.safetensors` file; the same tensors give the same bytes."""
+    made: bytes = safetensors.torch.save(tensors, dict(metadata) if metadata else None)
+    return made
 
 
-def read_tensors(path: Path) -> tuple[State, dict[str, str]]:
-    """The tensors and the metadata of a `.safetensors` file.
+def tensors_from_bytes(path: Path, data: bytes) -> tuple[State, dict[str, str]]:
+    """The tensors and the metadata in the bytes of a `.safetensors` file; errors name `path`.
 
     Raises:
-        CheckpointError: the file is missing or damaged.
+        CheckpointError: the bytes are damaged.
     """
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file") from error
-    except (OSError, safetensors.SafetensorError) as error:
+        tensors = safetensors.torch.load(data)
+        end = _HEADER_AT + int.from_bytes(data[:_HEADER_AT], "little")
+        metadata = json.loads(data[_HEADER_AT:end]).get("__metadata__", {})
+    except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
     return tensors, metadata
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        CheckpointError: it is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: {(error.strerror or str(error)).lower()}") from error
 
 
 def read_state_dict(path: Path) -> State:
@@ -58,7 +69,7 @@ def read_state_dict(path: Path) -> State:
             than named tensors.
     """
     if path.suffix == ".safetensors":
-        return read_tensors(path)[0]
+        return tensors_from_bytes(path, read_bytes(path))[0]
     if path.suffix not in (".pt", ".pth"):
         raise CheckpointError(
             f"{path}: suffix is {path.suffix!r}; allowed: a checkpoint folder, "

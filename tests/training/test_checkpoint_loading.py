@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pe_deploy.config import ModelConfig
+from pe_deploy.config import ModelConfig, Weights
 from pe_deploy.errors import CheckpointError, InvalidInputError
 from pe_deploy.training import GRUClassifier, TrainResult, load_checkpoint
 
@@ -204,6 +207,18 @@ def folder(tmp_path: Path, synthetic_run: TrainResult) -> Path:
     return tmp_path / "checkpoint"
 
 
+def _reseal(folder: Path, **changes: Any) -> None:
+    """Change fields of `config.json` as one would who computes the digests anew."""
+    content = {**json.loads((folder / "config.json").read_bytes()), **changes}
+    content["files"] = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in content["files"]
+    }
+    del content["sha256"]
+    text = json.dumps(content, indent=2) + "\n"
+    content["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 @pytest.mark.parametrize("damage", [None, b"", b"{ torn", b"[" * 100_000])
 def test_a_folder_with_a_damaged_file(folder: Path, name: str, damage: bytes | None) -> None:
@@ -230,21 +245,59 @@ def test_a_folder_with_a_damaged_file(folder: Path, name: str, damage: bytes | N
 )
 def test_a_config_that_makes_no_sense(folder: Path, field: str, value: Any, message: str) -> None:
     path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    _reseal(folder, **{field: value})
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(folder)
     assert str(caught.value).startswith(f"{path}: {message}")
 
 
 def test_a_config_of_sizes_beyond_memory(folder: Path) -> None:
-    path = folder / "config.json"
-    model = ModelConfig(12, 10, hidden_dim=2_000_000_000).to_dict()
-    path.write_text(json.dumps({**json.loads(path.read_text()), "model": model}))
+    _reseal(folder, model=ModelConfig(12, 10, hidden_dim=2_000_000_000).to_dict())
     with pytest.raises(CheckpointError, match=r"hidden_dim 2000000000, .* what fits in memory$"):
         load_checkpoint(folder)
 
 
 def test_weights_of_another_size_than_the_config(folder: Path) -> None:
     safetensors.torch.save_file(_state(ModelConfig(13, 10)), folder / "model.safetensors")
+    _reseal(folder)
     with pytest.raises(CheckpointError, match=r"embedding.weight has shape \[13, 16\]; expected"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("weights", ["best", "last"])
+def test_every_flipped_bit_of_what_is_read_is_seen(folder: Path, weights: Weights) -> None:
+    weights_file = {"best": "model.safetensors", "last": "last.safetensors"}[weights]
+    generator = random.Random(0)
+    load_checkpoint(folder, weights=weights)
+    for name in ("config.json", weights_file, "validation.npz"):
+        path = folder / name
+        whole = path.read_bytes()
+        for _ in range(40):
+            bit = generator.randrange(8 * len(whole))
+            damaged = bytearray(whole)
+            damaged[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(damaged)
+            with pytest.raises(CheckpointError, match=re.escape(str(path))) as caught:
+                load_checkpoint(folder, weights=weights)
+            assert "\n" not in str(caught.value)
+        path.write_bytes(whole)
+    load_checkpoint(folder, weights=weights)
+
+
+def test_files_of_two_runs_are_no_checkpoint(folder: Path) -> None:
+    shutil.copy(folder / "last.safetensors", folder / "model.safetensors")
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(folder)
+    assert str(caught.value) == (
+        f"{folder / 'model.safetensors'} was changed after it was written: "
+        "its SHA-256 is not the one in config.json"
+    )
+
+
+@pytest.mark.parametrize("field", ["training", "more"])
+@pytest.mark.parametrize("value", ["[" * 500 + "]" * 500, '"\\ud800"'])
+def test_a_config_that_cannot_be_written_again(folder: Path, field: str, value: str) -> None:
+    path = folder / "config.json"
+    path.write_text(f'{path.read_text().rstrip()[:-1]}, "{field}": {value}}}')
+    with pytest.raises(CheckpointError, match=r"config\.json"):
         load_checkpoint(folder)

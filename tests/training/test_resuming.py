@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -58,19 +60,19 @@ def test_interrupted_before_any_file_is_written(
     config = dataclasses.replace(CONFIG, epochs=2)
     train(three_classes, tmp_path / "whole", train_config=config)
     whole = _results(tmp_path / "whole")
-    write_bytes, left = atomic.write_bytes, 0
+    replacing, left = atomic.replacing, 0
 
-    def write_or_stop(path: Path, data: bytes) -> None:
+    def write_or_stop(path: Path) -> AbstractContextManager[Path]:
         nonlocal left
         if left == 0:
             raise _Stop
         left -= 1
-        write_bytes(path, data)
+        return replacing(path)
 
     interrupted = 0
     for writes in range(1, 100):
         output, left = tmp_path / str(writes), writes
-        monkeypatch.setattr(atomic, "write_bytes", write_or_stop)
+        monkeypatch.setattr(atomic, "replacing", write_or_stop)
         try:
             train(three_classes, output, train_config=config)
         except _Stop:
@@ -155,3 +157,42 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
     (tmp_path / "resume.safetensors").write_bytes(b"torn")
     with pytest.raises(CheckpointError, match=r"resume\.safetensors: not a readable"):
         train("synthetic", tmp_path, resume=True)
+
+
+@pytest.mark.usefixtures("without_plot")
+def test_every_flipped_bit_of_the_state_is_seen(tmp_path: Path, three_classes: Dataset) -> None:
+    train(three_classes, tmp_path, train_config=CONFIG)
+    path, generator = tmp_path / "resume.safetensors", random.Random(0)
+    whole = path.read_bytes()
+    for _ in range(60):
+        damaged = bytearray(whole)
+        bit = generator.randrange(8 * len(whole))
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"resume\.safetensors") as caught:
+            train(three_classes, tmp_path, train_config=CONFIG, resume=True)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("without_plot")
+def test_the_header_of_the_state_is_under_the_digest(
+    tmp_path: Path, three_classes: Dataset
+) -> None:
+    """A digit of a loss is read from the metadata, and decides which weights are the best."""
+    train(three_classes, tmp_path, train_config=CONFIG)
+    path = tmp_path / "resume.safetensors"
+    data = path.read_bytes()
+    at = data.index(b"val_loss") + len(rb"val_loss\": 1.")
+    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    with pytest.raises(CheckpointError, match="was changed after it was written"):
+        train(three_classes, tmp_path, train_config=CONFIG, resume=True)
+
+
+@pytest.mark.usefixtures("without_plot")
+def test_two_runs_in_one_folder(tmp_path: Path, three_classes: Dataset) -> None:
+    def second(at: Progress) -> None:
+        with pytest.raises(CheckpointError, match="another process is training here"):
+            train("synthetic", tmp_path / "run", train_config=CONFIG)
+
+    train(three_classes, tmp_path / "run", train_config=CONFIG, progress=second)
+    load_checkpoint(tmp_path / "run")

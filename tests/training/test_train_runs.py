@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,17 @@ def test_the_folder_holds_what_it_should(synthetic_run: TrainResult) -> None:
         "validation.npz",
         "resume.safetensors",
     }
-    assert json.loads((output / "config.json").read_text()) == {
+    content = json.loads((output / "config.json").read_text())
+    assert len(content.pop("sha256")) == 64
+    assert content == {
         "model": ModelConfig(12, 10).to_dict(),
         "training": TrainConfig().to_dict(),
         "labels": [0, 1],
         "threshold": 0.5,
+        "files": {
+            name: hashlib.sha256((output / name).read_bytes()).hexdigest()
+            for name in ("model.safetensors", "last.safetensors", "validation.npz")
+        },
     }
     lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     assert lines == [dataclasses.asdict(metrics) for metrics in synthetic_run.metrics]
@@ -262,7 +269,7 @@ def test_a_new_run_replaces_a_former_one(tmp_path: Path, three_classes: Dataset)
     output = tmp_path / "run"
     train("synthetic", output, train_config=SHORT)
     former = _files(output)
-    (output / ".model.safetensors.0123abcd.safetensors").write_bytes(b"left by a kill")
+    (output / ".model.safetensors.0123456789abcdef.safetensors").write_bytes(b"left by a kill")
 
     def fail_early(at: Progress) -> None:
         raise KeyboardInterrupt
