@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import pe_deploy
-from pe_deploy.atomic import publishing
+from pe_deploy.atomic import check_writable, publishing
 from pe_deploy.bundle import (
     CONFIG_KEY,
     GOLDEN,
@@ -48,6 +48,7 @@ from pe_deploy.training import Checkpoint, load_checkpoint, torch_threads
 
 FORMATS = ("onnx", "torchscript")
 
+_LOOKS = 20  # at what is to be replaced, while another export replaces it
 
 @dataclass(frozen=True)
 class Source:
@@ -109,6 +110,7 @@ def export(
         ExportError: an artifact cannot be made, breaks a lint rule, or `output` is something else.
         ParityError: an artifact does not compute what the module computes.
         InvalidInputError: a format, opset or tolerance outside its range.
+        OSError: `output` cannot be written; a bundle that is there stays whole.
     """
     trained = load_checkpoint(checkpoint, weights=weights)
     source = Source(
@@ -234,6 +236,27 @@ def _check_output(output: Path) -> None:
     """Refuse to replace what is not a bundle: a slip must not cost a folder of other files."""
     if not output.name:
         raise ExportError(f"{str(output)!r} names no folder; give the bundle a name of its own")
+    check_writable(output)
+    for _ in range(_LOOKS):
+        before = _which(output)
+        try:
+            return _check_replaceable(output)
+        except (ExportError, OSError):
+            if _which(output) == before:
+                raise
+    raise ExportError(f"{output} is replaced all the time by another process; try again")
+
+
+def _which(path: Path) -> tuple[int, int] | None:
+    """Tells folders apart that are at one path one after the other."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_ctime_ns
+
+
+def _check_replaceable(output: Path) -> None:
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     try:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
-from pe_deploy.atomic import write_bytes
+from pe_deploy.atomic import check_writable, write_bytes
 from pe_deploy.errors import InvalidInputError
 from pe_deploy.parity.report import Cell, Report, worst
 
@@ -28,11 +28,13 @@ def check_report_path(path: Path) -> None:
 
     Raises:
         InvalidInputError: the suffix is not .json, .md or .xml.
+        OSError: the folder takes no new files.
     """
     if path.suffix not in _FORMS:
         raise InvalidInputError(
             f"report {path} has the suffix {path.suffix!r}; allowed: {', '.join(_FORMS)}"
         )
+    check_writable(path)
 
 
 def ratio(error: float, floor: float) -> str:
