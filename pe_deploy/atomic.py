@@ -272,9 +272,10 @@ def _naming(target: Path, temporary: Path) -> Iterator[None]:
         else:
             named = Path(os.fsdecode(error.filename))
             ours = temporary in (named, *named.parents)
-        if not ours:
+        if not ours or error.errno is None:
             raise
-        raise OSError(error.errno, error.strerror, str(target)) from error
+        # The system's own words: pyarrow puts them in others.
+        raise OSError(error.errno, os.strerror(error.errno), str(target)) from error
 
 
 def _sync(path: Path) -> None:
