@@ -244,6 +244,24 @@ def crowded_publishing(place: Path, rounds: int) -> Found:
     return crowd(place, rounds, tuple(functools.partial(publish, one) for one in bundles))
 
 
+def reading(place: Path, rounds: int) -> Found:
+    """Open a bundle again and again while another process republishes it."""
+    bundles = [open_bundle(MADE / name) for name in ("notebook", "padded")]
+    folder = place / "bundle"
+    publish(bundles[0], folder)
+    whole = [dict(bundle.files) for bundle in bundles]
+    seen: Counter[int] = Counter()
+    failed = []
+    work = again_and_again(*(functools.partial(publish, one, folder) for one in bundles))
+    with forked(work):
+        for _ in range(rounds):
+            try:
+                seen[whole.index(dict(open_bundle(folder).files))] += 1
+            except (BundleError, OSError, ValueError) as error:
+                failed.append(str(error))
+    return {"failed": failed, "seen": [seen[0], seen[1]]}
+
+
 def main(*arguments: object) -> tuple[int, str]:
     """The exit code of `pe-deploy` with these arguments, and what it says on stderr."""
     from pe_deploy.__main__ import main as command
@@ -417,6 +435,7 @@ SCENES = {
         exporting,
         killed_training,
         crowded_publishing,
+        reading,
         hardships,
     )
 }

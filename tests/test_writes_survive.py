@@ -57,6 +57,12 @@ def test_four_publishers_of_one_place(tmp_path: Path) -> None:
     assert play("crowded_publishing", tmp_path, 10 * MORE)["failed"] == []
 
 
+def test_a_reader_finds_the_old_or_the_new(tmp_path: Path) -> None:
+    found = play("reading", tmp_path, 200 * MORE)
+    assert found["failed"] == []
+    assert all(found["seen"])  # both, or nothing was republished meanwhile
+
+
 @pytest.fixture
 def reachable() -> Iterator[Path]:
     """A folder that any user may enter; pytest's own are closed to others than its user."""
