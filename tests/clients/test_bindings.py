@@ -1,0 +1,217 @@
+"""The raw `model.onnx` in the bindings people use: a bad input is an error, and that is all.
+
+Each binding of onnxruntime loads the file by itself, with nothing of pe_deploy: Python, Node, and
+WebAssembly in Node and in a browser. What C, C#, Java and the rest add to the same engine is not
+tested here.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pe_deploy import open_bundle
+from pe_deploy.bundle import GoldenCase
+from pe_deploy.config import Signature
+
+Client = Callable[[dict[str, Any]], list[list[dict[str, Any]]]]
+
+LEVELS = ("disabled", "basic", "extended", "all")
+LOWEST, HIGHEST = -(2**63), 2**63 - 1
+
+# The names of the nodes that fail, by what is wrong.
+EMPTY = "guard_batch_and_sequence_not_empty"
+LONG = "guard_sequence_at_most_{max_length}"
+ID = "guard_id_from_0_to_{last}"
+PADDING = "guard_padding_on_the_right"
+NO_GUARD = ""  # what onnxruntime itself refuses: another name, rank or dtype
+
+
+@dataclass(frozen=True)
+class Bad:
+    """An input that a model has to refuse, and the guards of which one has to do it."""
+
+    array: NDArray[Any]
+    guards: tuple[str, ...]
+    name: str = "input_ids"
+
+
+def bad_inputs(signature: Signature) -> list[Bad]:
+    length, vocab_size = signature.max_length, signature.vocab_size
+    token = vocab_size - 1  # which is no padding
+    assert token != signature.pad_id
+
+    def bad(array: NDArray[Any], *guards: str, name: str = "input_ids") -> Bad:
+        filled = (guard.format(max_length=length, last=vocab_size - 1) for guard in guards)
+        return Bad(array, tuple(filled), name)
+
+    def rows(*shape: int) -> NDArray[np.int64]:
+        return np.full(shape, token, np.int64)
+
+    def with_id(value: int, row: int, column: int) -> NDArray[np.int64]:
+        ids = rows(3, length)
+        ids[row, column] = value
+        return ids
+
+    empty = [bad(rows(*shape), EMPTY) for shape in ((0, 1), (0, length), (1, 0), (3, 0), (0, 0))]
+    long = [
+        bad(rows(*shape), LONG)
+        for shape in ((1, length + 1), (3, length + 1), (1, 2 * length + 1), (1, 100_000))
+    ]
+    below = (-1, -vocab_size, -vocab_size - 1, -(2**31), -(2**32) + 1, LOWEST, LOWEST + 1)
+    above = (vocab_size, vocab_size + 1, 2**31, 2**32, 2**32 + 1, 2**62, HIGHEST)
+    outside = [
+        bad(with_id(value, row, column), ID)
+        for value in below + above
+        for row, column in ((0, 0), (0, length - 1), (2, length - 1))
+    ]
+    outside += [bad(np.full((2, length), value), ID) for value in (-1, LOWEST, vocab_size, HIGHEST)]
+    several = [
+        bad(rows(0, length + 1), EMPTY, LONG),
+        bad(np.full((2, length + 1), -1), LONG, ID),
+        bad(np.full((2, length + 1), HIGHEST), LONG, ID),
+    ]
+    refused = [
+        bad(good.astype(dtype), NO_GUARD)
+        for good in [rows(1, length)]
+        for dtype in ("int32", "uint64", "float32")
+    ]
+    refused += [bad(rows(*shape), NO_GUARD) for shape in ((), (1,), (length,), (1, length, 1))]
+    refused += [bad(rows(1, length), NO_GUARD, name=name) for name in ("ids", "")]
+    return [*empty, *long, *outside, *several, *refused, *_bad_padding(signature)]
+
+
+def _bad_padding(signature: Signature) -> list[Bad]:
+    if signature.pad_id is None:
+        return []
+    pad, token = signature.pad_id, signature.vocab_size - 1
+    wrong = [
+        [pad, token, token],
+        [token, pad, token],
+        [token, pad, pad, token, pad],
+        [pad, token],
+        [pad, pad, pad],
+        [pad],
+        [pad] * signature.max_length,
+        [pad] + [token] * (signature.max_length - 1),
+        [token] * (signature.max_length - 2) + [pad, token],
+    ]
+    alone = [np.array([row]) for row in wrong]
+    last = [np.array([[token] * len(row), [token] + [pad] * (len(row) - 1), row]) for row in wrong]
+    return [Bad(array, (PADDING,)) for array in alone + last]
+
+
+def as_request(array: NDArray[Any], name: str = "input_ids") -> dict[str, Any]:
+    return {
+        "input": name,
+        "dtype": array.dtype.name,
+        "dims": list(array.shape),
+        "base64": base64.b64encode(array.tobytes()).decode(),
+    }
+
+
+@pytest.fixture(params=["notebook", "padded", "shortest"])
+def bundle(request: pytest.FixtureRequest) -> Path:
+    return Path(__file__).parents[1] / "bundles" / str(request.param)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A bad request before every good one, and what has to come of each."""
+
+    job: dict[str, Any]
+    bad: Sequence[Bad]
+    good: Sequence[GoldenCase]
+
+    def check(self, answers: list[dict[str, Any]]) -> None:
+        assert len(answers) == 2 * len(self.bad)
+        for bad, answer in zip(self.bad, answers[::2], strict=True):
+            check_refused(bad, answer)
+        for case, answer in zip(self.good, answers[1::2], strict=True):
+            assert answer.get("dims") == list(case.float64.shape), answer
+            logits = np.reshape(answer["logits"], case.float64.shape)
+            np.testing.assert_allclose(logits, case.float64, atol=1e-5)
+
+
+def check_refused(bad: Bad, answer: dict[str, Any]) -> None:
+    wrong = f"{bad.array.dtype} {bad.array.shape}: {answer}"
+    error = answer.get("error")
+    assert error, wrong
+    named = [guard for guard in bad.guards if not guard or f"Name:'{guard}'" in error]
+    assert named, wrong
+
+
+@pytest.fixture
+def work(bundle: Path) -> Work:
+    opened = open_bundle(bundle)
+    bad = bad_inputs(opened.manifest.signature)
+    golden = opened.golden()
+    good = [golden[index % len(golden)] for index in range(len(bad))]
+    requests = [
+        request
+        for wrong, right in zip(bad, good, strict=True)
+        for request in (as_request(wrong.array, wrong.name), as_request(right.input_ids))
+    ]
+    job = {
+        "model": str(bundle / "model.onnx"),
+        "levels": ["all"],
+        "together": False,
+        "alone": False,
+        "requests": requests,
+    }
+    return Work(job, bad, good)
+
+
+def test_one_session_refuses_each_bad_input_and_answers_the_next_good_one(
+    client: Client, work: Work
+) -> None:
+    work.job["levels"] = list(LEVELS)
+    answers = client(work.job)
+    assert len(answers) == len(LEVELS)
+    for of_level in answers:
+        work.check(of_level)
+
+
+# Not onnxruntime-web: its runs share one stack, so by itself it cannot have two in flight.
+@pytest.mark.parametrize("client", ["Python", "Node"], indirect=True)
+def test_requests_in_flight_together_do_not_disturb_each_other(client: Client, work: Work) -> None:
+    work.job["together"] = True
+    work.check(client(work.job)[0])
+
+
+def test_a_bad_input_that_comes_first_leaves_its_process_alive(python: Client, work: Work) -> None:
+    work.job["alone"] = True
+    work.check(python(work.job)[0])
+
+
+@pytest.mark.parametrize("client", ["Python", "Node"], indirect=True)
+def test_without_the_guards_an_empty_batch_takes_the_process_down(
+    client: Client, work: Work, tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx", reason="the guards are taken out with onnx")
+    model = onnx.load(work.job["model"])
+    kept = [
+        node
+        for node in model.graph.node
+        if not node.output[0].startswith(("guard_", "checked_ids"))
+    ]
+    for node in kept:
+        node.input[:] = ["input_ids" if name == "checked_ids" else name for name in node.input]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    onnx.save(model, tmp_path / "unguarded.onnx")
+    work.job["model"] = str(tmp_path / "unguarded.onnx")
+    good = as_request(work.good[0].input_ids)
+
+    work.job["requests"] = [good]
+    assert "logits" in client(work.job)[0][0]
+    work.job["requests"] = [as_request(np.empty((0, 1), np.int64)), good]
+    with pytest.raises(AssertionError, match=r"exit code (-6|134)"):
+        client(work.job)
