@@ -32,3 +32,5 @@ if __name__ == "__main__":
         vocab_size=20, max_length=12, embedding_dim=8, hidden_dim=12, num_classes=3, pad_id=0
     )
     make("padded", padded, ("low", "middle", "high"), None)
+    shortest = ModelConfig(vocab_size=5, max_length=1, embedding_dim=3, hidden_dim=4, num_layers=1)
+    make("shortest", shortest, (0, 1), 0.5)
