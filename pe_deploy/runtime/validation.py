@@ -31,7 +31,7 @@ def to_input_ids(inputs: Any, signature: Signature) -> NDArray[np.int64]:
         InvalidInputError: another rank or dtype, an empty row, a row longer than `max_length`, an
             id outside the vocabulary, or padding anywhere but at the end of a row.
     """
-    given = _to_array(inputs)
+    given = inputs if type(inputs) is np.ndarray else _to_array(inputs)
     if isinstance(given, list):
         ids = _pad(given, signature)
     else:
@@ -48,20 +48,51 @@ def to_input_ids(inputs: Any, signature: Signature) -> NDArray[np.int64]:
 
 
 def _to_array(inputs: Any) -> NDArray[Any] | list[NDArray[Any]]:
-    """One array, or a list of one-dimensional arrays where rows differ in length."""
-    nested = isinstance(inputs, list | tuple)
-    if any(isinstance(part, np.ma.MaskedArray) for part in (inputs if nested else [inputs])):
-        raise InvalidInputError("input_ids is a masked array; allowed: an array without a mask")
+    """One array, or a list of one-dimensional arrays where rows differ in length.
+
+    The input is anything at all, and may fail in any way when it is looked at.
+    """
     try:
-        return np.asarray(inputs)
+        return _looked_at(inputs)
+    except InvalidInputError:
+        raise
     except Exception as error:
-        # numpy's answer to rows of differing length; or an object that cannot be an array.
+        raise InvalidInputError(f"input_ids {_unreadable(inputs)}") from error
+
+
+def _looked_at(inputs: Any) -> NDArray[Any] | list[NDArray[Any]]:
+    nested = isinstance(inputs, list | tuple)
+    if any(isinstance(part, np.ma.MaskedArray) for part in (inputs if nested else ())):
+        raise InvalidInputError(_MASKED)
+    try:
+        array = np.asanyarray(inputs)
+    except Exception:
         if not nested:
-            raise InvalidInputError(
-                f"input_ids is {type(inputs).__name__}, which cannot be read as an array; "
-                "allowed: an array or nested lists of integers"
-            ) from error
-    return [_to_row(number, row) for number, row in enumerate(inputs)]
+            raise
+        # numpy's answer to rows of differing length.
+        return [_to_row(number, row) for number, row in enumerate(inputs)]
+    if isinstance(array, np.ma.MaskedArray):
+        raise InvalidInputError(_MASKED)
+    if array.ndim == 2 and array.dtype.kind in "iu" and not hasattr(inputs, "__array__"):
+        for number, row in enumerate(inputs):
+            _check_members(number, row)
+    return np.asarray(array)
+
+
+_MASKED = "input_ids is a masked array; allowed: an array without a mask"
+
+
+def _unreadable(inputs: Any) -> str:
+    """Why something that is neither an array nor nested lists is refused, in one line."""
+    # A tensor that asks for gradients, or of a dtype that numpy does not know, as bfloat16.
+    is_tensor = type(inputs).__module__.split(".")[0] == "torch"
+    dtype = str(getattr(inputs, "dtype", "")).removeprefix("torch.") if is_tensor else ""
+    if dtype and "int" not in dtype:
+        return f"has dtype {dtype}; allowed: an integer dtype"
+    return (
+        f"is {type(inputs).__name__}, which cannot be read as an array; "
+        "allowed: an array or nested lists of integers"
+    )
 
 
 def _to_row(number: int, row: Any) -> NDArray[Any]:
@@ -73,14 +104,32 @@ def _to_row(number: int, row: Any) -> NDArray[Any]:
         raise InvalidInputError("is not a list of ids", row=number)
     if array.size and array.dtype.kind not in "iu":
         raise InvalidInputError(f"has dtype {array.dtype}; allowed: an integer dtype", row=number)
+    _check_members(number, row)
     return array
+
+
+def _check_members(number: int, row: Any) -> None:
+    """Refuse what numpy takes for an integer among integers, and is none: `[1, True]`."""
+    if hasattr(row, "__array__"):
+        if np.asarray(row).dtype.kind not in "iu":
+            raise InvalidInputError("is not a list of ids", row=number)
+        return
+    if set(map(type, row)) <= {int}:
+        return
+    for column, value in enumerate(row):
+        masked = isinstance(value, np.ma.MaskedArray)
+        if masked or np.asarray(value).dtype.kind not in "iu":
+            raise InvalidInputError(
+                f"column {column} has {type(value).__name__}; allowed: integers", row=number
+            )
 
 
 def _pad(rows: list[NDArray[Any]], signature: Signature) -> NDArray[np.int64]:
     """Join checked rows of differing length to one array."""
     lengths = np.array([len(row) for row in rows])
-    if signature.pad_id is None:
-        first_odd = int(np.argmax(lengths != lengths[0]))
+    odd = lengths != lengths[0]
+    if signature.pad_id is None and odd.any():
+        first_odd = int(odd.argmax())
         raise InvalidInputError(
             f"has {lengths[first_odd]} ids where row 0 has {lengths[0]}; "
             "rows of differing length need a model with a pad_id",
@@ -92,7 +141,7 @@ def _pad(rows: list[NDArray[Any]], signature: Signature) -> NDArray[np.int64]:
         raise InvalidInputError(
             f"has {lengths[row]} ids; allowed: 1 to {signature.max_length}", row=row
         )
-    padded = np.full((len(rows), lengths.max()), signature.pad_id, np.int64)
+    padded = np.full((len(rows), lengths.max()), signature.pad_id or 0, np.int64)
     for number, given in enumerate(rows):
         ids = given.astype(np.int64)
         _check_range(given[None], ids[None], signature.vocab_size, number)
@@ -120,15 +169,17 @@ def _check_range(
     unsigned = ids.view(np.uint64)
     if np.maximum.reduce(unsigned, axis=None) < vocab_size:
         return
-    row, column = np.argwhere(unsigned >= vocab_size)[0]
+    row, column = divmod(int((unsigned >= vocab_size).argmax()), ids.shape[1])
     raise InvalidInputError(
         f"column {column} has id {given[row, column]}; allowed: 0 to {vocab_size - 1}",
-        row=first_row + int(row),
+        row=first_row + row,
     )
 
 
 def _check_padding(ids: NDArray[np.int64], pad_id: int) -> None:
     is_pad = ids == pad_id
+    if not np.logical_or.reduce(is_pad, axis=None):
+        return
     empty = is_pad.all(axis=1)
     misplaced = (is_pad[:, :-1] & ~is_pad[:, 1:]).any(axis=1)  # a token follows a pad
     wrong = empty | misplaced

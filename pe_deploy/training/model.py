@@ -120,15 +120,12 @@ def check_input_ids(input_ids: Tensor, config: ModelConfig) -> Tensor:
             `max_length`, an id outside the vocabulary, or, with a `pad_id`, a row that is not
             padded on the right only or holds nothing but padding.
     """
-    dtype = input_ids.dtype
-    if dtype.is_floating_point or dtype.is_complex or dtype == torch.bool:
-        # Not left to the check below: numpy does not know bfloat16.
-        name = str(dtype).removeprefix("torch.")
-        raise InvalidInputError(f"input_ids has dtype {name}; allowed: an integer dtype")
-    if input_ids.dim() == 2 and len(input_ids) == 0:
+    # As a tensor, because numpy does not know every dtype of torch: bfloat16 is refused by name.
+    values = input_ids.detach()
+    to_input_ids(values if values.is_meta else values.cpu(), config.signature)
+    if len(input_ids) == 0:
         raise InvalidInputError(
             f"input_ids has shape {tuple(input_ids.shape)}; "
             f"allowed: at least 1 row and 1 to {config.max_length} columns"
         )
-    to_input_ids(input_ids.numpy(force=True), config.signature)
     return input_ids.to(torch.int64)
