@@ -15,6 +15,7 @@ from pe_deploy.errors import (
     MissingDependencyError,
     ParityError,
     PeDeployError,
+    PredictionError,
 )
 from pe_deploy.runtime import OnnxClassifier
 
@@ -33,6 +34,7 @@ __all__ = [
     "OnnxClassifier",
     "ParityError",
     "PeDeployError",
+    "PredictionError",
     "Signature",
     "TrainConfig",
     "__version__",

@@ -2,6 +2,7 @@
 
     PeDeployError
     ├── InvalidInputError       (also ValueError)   an input or a setting outside its range
+    ├── PredictionError         a model that gives no answer, or one that is not finite
     ├── DataError               a data file that is malformed or misses a column
     ├── CheckpointError         weights or a checkpoint folder that do not fit
     ├── BundleError             a bundle that is incomplete, changed or unknown
@@ -29,6 +30,19 @@ class InvalidInputError(PeDeployError, ValueError):
     Where one row of an input is to blame, `row` is its number, counted from 0, and the message
     starts with it; `reason` is the message without it, so that a reader of files can name the row
     of the file instead.
+    """
+
+    def __init__(self, reason: str, *, row: int | None = None) -> None:
+        super().__init__(reason if row is None else f"row {row}: {reason}")
+        self.reason = reason
+        self.row = row
+
+
+class PredictionError(PeDeployError):
+    """A valid input that gets no answer: the logits are not finite, the engine fails, or the
+    classifier was closed.
+
+    `row` and `reason` are as in `InvalidInputError`.
     """
 
     def __init__(self, reason: str, *, row: int | None = None) -> None:

@@ -13,7 +13,7 @@ from pe_deploy.atomic import replacing
 from pe_deploy.cli.console import out, progress_bar
 from pe_deploy.config import Signature
 from pe_deploy.data import Chunk, open_rows
-from pe_deploy.errors import DataError, InvalidInputError
+from pe_deploy.errors import DataError, InvalidInputError, PredictionError
 from pe_deploy.runtime import OnnxClassifier
 
 
@@ -26,7 +26,7 @@ def predict(
         Path, typer.Option("-o", "--output", help="Where to write; same suffix as INPUT.")
     ],
     threads: Annotated[
-        int | None, typer.Option(help="Threads of onnxruntime; by default all processors.")
+        int | None, typer.Option(help="Threads of onnxruntime; by default, what it may use.")
     ] = None,
 ) -> None:
     """Write INPUT's rows, in their order, with a label and its probability added.
@@ -35,7 +35,14 @@ def predict(
     or predicted_probability.
     """
     started = time.perf_counter()
-    classifier = OnnxClassifier(bundle, num_threads=threads)
+    with OnnxClassifier(bundle, num_threads=threads) as classifier:
+        count = _predict(classifier, source, output)
+    seconds = time.perf_counter() - started
+    out.print(f"{count:,} rows in {seconds:.1f} s → {output}", markup=False, soft_wrap=True)
+
+
+def _predict(classifier: OnnxClassifier, source: Path, output: Path) -> int:
+    """Label the file, and say how many rows it has."""
     columns = {"label": np.array(classifier.labels).dtype, "probability": np.dtype(np.float64)}
     count = 0
     first_length: int | None = None
@@ -53,13 +60,12 @@ def predict(
             try:
                 _check_lengths(lengths, first_length, classifier.signature)
                 labels, probabilities = classifier.predict_with_probability(chunk.rows())
-            except InvalidInputError as error:
+            except (InvalidInputError, PredictionError) as error:
                 raise _in_file(error, source, chunk) from error
             write(chunk, {"label": labels, "probability": probabilities})
             count += len(chunk)
             progress.update(task, completed=chunk.done)
-    seconds = time.perf_counter() - started
-    out.print(f"{count:,} rows in {seconds:.1f} s → {output}", markup=False, soft_wrap=True)
+    return count
 
 
 def _check_lengths(lengths: np.ndarray, first_length: int, signature: Signature) -> None:
@@ -80,7 +86,7 @@ def _check_lengths(lengths: np.ndarray, first_length: int, signature: Signature)
         )
 
 
-def _in_file(error: InvalidInputError, source: Path, chunk: Chunk) -> DataError:
+def _in_file(error: InvalidInputError | PredictionError, source: Path, chunk: Chunk) -> DataError:
     """The error with the row's number in the file."""
     where = "" if error.row is None else f"row {chunk.first_row + error.row}: "
     return DataError(f"{source}: {where}{error.reason}")

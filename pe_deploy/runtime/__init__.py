@@ -2,6 +2,7 @@
 
 from pe_deploy.runtime.classifier import Classifier
 from pe_deploy.runtime.onnx_classifier import OnnxClassifier
+from pe_deploy.runtime.processors import usable_processors
 from pe_deploy.runtime.validation import to_input_ids
 
-__all__ = ["Classifier", "OnnxClassifier", "to_input_ids"]
+__all__ = ["Classifier", "OnnxClassifier", "to_input_ids", "usable_processors"]

@@ -1,56 +1,85 @@
-"""What every predictor of a bundle shares: checked input, chunks, probabilities, labels."""
+"""What every predictor shares: checked input, chunks, finite answers, probabilities, labels."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable
+from math import isfinite
+from types import TracebackType
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bundle import Manifest
 from pe_deploy.config import Label, Signature
+from pe_deploy.errors import PredictionError
+from pe_deploy.runtime import forks
 from pe_deploy.runtime.validation import to_input_ids
 
 CHUNK_ROWS = 512
 """Rows an engine sees at once: enough to be fast, few enough to keep its memory small."""
 
+CHUNK_IDS = CHUNK_ROWS * 64
+"""Ids an engine sees at once, which bounds its memory where rows are long."""
+
+_FEW = 32
+"""Up to so many logits, Python's own numbers are faster to look through than numpy's."""
+
+Run = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+"""From checked ids `[batch, sequence]`, at least one row and one column, to logits."""
+
+SelfT = TypeVar("SelfT", bound="Classifier")
+
 
 class Classifier(ABC):
-    """A bundle's model, behind the engine that a subclass brings.
+    """A model behind the engine that a subclass brings.
 
     Every method takes `input_ids`: integers `[batch, sequence]` of any integer dtype, as an array
     or nested lists; where the model has a `pad_id`, also rows of differing length. A batch of no
     rows gives an empty answer. Every method raises `InvalidInputError`, naming row, column, value
-    and allowed range, for anything else.
+    and allowed range, for anything else; and `PredictionError` where the model's answer is not
+    finite, the engine fails, or the classifier was closed.
+
+    In an app:
+
+    - Many threads may use one classifier at once.
+    - After a fork (gunicorn, multiprocessing) the child opens an engine of its own, from the model
+      that the classifier keeps in memory, when it is first asked.
+    - It can be pickled and copied (spawn, joblib, Ray, Spark): the model travels along, and the
+      copy opens an engine of its own.
+    - A large input is run in chunks, so that memory does not grow with it beyond its answer.
+    - `close` gives the engine's memory and threads back; `with` does so at the end of its block.
     """
 
-    def __init__(self, manifest: Manifest) -> None:
-        self.manifest = manifest
-
-    @property
-    def signature(self) -> Signature:
-        """What the model takes and gives."""
-        return self.manifest.signature
-
-    @property
-    def labels(self) -> tuple[Label, ...]:
-        """The labels, in the order of the columns of `predict_proba`."""
-        return self.manifest.labels
+    def __init__(
+        self, signature: Signature, labels: tuple[Label, ...], threshold: float | None
+    ) -> None:
+        self.signature = signature
+        self.labels = labels
+        self.threshold = threshold
+        self._columns = () if signature.num_classes == 1 else (signature.num_classes,)
+        self._label_array: NDArray[Any] = np.array(labels)
+        self._run: Run | None = None
+        self._closed = False
 
     def predict_logits(self, input_ids: Any) -> NDArray[np.float32]:
-        """The raw output of the model.
+        """The raw output of the model, every number of it finite.
 
         Returns:
             float32 `[batch]` for a binary model, else `[batch, num_classes]`.
         """
+        run = self._run or self._reopened()
         ids = to_input_ids(input_ids, self.signature)
-        if len(ids) == 0:
-            return np.empty((0, *self.signature.output_axes[1:]), np.float32)  # type: ignore[arg-type]
-        if len(ids) <= CHUNK_ROWS:
-            return self._run(ids)
-        starts = range(0, len(ids), CHUNK_ROWS)
-        return np.concatenate([self._run(ids[start : start + CHUNK_ROWS]) for start in starts])
+        rows, length = ids.shape
+        if 0 < rows <= CHUNK_ROWS and rows * length <= CHUNK_IDS:
+            logits = self._answer(run, ids)
+        else:
+            logits = np.empty((rows, *self._columns), np.float32)
+            step = max(1, min(CHUNK_ROWS, CHUNK_IDS // max(1, length)))
+            for start in range(0, rows, step):
+                logits[start : start + step] = self._answer(run, ids[start : start + step])
+        _check_finite(logits)
+        return logits
 
     def predict_proba(self, input_ids: Any) -> NDArray[np.float64]:
         """The probability of each label: sigmoid of a binary logit, softmax of several.
@@ -58,13 +87,7 @@ class Classifier(ABC):
         Returns:
             float64 `[batch, num_labels]`, rows sum to 1, columns in the order of `labels`.
         """
-        logits = self.predict_logits(input_ids).astype(np.float64)
-        if logits.ndim == 1:
-            # The softmax of (0, z) is (1 - sigmoid(z), sigmoid(z)), each side exact in its tail.
-            logits = np.stack([np.zeros_like(logits), logits], axis=1)
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
-        return probabilities
+        return _probabilities(self.predict_logits(input_ids))
 
     def predict(self, input_ids: Any) -> NDArray[Any]:
         """The label of each row.
@@ -81,14 +104,111 @@ class Classifier(ABC):
             Labels as from `predict`, and float64 `[batch]`. With a threshold that is not 0.5, a
             label may be given whose probability is below a half.
         """
-        probabilities = self.predict_proba(input_ids)
-        if self.manifest.threshold is None:
+        return self._decide(self.predict_logits(input_ids))
+
+    def close(self) -> None:
+        """Give the engine back; predicting afterwards is a `PredictionError`.
+
+        What another thread is predicting is still answered. Closing twice is closing once.
+        """
+        with forks.OPENING:
+            self._closed = True
+            self._run = None
+
+    def __enter__(self: SelfT) -> SelfT:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_run": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if not self._closed:
+            self._reopened()
+
+    def forget_engine(self) -> None:
+        """Leave the engine to the process that this one was forked from; only for `forks`."""
+        if self._run is not None:
+            forks.keep_for_ever(self._run)
+            self._run = None
+
+    def _decide(
+        self, logits: NDArray[np.floating[Any]]
+    ) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        probabilities = _probabilities(logits)
+        if self.threshold is None:
             classes = probabilities.argmax(axis=1)
         else:
-            classes = (probabilities[:, 1] > self.manifest.threshold).astype(np.int64)
-        labels: NDArray[Any] = np.array(self.labels)
-        return labels[classes], probabilities[np.arange(len(classes)), classes]
+            classes = (probabilities[:, 1] > self.threshold).astype(np.int64)
+        return self._label_array[classes], probabilities[np.arange(len(classes)), classes]
 
     @abstractmethod
-    def _run(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Logits of checked ids, int64 `[batch, sequence]`, at least one row and column."""
+    def _open(self) -> Run:
+        """Open an engine in this process."""
+
+    def _reopened(self) -> Run:
+        """The engine, opened by the first thread that asks for it."""
+        with forks.OPENING:
+            if self._closed:
+                raise PredictionError("this classifier was closed; open the bundle again")
+            return self._run or self._hold(self._open)
+
+    def _hold(self, opening: Callable[[], Run]) -> Run:
+        with forks.OPENING:
+            forks.forget_after_fork(self)
+            self._run = opening()
+            return self._run
+
+    def _answer(self, run: Run, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        try:
+            logits = run(ids)
+        except Exception as error:
+            line = " ".join(str(error).split())
+            raise PredictionError(
+                f"the engine fails on batch {len(ids)} × length {ids.shape[1]}: "
+                f"{type(error).__name__}: {line}"
+            ) from error
+        shape = (len(ids), *self._columns)
+        if logits.shape != shape:
+            raise PredictionError(
+                f"the model answers batch {len(ids)} × length {ids.shape[1]} with logits "
+                f"{list(logits.shape)} instead of {list(shape)}"
+            )
+        return logits
+
+
+def _probabilities(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    exact = logits.astype(np.float64)
+    if exact.ndim == 1:
+        # The softmax of (0, z) is (1 - sigmoid(z), sigmoid(z)), each side exact in its tail.
+        exact = np.stack([np.zeros_like(exact), exact], axis=1)
+    shifted = np.exp(exact - exact.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _check_finite(logits: NDArray[np.float32]) -> None:
+    """Refuse infinity and NaN, which would otherwise become some label.
+
+    The sum of a few float32 numbers in Python's double precision cannot overflow: it is finite
+    exactly where each of them is.
+    """
+    if logits.size <= _FEW:
+        finite = isfinite(sum(logits.ravel().tolist()))
+    else:
+        finite = bool(np.isfinite(logits).all())
+    if finite:
+        return
+    row, *column = (int(index) for index in np.argwhere(~np.isfinite(logits))[0])
+    which = f"the logit of class {column[0]}" if column else "the logit"
+    raise PredictionError(
+        f"{which} is {logits[(row, *column)]}; an answer needs finite numbers", row=row
+    )

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pe_deploy.bundle import TORCHSCRIPT, Bundle, open_bundle
+from pe_deploy.bundle import TORCHSCRIPT, Bundle
 from pe_deploy.errors import BundleError
-from pe_deploy.runtime.classifier import Classifier
+from pe_deploy.runtime.bundled import BundleClassifier
+from pe_deploy.runtime.classifier import Run
 
 
 @contextmanager
@@ -32,7 +33,7 @@ def jit_deprecation_ignored() -> Iterator[None]:
         yield
 
 
-class TorchScriptClassifier(Classifier):
+class TorchScriptClassifier(BundleClassifier):
     """A bundle's TorchScript model, verified before it is loaded: TorchScript is code.
 
     Args:
@@ -44,25 +45,28 @@ class TorchScriptClassifier(Classifier):
     """
 
     def __init__(self, bundle: str | Path | Bundle) -> None:
-        opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-        super().__init__(opened.manifest)
-        data = io.BytesIO(opened.read(TORCHSCRIPT))
+        super().__init__(bundle, TORCHSCRIPT)
+
+    def _load(self, model: bytes) -> Run:
         try:
             with jit_deprecation_ignored():
-                self._module: torch.nn.Module = torch.jit.load(data, map_location="cpu")  # type: ignore[no-untyped-call]
+                module: torch.nn.Module = torch.jit.load(io.BytesIO(model), map_location="cpu")  # type: ignore[no-untyped-call]
         except Exception as error:
             line = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise BundleError(
-                f"{opened.path / TORCHSCRIPT}: torch {torch.__version__} does not load it: {line}"
+                f"{self._where}: torch {torch.__version__} does not load it: {line}"
             ) from error
-        if not all(map(_is_sound, _tensors(self._module))):
-            raise BundleError(f"{opened.path / TORCHSCRIPT}: its weights are not finite")
+        if not all(map(_is_sound, _tensors(module))):
+            raise BundleError(f"{self._where}: its weights are not finite")
 
-    def _run(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            # A copy, because torch warns of an array that it must not write to.
-            logits: NDArray[np.float32] = self._module(torch.tensor(ids)).numpy()
-        return logits
+        def run(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+            with torch.inference_mode():
+                # A copy: torch takes no array of negative strides, and warns of one that it must
+                # not write to.
+                logits: NDArray[np.float32] = module(torch.from_numpy(ids.copy("C"))).numpy()
+            return logits
+
+        return run
 
 
 def _tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:

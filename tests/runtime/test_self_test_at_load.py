@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pe_deploy import BundleError, OnnxClassifier, ParityError, open_bundle
 from pe_deploy.bundle import GOLDEN, ONNX, GoldenCase, golden_to_bytes, write_bundle
@@ -47,6 +49,27 @@ def test_another_models_graph_fails(notebook_bundle: Path, padded_bundle: Path) 
     made = dataclasses.replace(bundle, files={**bundle.files, ONNX: other.read(ONNX)})
     with pytest.raises(ParityError, match=r"with logits \[1, 3\] instead of \[1\]"):
         OnnxClassifier(made, self_test=True)
+
+
+def test_labels_of_another_manifest_fail_in_one_line(notebook_bundle: Path) -> None:
+    bundle = open_bundle(notebook_bundle)
+    swapped = dataclasses.replace(bundle.manifest, labels=bundle.manifest.labels[::-1])
+    made = dataclasses.replace(bundle, manifest=swapped)
+    OnnxClassifier(made)
+    with pytest.raises(ParityError, match=r"the label [01]; published was [01]$"):
+        OnnxClassifier(made, self_test=True)
+
+
+def test_a_label_may_differ_by_rounding() -> None:
+    edge = GoldenCase(IDS, np.array([1e-7]), np.array([1e-7], np.float32), np.array([1]))
+
+    def decide(logits: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+        return np.asarray(logits > 0, np.int64)
+
+    replay(lambda ids: np.array([-1e-7], np.float32), [edge], "it", decide)
+    wrong = dataclasses.replace(edge, labels=np.array([0]))
+    with pytest.raises(ParityError, match="row 0 of the golden vectors the label 1; published"):
+        replay(lambda ids: np.array([2e-7], np.float32), [wrong], "it", decide)
 
 
 def test_damaged_golden_vectors_are_named(notebook_bundle: Path) -> None:
