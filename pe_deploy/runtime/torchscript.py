@@ -36,6 +36,9 @@ def jit_deprecation_ignored() -> Iterator[None]:
 class TorchScriptClassifier(BundleClassifier):
     """A bundle's TorchScript model, verified before it is loaded: TorchScript is code.
 
+    Torch's own threads do not survive a fork, and what waits for them hangs: where the parent has
+    computed with more than one, call `torch.set_num_threads(1)` in the child, or spawn it.
+
     Args:
         bundle: the bundle's folder, or a `Bundle` that is already open.
 

@@ -18,6 +18,9 @@ from pe_deploy.training.checkpoint import Checkpoint, load_checkpoint
 class EagerClassifier(Classifier):
     """A checkpoint's model as torch runs it: the same input, errors and answers as in an app.
 
+    Torch's own threads do not survive a fork, and what waits for them hangs: where the parent has
+    computed with more than one, call `torch.set_num_threads(1)` in the child, or spawn it.
+
     Args:
         checkpoint: what `load_checkpoint` gave, or a path that it takes. The model is copied:
             training it further does not change this classifier.
