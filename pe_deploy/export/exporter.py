@@ -50,6 +50,7 @@ FORMATS = ("onnx", "torchscript")
 
 _LOOKS = 20  # at what is to be replaced, while another export replaces it
 
+
 @dataclass(frozen=True)
 class Source:
     """A trained module and what has to be known to use it.

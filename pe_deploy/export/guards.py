@@ -8,13 +8,15 @@ say what is wrong.
 Every other node reads `checked_ids`, which is `input_ids` where nothing is wrong. Its value depends
 on each check, and each check on `input_ids`, so no optimiser can leave one out:
 
-    guard_sequence_at_most_L            Gather of [V] by length // (L + 1): 0, or too large
-    guard_batch_and_sequence_not_empty  GatherND of input_ids[0, 0]
-    guard_padding_on_the_right          Gather of [V] by what is 0 where padding comes last
-    guard_id_from_0_to_…                the Gather of the embedding, which an id of V or more fails
+    guard_sequence_at_most_L     Gather of [V] by length // (L + 1): 0, or too large
+    guard_batch_not_empty        Gather of row 0
+    guard_sequence_not_empty     Gather of that row's first id
+    guard_id_from_0_to_…         the Gather of the embedding, which an id of V or more fails
+    guard_padding_on_the_right   Gather by what is 0 where padding comes last
 
 The first three give V or more between them, which takes the place of each negative id, so that the
-last one fails.
+fourth fails. Gather alone is trusted to fail: up to onnxruntime 1.23, GatherND aborts the process
+on an empty input, as GRU does.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pe_deploy.config import INPUT_IDS, Signature
 
@@ -41,13 +43,14 @@ class Guards:
     """The guards of one signature: nodes in order, and the constants that they read."""
 
     nodes: tuple[NodeProto, ...]
-    constants: Mapping[str, NDArray[np.int64]]
+    constants: Mapping[str, NDArray[Any]]
 
 
 def guard_names(signature: Signature) -> dict[str, str]:
     """The node that fails, by what is wrong with the input."""
     names = {
-        "empty": f"{PREFIX}batch_and_sequence_not_empty",
+        "no rows": f"{PREFIX}batch_not_empty",
+        "no ids": f"{PREFIX}sequence_not_empty",
         "too long": f"{PREFIX}sequence_at_most_{signature.max_length}",
         "id": f"{PREFIX}id_from_0_to_{signature.vocab_size - 1}",
     }
@@ -97,9 +100,8 @@ def guards(signature: Signature, *, looks_up: bool) -> Guards:
             no Gather of the model does.
     """
     names = guard_names(signature)
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "guard_zero": np.array(0),
-        "guard_origin": np.array([0, 0]),
         "guard_lengths": np.array([signature.max_length + 1]),
         "guard_outside": np.array([signature.vocab_size]),
     }
@@ -107,43 +109,50 @@ def guards(signature: Signature, *, looks_up: bool) -> Guards:
         _node("Shape", [INPUT_IDS], "guard_length", start=1, end=2),
         _node("Div", ["guard_length", "guard_lengths"], "guard_excess"),
         _node("Gather", ["guard_outside", "guard_excess"], "guard_fits", names["too long"]),
-        _node("GatherND", [INPUT_IDS, "guard_origin"], "guard_first", names["empty"]),
-    ]
-    never_an_id = ["guard_first", "guard_fits"]
-    if signature.pad_id is not None:
-        constants |= {
-            "guard_pad_id": np.array(signature.pad_id),
-            "guard_one": np.array(1),
-            "guard_columns": np.array([1]),
-        }
-        # The number of tokens is one more than the column of the last one just where tokens come
-        # first. Of a row without any, ArgMax gives the last column, so that row fails as well.
-        nodes += [
-            # A zero that waits for the check above it: ArgMax fails on an empty sequence too, but
-            # its error says nothing.
-            _node("Sub", ["guard_first", "guard_first"], "guard_nil"),
-            _node("Equal", [INPUT_IDS, "guard_pad_id"], "guard_is_pad"),
-            _node("Where", ["guard_is_pad", "guard_nil", "guard_one"], "guard_is_token"),
-            _node("ReduceSum", ["guard_is_token", "guard_columns"], "guard_tokens"),
-            _node("ArgMax", ["guard_is_token"], "guard_last", axis=1, select_last_index=1),
-            _node("Sub", ["guard_last", "guard_tokens"], "guard_holes"),
-            _node("Add", ["guard_holes", "guard_one"], "guard_misplaced"),
-            _node("Gather", ["guard_outside", "guard_misplaced"], "guard_padded", names["padding"]),
-        ]
-        never_an_id.append("guard_padded")
-    nodes += [
-        _node("Max", never_an_id, "guard_never_an_id"),
+        _node("Gather", [INPUT_IDS, "guard_zero"], "guard_row", names["no rows"]),
+        _node("Gather", ["guard_row", "guard_zero"], "guard_first", names["no ids"]),
+        _node("Max", ["guard_first", "guard_fits"], "guard_never_an_id"),
         _node("Less", [INPUT_IDS, "guard_zero"], "guard_negative"),
-        _node(
-            "Where",
-            ["guard_negative", "guard_never_an_id", INPUT_IDS],
-            "guard_ids" if looks_up else CHECKED_IDS,
-        ),
+        _node("Where", ["guard_negative", "guard_never_an_id", INPUT_IDS], "guard_ids"),
     ]
+    if signature.pad_id is not None:
+        more, of_padding = _padding(signature.pad_id, names["padding"])
+        nodes += more
+        constants |= of_padding
     if looks_up:
         constants["guard_vocabulary"] = np.arange(signature.vocab_size)
-        nodes.append(_node("Gather", ["guard_vocabulary", "guard_ids"], CHECKED_IDS, names["id"]))
+        ids = nodes[-1].output[0]
+        nodes.append(_node("Gather", ["guard_vocabulary", ids], "guard_known", names["id"]))
+    nodes[-1].output[0] = CHECKED_IDS
     return Guards(tuple(nodes), constants)
+
+
+def _padding(pad_id: int, name: str) -> tuple[list[NodeProto], dict[str, NDArray[Any]]]:
+    """From `guard_ids` to the same, which nothing changes: it is there to be depended on.
+
+    The number of tokens is one more than the column of the last one just where tokens come first.
+    Of a row without any, ArgMax gives the last column, so that row fails as well.
+    """
+    constants: dict[str, NDArray[Any]] = {
+        "guard_pad_id": np.array(pad_id),
+        "guard_one": np.array(1),
+        "guard_columns": np.array([1]),
+        "guard_no": np.array(0, np.int32),  # ArgMax takes int64 only since onnxruntime 1.20
+        "guard_yes": np.array(1, np.int32),
+        "guard_largest": np.array([np.iinfo(np.int64).max]),
+    }
+    nodes = [
+        _node("Equal", ["guard_ids", "guard_pad_id"], "guard_is_pad"),
+        _node("Where", ["guard_is_pad", "guard_no", "guard_yes"], "guard_is_token"),
+        _node("ReduceSum", ["guard_is_token", "guard_columns"], "guard_count"),
+        _node("Cast", ["guard_count"], "guard_tokens", to=TensorProto.INT64),
+        _node("ArgMax", ["guard_is_token"], "guard_last", axis=1, select_last_index=1),
+        _node("Sub", ["guard_last", "guard_tokens"], "guard_holes"),
+        _node("Add", ["guard_holes", "guard_one"], "guard_misplaced"),
+        _node("Gather", ["guard_largest", "guard_misplaced"], "guard_padded", name),
+        _node("Min", ["guard_ids", "guard_padded"], "guard_ids_in_place"),
+    ]
+    return nodes, constants
 
 
 def _node(

@@ -36,8 +36,8 @@ def bad_inputs(signature: Signature) -> dict[str, tuple[str, Ids]]:
         return ids
 
     found = {
-        "a batch of 0 rows": ("empty", np.empty((0, length), np.int64)),
-        "rows of 0 ids": ("empty", np.empty((2, 0), np.int64)),
+        "a batch of 0 rows": ("no rows", np.empty((0, length), np.int64)),
+        "rows of 0 ids": ("no ids", np.empty((2, 0), np.int64)),
         f"rows of {longest + 1} ids": ("too long", np.full((2, longest + 1), token, np.int64)),
         "id -1": ("id", with_last(-1)),
         f"id {-vocab_size}": ("id", with_last(-vocab_size)),

@@ -27,7 +27,8 @@ LEVELS = ("disabled", "basic", "extended", "all")
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 
 # The names of the nodes that fail, by what is wrong.
-EMPTY = "guard_batch_and_sequence_not_empty"
+NO_ROWS = "guard_batch_not_empty"
+NO_IDS = "guard_sequence_not_empty"
 LONG = "guard_sequence_at_most_{max_length}"
 ID = "guard_id_from_0_to_{last}"
 PADDING = "guard_padding_on_the_right"
@@ -60,7 +61,8 @@ def bad_inputs(signature: Signature) -> list[Bad]:
         ids[row, column] = value
         return ids
 
-    empty = [bad(rows(*shape), EMPTY) for shape in ((0, 1), (0, length), (1, 0), (3, 0), (0, 0))]
+    empty = [bad(rows(0, columns), NO_ROWS) for columns in (0, 1, length)]
+    empty += [bad(rows(count, 0), NO_IDS) for count in (1, 3)]
     long = [
         bad(rows(*shape), LONG)
         for shape in ((1, length + 1), (3, length + 1), (1, 2 * length + 1), (1, 100_000))
@@ -74,7 +76,7 @@ def bad_inputs(signature: Signature) -> list[Bad]:
     ]
     outside += [bad(np.full((2, length), value), ID) for value in (-1, LOWEST, vocab_size, HIGHEST)]
     several = [
-        bad(rows(0, length + 1), EMPTY, LONG),
+        bad(rows(0, length + 1), NO_ROWS, LONG),
         bad(np.full((2, length + 1), -1), LONG, ID),
         bad(np.full((2, length + 1), HIGHEST), LONG, ID),
     ]

