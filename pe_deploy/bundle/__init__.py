@@ -18,6 +18,7 @@ from pe_deploy.bundle.names import (
     SIGNATURE,
     TORCHSCRIPT,
 )
+from pe_deploy.bundle.signing import Signer, signer
 
 __all__ = [
     "CONFIG_KEY",
@@ -34,8 +35,10 @@ __all__ = [
     "FileRecord",
     "GoldenCase",
     "Manifest",
+    "Signer",
     "golden_from_bytes",
     "golden_to_bytes",
     "open_bundle",
+    "signer",
     "write_bundle",
 ]

@@ -12,6 +12,7 @@ from pe_deploy.bundle.manifest import FileRecord, Manifest
 from pe_deploy.bundle.names import GOLDEN, MANIFEST, SIGNATURE, largest
 from pe_deploy.bundle.reading import Folder, open_folder
 from pe_deploy.bundle.siblings import check_parts
+from pe_deploy.bundle.signing import check_signature
 from pe_deploy.errors import BundleError
 
 _ATTEMPTS = 10
@@ -29,7 +30,8 @@ class Bundle:
             the disk, where they may have changed since.
         manifest_json: the bytes of the manifest, which vouch for all others; empty where the bundle
             was not read from a folder.
-        signature: the bytes of `model.sig`, which nothing here checks; None where there is none.
+        signature: the bytes of `model.sig`, which `check_signature` checks; None where there is
+            none.
     """
 
     path: Path
@@ -59,20 +61,47 @@ class Bundle:
         """
         return golden_from_bytes(self.read(GOLDEN))
 
+    def check_signature(self, public_key: str | Path) -> None:
+        """Check that the owner of a key signed this bundle as it was read.
 
-def open_bundle(path: str | Path) -> Bundle:
+        Args:
+            public_key: a PEM file.
+
+        Raises:
+            BundleError: the bundle is not signed, or by another key, or was changed since.
+            InvalidInputError: the key cannot be read, or is of another kind.
+            MissingDependencyError: model-signing is not installed.
+        """
+        if self.signature is None:
+            raise BundleError(f"{self.path} is not signed: it holds no {SIGNATURE}")
+        files = {**self.files, MANIFEST: self.manifest_json}
+        check_signature(files, self.signature, public_key, str(self.path))
+
+
+def open_bundle(path: str | Path, *, public_key: str | Path | None = None) -> Bundle:
     """Read each file of a bundle once, and check it.
 
     The folder may be behind a link and may be replaced meanwhile; the bundle is then the one that
     was there before or the new one, never a mixture.
 
+    Args:
+        path: the folder.
+        public_key: a PEM file; the bundle has to be signed with its private key.
+
     Raises:
         BundleError: naming the file that is missing, not in the manifest, a link or no regular
             file, larger than allowed, or changed since it was published; that the manifest itself
             was changed, or is of a newer format; or which part is malformed, of another export, or
-            has weights outside itself or weights that are not finite.
+            has weights outside itself or weights that are not finite; or as
+            `Bundle.check_signature` raises it, with a `public_key`.
     """
-    folder = Path(path)
+    bundle = _open(Path(path))
+    if public_key is not None:
+        bundle.check_signature(public_key)
+    return bundle
+
+
+def _open(folder: Path) -> Bundle:
     for _ in range(_ATTEMPTS):
         try:
             if not folder.is_dir():

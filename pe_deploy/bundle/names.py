@@ -6,7 +6,7 @@ import re
 
 MANIFEST = "manifest.json"
 SIGNATURE = "model.sig"
-"""A signature over the manifest; it may lie beside it, and no manifest lists it."""
+"""A signature over every other file; no manifest lists it, since it covers the manifest."""
 ONNX = "model.onnx"
 TORCHSCRIPT = "model.pt"
 GOLDEN = "golden.npz"

@@ -23,6 +23,9 @@ def export(
     ] = "onnx,torchscript",
     opset: Annotated[int, typer.Option(help="The ONNX operator set.")] = 18,
     weights: Annotated[Weights, typer.Option(help="Of a checkpoint folder.")] = "best",
+    sign: Annotated[
+        Path | None, typer.Option(help="Sign with this elliptic-curve key (a PEM file).")
+    ] = None,
 ) -> None:
     """Export CHECKPOINT; publish it only if every artifact computes what torch computes."""
     with requires_extra("train"):
@@ -36,6 +39,7 @@ def export(
             weights=weights,
             formats=[name.strip() for name in formats.split(",")],
             opset=opset,
+            sign=sign,
             progress=lambda cell: progress.advance(task),
         )
     manifest, report = exported.bundle.manifest, exported.report

@@ -9,16 +9,21 @@ import typer
 
 from pe_deploy.bundle import Manifest, open_bundle
 from pe_deploy.cli.console import facts, table
+from pe_deploy.cli.options import PUBLIC_KEY
 from pe_deploy.config import INPUT_IDS, LOGITS
 
 _LABELS_SHOWN = 20
 
 
-def inspect(bundle: Annotated[Path, typer.Argument(help="A bundle.")]) -> None:
+def inspect(
+    bundle: Annotated[Path, typer.Argument(help="A bundle.")],
+    public_key: Annotated[Path | None, PUBLIC_KEY] = None,
+) -> None:
     """Show a bundle's signature, sizes, operators, versions and parity."""
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle, public_key=public_key)
     manifest = opened.manifest
-    facts(f"{bundle}: every file is as it was published", _signature(manifest))
+    signed = f" and signed by {public_key}" if public_key else ""
+    facts(f"{bundle}: every file is as it was published{signed}", _signature(manifest))
     table(
         "Files",
         ("file", "bytes", "SHA-256"),

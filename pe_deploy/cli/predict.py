@@ -11,6 +11,7 @@ import typer
 
 from pe_deploy.atomic import replacing
 from pe_deploy.cli.console import out, progress_bar
+from pe_deploy.cli.options import PUBLIC_KEY
 from pe_deploy.config import Signature
 from pe_deploy.data import Chunk, open_rows
 from pe_deploy.errors import DataError, InvalidInputError, PredictionError
@@ -28,6 +29,7 @@ def predict(
     threads: Annotated[
         int | None, typer.Option(help="Threads of onnxruntime; by default, what it may use.")
     ] = None,
+    public_key: Annotated[Path | None, PUBLIC_KEY] = None,
 ) -> None:
     """Write INPUT's rows, in their order, with a label and its probability added.
 
@@ -35,7 +37,7 @@ def predict(
     or predicted_probability.
     """
     started = time.perf_counter()
-    with OnnxClassifier(bundle, num_threads=threads) as classifier:
+    with OnnxClassifier(bundle, num_threads=threads, public_key=public_key) as classifier:
         count = _predict(classifier, source, output)
     seconds = time.perf_counter() - started
     out.print(f"{count:,} rows in {seconds:.1f} s → {output}", markup=False, soft_wrap=True)

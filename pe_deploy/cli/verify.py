@@ -15,6 +15,7 @@ from rich.text import Text
 
 from pe_deploy.bundle import ONNX, open_bundle
 from pe_deploy.cli.console import out, progress_bar, table
+from pe_deploy.cli.options import PUBLIC_KEY
 from pe_deploy.config import Weights
 from pe_deploy.errors import InvalidInputError, ParityError, requires_extra
 from pe_deploy.parity import (
@@ -68,6 +69,7 @@ def verify(
     rtol: Annotated[
         float | None, typer.Option(help="Allowed relative difference, instead of the floor's.")
     ] = None,
+    public_key: Annotated[Path | None, PUBLIC_KEY] = None,
 ) -> None:
     """Compare a bundle's models with each other, with torch, and with its golden vectors."""
     started = time.perf_counter()
@@ -75,7 +77,9 @@ def verify(
     if golden_only and checkpoint is not None:
         raise InvalidInputError("--golden-only runs no torch; leave out --checkpoint")
     if self_test:
-        _self_test(bundle)
+        if golden_only or checkpoint or report_file or tolerance.is_stated:
+            raise InvalidInputError("--self-test takes no option beside it but --public-key")
+        _self_test(open_bundle(bundle, public_key=public_key))
         return
     if report_file is not None:
         check_report_path(report_file)
@@ -84,7 +88,8 @@ def verify(
         report = report.judged_by(tolerance) if tolerance.is_stated else report
         proved = "passes by this tolerance"
     else:
-        report = _measure(bundle, checkpoint, weights, golden_only, tolerance)
+        opened = open_bundle(bundle, public_key=public_key)
+        report = _measure(opened, checkpoint, weights, golden_only, tolerance)
         proved = "computes what was trained" if checkpoint else _PROVED[golden_only]
     if report_file is not None:
         save_report(report, report_file)
@@ -95,9 +100,12 @@ def verify(
 
 
 def _measure(
-    path: Path, checkpoint: Path | None, weights: Weights, golden_only: bool, tolerance: Tolerance
+    bundle: Bundle,
+    checkpoint: Path | None,
+    weights: Weights,
+    golden_only: bool,
+    tolerance: Tolerance,
 ) -> Report:
-    bundle = open_bundle(path)
     manifest = bundle.manifest
     predictors: dict[str, Predictor]
     exact: Predictor | None = None
@@ -105,7 +113,7 @@ def _measure(
         "processor": _processor(),
         "python": platform.python_version(),
         "onnxruntime": onnxruntime.__version__,
-        "bundle": str(path),
+        "bundle": str(bundle.path),
     }
     if golden_only:
         classifier = OnnxClassifier(bundle, num_threads=1)
@@ -162,14 +170,14 @@ def _by_other_engines(
     )
 
 
-def _self_test(path: Path) -> None:
+def _self_test(bundle: Bundle) -> None:
     """Print which check catches each planted fault; a fault that none does is an error."""
     with requires_extra("train"):
         from pe_deploy.export.self_test import self_test
 
     with progress_bar() as progress:
         task = progress.add_task("self-test", total=None)
-        outcomes = self_test(open_bundle(path), progress=lambda outcome: progress.advance(task))
+        outcomes = self_test(bundle, progress=lambda outcome: progress.advance(task))
     planted = [outcome for outcome in outcomes if outcome.planted]
     _show_faults(planted)
     for fault, note in {o.fault: o.note for o in outcomes if not o.planted}.items():

@@ -31,6 +31,7 @@ from pe_deploy.bundle import (
     Manifest,
     golden_to_bytes,
     open_bundle,
+    signer,
     write_bundle,
 )
 from pe_deploy.config import Label, Signature, Weights, check_decision
@@ -94,6 +95,7 @@ def export(
     opset: int = DEFAULT_OPSET,
     tolerance: Tolerance | None = None,
     progress: Callable[[Cell], None] | None = None,
+    sign: str | Path | None = None,
 ) -> Exported:
     """Export a checkpoint, or a plain state_dict with the notebook's keys, to a bundle.
 
@@ -105,12 +107,13 @@ def export(
         opset: the ONNX operator set to write.
         tolerance: how far apart the artifacts and torch may be.
         progress: called with each cell of the parity gate.
+        sign: a PEM file with an elliptic-curve key, to sign the bundle with.
 
     Raises:
         CheckpointError: the weights are missing, damaged or do not fit.
         ExportError: an artifact cannot be made, breaks a lint rule, or `output` is something else.
         ParityError: an artifact does not compute what the module computes.
-        InvalidInputError: a format, opset or tolerance outside its range.
+        InvalidInputError: a format, opset, tolerance or key outside its range.
         OSError: `output` cannot be written; a bundle that is there stays whole.
     """
     trained = load_checkpoint(checkpoint, weights=weights)
@@ -123,7 +126,13 @@ def export(
         labelled_rows(trained),
     )
     return export_module(
-        source, output, formats=formats, opset=opset, tolerance=tolerance, progress=progress
+        source,
+        output,
+        formats=formats,
+        opset=opset,
+        tolerance=tolerance,
+        progress=progress,
+        sign=sign,
     )
 
 
@@ -135,6 +144,7 @@ def export_module(
     opset: int = DEFAULT_OPSET,
     tolerance: Tolerance | None = None,
     progress: Callable[[Cell], None] | None = None,
+    sign: str | Path | None = None,
 ) -> Exported:
     """Export any module that maps `input_ids` to `logits`; otherwise as `export`."""
     output = Path(output)
@@ -142,6 +152,7 @@ def export_module(
     _check_formats(formats)
     check_decision(source.signature, source.labels, source.threshold)
     _check_output(output)
+    signature_of = None if sign is None else signer(sign)
     with torch_threads(1):
         golden = golden_cases(source.module, source.signature, source.decider, source.rows)
         artifacts, manifest = _make(source, formats, opset)
@@ -166,6 +177,9 @@ def export_module(
     artifacts[README] = model_card(manifest, artifacts, golden[0].input_ids[0]).encode()
     with publishing(output) as staging:
         write_bundle(staging, manifest, artifacts)
+        if signature_of is not None:
+            signed = {MANIFEST: (staging / MANIFEST).read_bytes(), **artifacts}
+            (staging / SIGNATURE).write_bytes(signature_of(signed, output.name))
         published = open_bundle(staging)
     return Exported(dataclasses.replace(published, path=output), report)
 

@@ -18,8 +18,12 @@ class BundleClassifier(Classifier):
     the settings. The check finds damage; who can write your pickles can run any code.
     """
 
-    def __init__(self, bundle: str | Path | Bundle, name: str) -> None:
+    def __init__(
+        self, bundle: str | Path | Bundle, name: str, public_key: str | Path | None = None
+    ) -> None:
         opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+        if public_key is not None:
+            opened.check_signature(public_key)
         manifest = opened.manifest
         super().__init__(manifest.signature, manifest.labels, manifest.threshold)
         self.manifest = manifest

@@ -34,9 +34,11 @@ class OnnxClassifier(BundleClassifier):
             its affinity and its container's quota. A copy in another process counts its own.
         self_test: replay the bundle's golden vectors first, logits and labels, to see that this
             machine, runtime and provider compute the model that was published.
+        public_key: a PEM file; the bundle has to be signed with its private key.
 
     Raises:
-        BundleError: the bundle is incomplete or changed, or onnxruntime does not load its model.
+        BundleError: the bundle is incomplete or changed, not signed with that key, or onnxruntime
+            does not load its model.
         ParityError: by its self-test, the model answers otherwise than was published.
         InvalidInputError: a provider that this onnxruntime does not have, or fewer than 1 thread.
     """
@@ -51,13 +53,14 @@ class OnnxClassifier(BundleClassifier):
         providers: Sequence[Provider] = (CPU,),
         num_threads: int | None = None,
         self_test: bool = False,
+        public_key: str | Path | None = None,
     ) -> None:
         opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         _check_threads(num_threads)
         _check_providers(providers)
         self._num_threads = num_threads
         self._wanted = list(providers)
-        super().__init__(opened, ONNX)
+        super().__init__(opened, ONNX, public_key)
         if self_test:
             engine = f"onnxruntime {ort.__version__}, {', '.join(self.providers)}"
             name = f"{self._where} on {engine}"

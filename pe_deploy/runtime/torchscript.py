@@ -41,14 +41,17 @@ class TorchScriptClassifier(BundleClassifier):
 
     Args:
         bundle: the bundle's folder, or a `Bundle` that is already open.
+        public_key: a PEM file; the bundle has to be signed with its private key.
 
     Raises:
-        BundleError: the bundle is incomplete or changed, holds no TorchScript that loads, or its
-            weights are not finite.
+        BundleError: the bundle is incomplete or changed, not signed with that key, holds no
+            TorchScript that loads, or its weights are not finite.
     """
 
-    def __init__(self, bundle: str | Path | Bundle) -> None:
-        super().__init__(bundle, TORCHSCRIPT)
+    def __init__(
+        self, bundle: str | Path | Bundle, *, public_key: str | Path | None = None
+    ) -> None:
+        super().__init__(bundle, TORCHSCRIPT, public_key)
 
     def _load(self, model: bytes) -> Run:
         try:

@@ -1,0 +1,97 @@
+"""Signatures of whole bundles, by OpenSSF model-signing with an elliptic-curve key, offline.
+
+https://github.com/sigstore/model-transparency. `model.sig` covers every other file of the bundle;
+`model_signing verify key` checks it too. Digests in a manifest show damage; only a signature shows
+who published.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pe_deploy.bundle.names import SIGNATURE
+from pe_deploy.errors import BundleError, InvalidInputError, requires_extra
+
+Signer = Callable[[Mapping[str, bytes], str], bytes]
+"""From every file of a bundle, by name, and the bundle's name to the bytes of `model.sig`."""
+
+
+def signer(private_key: str | Path) -> Signer:
+    """A signer with this key, which is read at once: a wrong one shows before any work is done.
+
+    Args:
+        private_key: a PEM file with an unencrypted key on P-256, P-384 or P-521.
+
+    Raises:
+        InvalidInputError: the key cannot be read, or is of another kind.
+        MissingDependencyError: model-signing is not installed.
+    """
+    with requires_extra("sign"):
+        from model_signing import signing
+
+    try:
+        config = signing.Config().use_elliptic_key_signer(private_key=private_key)  # type: ignore[no-untyped-call]
+    except Exception as error:
+        raise _bad_key("private", private_key, error) from error
+
+    def sign(files: Mapping[str, bytes], name: str) -> bytes:
+        with tempfile.TemporaryDirectory() as parent:
+            folder = _written(files, Path(parent) / name)
+            signature = Path(parent) / SIGNATURE
+            config.sign(folder, signature)
+            return signature.read_bytes()
+
+    return sign
+
+
+def check_signature(
+    files: Mapping[str, bytes], signature: bytes, public_key: str | Path, name: str
+) -> None:
+    """Check that the owner of a key signed exactly these files.
+
+    The bytes are those that were read, not those on the disk, which may have changed since.
+
+    Args:
+        files: every file, the manifest among them, by name.
+        signature: the bytes of `model.sig`.
+        public_key: a PEM file.
+        name: what to call the bundle in an error.
+
+    Raises:
+        BundleError: it is another's signature, or not of these files.
+        InvalidInputError: the key cannot be read, or is of another kind.
+        MissingDependencyError: model-signing is not installed.
+    """
+    with requires_extra("sign"):
+        from model_signing import verifying
+
+    try:
+        config = verifying.Config().use_elliptic_key_verifier(public_key=public_key)  # type: ignore[no-untyped-call]
+    except Exception as error:
+        raise _bad_key("public", public_key, error) from error
+    with tempfile.TemporaryDirectory() as parent:
+        folder = _written(files, Path(parent) / "bundle")
+        path = Path(parent) / SIGNATURE
+        path.write_bytes(signature)
+        try:
+            config.verify(folder, path)  # one line of the library's tells what differs
+        except Exception as error:
+            line = " ".join(str(error).split()) or type(error).__name__
+            raise BundleError(f"{name} is not signed by {public_key}: {line}") from error
+
+
+def _written(files: Mapping[str, bytes], folder: Path) -> Path:
+    folder.mkdir()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def _bad_key(kind: str, path: str | Path, error: Exception) -> InvalidInputError:
+    line = " ".join(str(error).split()) or type(error).__name__
+    return InvalidInputError(
+        f"{kind} key {path} cannot be used: {line}; "
+        "allowed: a PEM file with a key on P-256, P-384 or P-521, without a password"
+    )
