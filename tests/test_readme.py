@@ -111,3 +111,9 @@ def test_the_committed_demo_gets_its_held_out_images_right(root: Path) -> None:
     right = sum(int(row["label"]) == label for row, label in zip(rows, labels, strict=True))
     assert len(rows) == 359
     assert right / len(rows) >= 0.93
+
+
+def test_security_names_tests_that_exist(root: Path) -> None:
+    named = set(re.findall(r"`(tests/[\w/.]+)`", (root / "SECURITY.md").read_text()))
+    assert len(named) > 15
+    assert [name for name in sorted(named) if not (root / name).exists()] == []

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -142,12 +143,13 @@ def _in_browser(browser: str, packages: Path, job: Job) -> Answers:
             [*command, f"http://127.0.0.1:{server.server_port}/"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,  # what it starts ends with it
         ) as process:
             try:
                 return posted.get(timeout=PATIENCE)
             finally:
                 alive = process.poll() is None
-                process.terminate()
+                os.killpg(process.pid, signal.SIGKILL)
                 server.shutdown()
                 server.server_close()
                 assert alive, f"{browser} ended with exit code {process.returncode}"
