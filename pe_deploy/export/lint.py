@@ -22,12 +22,14 @@ class Expectation:
         gru_nodes: the GRU layers of the module that was exported.
         opset: the operator set that was asked for.
         sample_shape: `(batch, sequence)` of the sample that the graph was captured with.
+        scan_layers: the GRU layers that are computed by Scan nodes, not by GRU nodes.
     """
 
     signature: Signature
     gru_nodes: int
     opset: int
     sample_shape: tuple[int, int]
+    scan_layers: int = 0
 
 
 Rule = Callable[[onnx.ModelProto, Expectation], Iterator[str]]
@@ -63,7 +65,7 @@ def _checker(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
 
 def _standard_domain(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
     domains = {opset.domain for opset in model.opset_import} | {
-        node.domain for node in model.graph.node
+        node.domain for node in _all_nodes(model.graph)
     }
     if custom := sorted(domain for domain in domains if domain not in ("", "ai.onnx")):
         yield (
@@ -189,6 +191,22 @@ def _guards(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
         yield f"no answer depends on {wanted}, so ids outside the range may pass; {cure}"
 
 
+def _scan(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
+    bodies = [
+        attribute.g
+        for node in model.graph.node
+        for attribute in node.attribute
+        if node.op_type == "Scan" and attribute.name == "body"
+    ]
+    # A layer's step has one Tanh, and nothing else in it has any.
+    layers = sum(node.op_type == "Tanh" for body in bodies for node in body.node)
+    if layers != expected.scan_layers:
+        yield (
+            f"Scan nodes compute {layers} GRU layers instead of {expected.scan_layers}: layers "
+            "were lost or computed twice; export without the throughput form"
+        )
+
+
 RULES: tuple[Rule, ...] = (
     _one_file,
     _checker,
@@ -199,6 +217,7 @@ RULES: tuple[Rule, ...] = (
     _frozen_constants,
     _gru,
     _guards,
+    _scan,
 )
 
 
@@ -213,6 +232,15 @@ def _leads_to_output(model: onnx.ModelProto, value: str) -> bool:
         if made_of & set(node.input):
             made_of.update(node.output)
     return all(output.name in made_of for output in model.graph.output)
+
+
+def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph and of the graphs inside its nodes."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _all_nodes(attribute.g)
 
 
 def _integer_constants(model: onnx.ModelProto) -> Iterator[tuple[str, list[int]]]:
