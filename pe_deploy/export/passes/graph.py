@@ -22,8 +22,9 @@ def read(model: onnx.ModelProto) -> ir.Model:
 
 def written(model: ir.Model) -> onnx.ModelProto:
     """The graph in order, without what nothing uses and without the shapes that were inferred."""
-    remove_unused(model)
     common.NameFixPass()(model)
+    # After the names: an output that nothing reads has none, so that it need not be computed.
+    remove_unused(model)
     counts: Counter[str] = Counter()
     for node in model.graph:
         node.name = f"{node.op_type}_{counts[node.op_type]}"
