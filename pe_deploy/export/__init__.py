@@ -11,7 +11,13 @@ from pe_deploy.export.exporter import (
 )
 from pe_deploy.export.judges import judges, openvino, reference_evaluator
 from pe_deploy.export.lint import Expectation, lint
-from pe_deploy.export.onnx_model import DEFAULT_OPSET, OPSETS, operators, to_onnx
+from pe_deploy.export.onnx_model import (
+    DEFAULT_OPSET,
+    OPSETS,
+    operators,
+    to_onnx,
+    to_throughput,
+)
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.export.weights import weights_sha256
 
@@ -34,6 +40,7 @@ __all__ = [
     "predictors_of",
     "reference_evaluator",
     "to_onnx",
+    "to_throughput",
     "to_torchscript",
     "weights_sha256",
 ]

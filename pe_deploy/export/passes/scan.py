@@ -7,7 +7,6 @@ a processor better, from some tens of rows upward; below that, the nodes cost mo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,11 +45,8 @@ def scan(model: onnx.ModelProto) -> onnx.ModelProto | None:
         stop_at_lengths(graph, node)
     remove_unused(copy)
     stacks = stacks_of(graph)
-    numbers = sum(
-        array.size
-        for array in map(constant, graph.initializers.values())
-        if array is not None and array.dtype.kind == "f"
-    )
+    # A table of states may hold as many numbers as the model: it at most doubles its size.
+    numbers = sum(_floats(value) for value in graph.initializers.values())
     for index, stack in enumerate(stacks):
         _replace(graph, stack, f"stack{index}", numbers)
     return written(copy) if stacks else None
@@ -94,23 +90,8 @@ class Body:
         return value
 
 
-@dataclass(frozen=True)
-class Steps:
-    """What one Scan runs over.
-
-    Attributes:
-        first: the step it starts at, `[1]`; None where it is the first of all.
-        states: what each layer starts from, `[batch, hidden]`.
-        scanned: values with steps first, one for each input of the body behind the states.
-    """
-
-    first: ir.Value | None
-    states: list[ir.Value]
-    scanned: list[ir.Value]
-
-
 def _replace(graph: ir.Graph, stack: list[Layer], name: str, numbers: int) -> None:
-    """Put a Scan in the place of a stack.
+    """Put a Scan in the place of a stack; its tables of states hold up to so many `numbers`.
 
     A step hands each layer's new state to the layer above, as a GRU does with its outputs of all
     steps at once: the order of the work changes, and no sum in it.
@@ -123,13 +104,21 @@ def _replace(graph: ir.Graph, stack: list[Layer], name: str, numbers: int) -> No
         tokens = None
     outputs_used = is_used(top, 0)
     starts = [given(layer.node, 5) for layer in stack]
+    lengths = given(top, 4)
+    # In a table of states, a row that has ended stands still in every layer, and below the top it
+    # would have to go on to the last step.
+    below_used = lengths is not None and any(is_used(layer.node, 1) for layer in stack[:-1])
     depth = 0
-    if tokens is not None and not outputs_used and not any(starts):
+    if (
+        tokens is not None
+        and not outputs_used
+        and not below_used
+        and not any(start is not None for start in starts)
+    ):
         depth = prefix_depth(stack, tokens, numbers)
     axis_source = stack[0].node.inputs[0] if tokens is None else tokens.ids
     length = nodes.op("Shape", axis_source, start=0, end=1)
     batch = nodes.op("Shape", axis_source, start=1, end=2)
-    lengths = given(top, 4)
 
     first = None
     states: list[ir.Value] = []
@@ -339,6 +328,12 @@ def _give_state(nodes: Nodes, gru: ir.Node, state: ir.Value) -> None:
             _remove(user.graph, user)
     if is_used(gru, 1):
         exchange(gru.outputs[1], nodes.op("Unsqueeze", state, nodes.constant([0], "zero")))
+
+
+def _floats(value: ir.Value) -> int:
+    """How many trained numbers a value holds."""
+    array = constant(value)
+    return array.size if array is not None and array.dtype.kind == "f" else 0
 
 
 def _remove(graph: Any, node: ir.Node) -> None:

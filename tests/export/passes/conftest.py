@@ -14,13 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pe_deploy import Signature
+from pe_deploy import ModelConfig, Signature
 from pe_deploy.export import onnx_model
 from pe_deploy.export.judges import judges
 from pe_deploy.parity import Tolerance
+from pe_deploy.training import GRUClassifier
 
 Ids = NDArray[np.int64]
-Capture = Callable[[nn.Module, Signature], onnx.ModelProto]
+Make = Callable[[str, ModelConfig | None], tuple[nn.Module, Signature, onnx.ModelProto]]
 Hold = Callable[[onnx.ModelProto, nn.Module, Signature], None]
 
 
@@ -33,8 +34,8 @@ class Notebook(nn.Module):
         self.end = end
         self.tokens = nn.Embedding(12, 6)
         self.places = nn.Embedding(9, 6)
-        self.gru = nn.GRU(6, 7, layers, batch_first=True)
-        self.head = nn.Linear(7, 1)
+        self.gru = nn.GRU(6, 6, layers, batch_first=True)
+        self.head = nn.Linear(6, 1)
 
     def forward(self, input_ids: Tensor) -> Tensor:
         batch, length = input_ids.shape
@@ -42,7 +43,7 @@ class Notebook(nn.Module):
         if self.end != "rows shared":
             places = places.unsqueeze(0).repeat(batch, 1)
         embedded = self.tokens(input_ids) + self.places(places)
-        zeros = torch.zeros(self.gru.num_layers, batch, 7, dtype=embedded.dtype)
+        zeros = torch.zeros(self.gru.num_layers, batch, 6, dtype=embedded.dtype)
         outputs, states = self.gru(embedded, zeros)
         if self.end == "last output":
             summary = outputs[:, -1]
@@ -51,6 +52,89 @@ class Notebook(nn.Module):
         else:
             summary = states[-1]
         logits: Tensor = self.head(summary).squeeze(1)
+        return logits
+
+
+class Awkward(nn.Module):
+    """What looks like a pattern and is none."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.kind = kind
+        self.tokens = nn.Embedding(12, 10)
+        self.places = nn.Embedding(9, 10)
+        self.gru = nn.GRU(10, 5, 2, batch_first=True, bidirectional=kind == "bidirectional")
+        self.head = nn.Linear(10 if kind == "bidirectional" else 5, 1)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        batch, length = input_ids.shape
+        embedded = self.tokens(input_ids)
+        start = torch.zeros(2, batch, 5, dtype=embedded.dtype)
+        if self.kind == "places from one":
+            embedded = embedded + self.places(torch.arange(1, length + 1))
+        if self.kind == "places by row":
+            embedded = embedded + self.places(input_ids.sum(1, keepdim=True) % 9)
+        if self.kind == "start of ones":
+            start = start + 1
+        if self.kind == "bidirectional":
+            outputs, states = self.gru(embedded)
+            logits: Tensor = self.head(outputs[:, 0] + torch.cat([states[-2], states[-1]], 1))
+            return logits.squeeze(1)
+        outputs, states = self.gru(embedded, start)
+        if self.kind == "end not clamped":
+            # A row of padding alone takes the last step, under -1.
+            ends = (input_ids != 3).sum(1) - 1
+            logits = self.head(outputs[torch.arange(batch), ends])
+            return logits.squeeze(1)
+        if self.kind == "state below too":
+            ends = ((input_ids != 3).sum(1) - 1).clamp(min=0)
+            logits = self.head(outputs[torch.arange(batch), ends] + states[0])
+            return logits.squeeze(1)
+        if self.kind == "embeddings again":
+            outputs = outputs + embedded[:, :, :5]
+        rows = torch.arange(batch)
+        ends = (input_ids > 3).sum(1) - 1
+        logits = self.head(states[0] + outputs[:, 0] + outputs[rows, ends])
+        return logits.squeeze(1)
+
+
+class Other(nn.Module):
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.kind = kind
+        self.tokens = nn.Embedding(12, 6)
+        self.start = nn.Parameter(torch.randn(2, 1, 5))
+        self.gru = nn.GRU(
+            6, 5, 2, bias=kind != "two stacks", bidirectional=kind == "bidirectional below"
+        )
+        self.second = nn.GRU(10 if kind == "bidirectional below" else 5, 4)
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        embedded = self.tokens(input_ids).transpose(0, 1)
+        start = None
+        if self.kind == "start given":
+            start = self.start.expand(-1, input_ids.shape[0], -1).contiguous()
+        outputs, _ = self.gru(embedded, start)
+        if self.kind == "two stacks":
+            outputs = torch.relu(outputs)
+        _, states = self.second(outputs)
+        logits: Tensor = self.head(states[-1]).squeeze(1)
+        return logits
+
+
+class Backwards(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(12, 6)
+        self.gru = nn.GRU(6, 5, bidirectional=True)
+        self.head = nn.Linear(5, 1)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        _, states = self.gru(self.tokens(input_ids).transpose(0, 1))
+        logits: Tensor = self.head(states[-1]).squeeze(1)
         return logits
 
 
@@ -65,22 +149,32 @@ def ids_of(signature: Signature, batch: int, length: int) -> Ids:
     return ids
 
 
-@pytest.fixture(scope="session")
-def notebook() -> type[Notebook]:
-    return Notebook
+NOTEBOOKS = ("last state", "last output", "rows shared", "mean")
+OTHERS = ("start given", "two stacks", "bidirectional below")
+
+
+def module_of(name: str) -> nn.Module:
+    if name in NOTEBOOKS:
+        return Notebook(name)
+    if name in OTHERS:
+        return Other(name)
+    return Backwards() if name == "backwards" else Awkward(name)
+
+
+@cache
+def captured(name: str, config: ModelConfig | None) -> tuple[nn.Module, Signature, onnx.ModelProto]:
+    torch.manual_seed(0)
+    module = GRUClassifier(config) if config else module_of(name)
+    signature = config.signature if config else Signature(vocab_size=12, max_length=8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_model, "lean", lambda model: model)
+        return module.eval(), signature, onnx_model.to_onnx(module.eval(), signature)
 
 
 @pytest.fixture(scope="session")
-def captured() -> Capture:
-    """The graph of a module as it is before any pass."""
-
-    @cache
-    def capture(module: nn.Module, signature: Signature) -> onnx.ModelProto:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(onnx_model, "lean", lambda model: model)
-            return onnx_model.to_onnx(module.eval(), signature)
-
-    return capture
+def made() -> Make:
+    """A model, what it takes, and its graph as it is before any pass; captured once for all."""
+    return captured
 
 
 @pytest.fixture(scope="session")
