@@ -87,10 +87,6 @@ class Awkward(nn.Module):
             ends = (input_ids != 3).sum(1) - 1
             logits = self.head(outputs[torch.arange(batch), ends])
             return logits.squeeze(1)
-        if self.kind == "state below too":
-            ends = ((input_ids != 3).sum(1) - 1).clamp(min=0)
-            logits = self.head(outputs[torch.arange(batch), ends] + states[0])
-            return logits.squeeze(1)
         if self.kind == "embeddings again":
             outputs = outputs + embedded[:, :, :5]
         rows = torch.arange(batch)
