@@ -24,7 +24,7 @@ from pe_deploy.errors import ExportError
 from pe_deploy.export.eager import eager_predictor
 from pe_deploy.export.exporter import FORMATS
 from pe_deploy.export.gru import with_onnx_gru
-from pe_deploy.export.guards import CHECKED_IDS, guards
+from pe_deploy.export.guards import unguarded
 from pe_deploy.export.onnx_model import to_onnx
 from pe_deploy.export.weights import weights_sha256
 from pe_deploy.parity import Decider, Tolerance
@@ -347,13 +347,7 @@ def _axes_without_names(subject: Subject) -> Subject:
 
 
 def _guards_left_out(subject: Subject) -> Subject:
-    model = copy.deepcopy(subject.model)
-    own = {node.output[0] for node in guards(subject.manifest.signature, looks_up=False).nodes}
-    nodes = [node for node in model.graph.node if node.output[0] not in own]
-    for node in nodes:
-        node.input[:] = [INPUT_IDS if name == CHECKED_IDS else name for name in node.input]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    model = unguarded(subject.model, subject.manifest.signature)
     anything = Signature(vocab_size=2**31 - 1, max_length=2**31 - 1)
     return dataclasses.replace(subject, model=model, guarded_for=anything)
 

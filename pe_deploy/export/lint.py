@@ -182,7 +182,7 @@ def _guards(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
         if name not in constants or not np.array_equal(constants[name], value):
             yield f"{name} is missing or changed, so a bad input may pass; {cure}"
     own = {node.name for node in made.nodes}
-    for node in model.graph.node:
+    for node in _all_nodes(model.graph):
         if INPUT_IDS in node.input and node.name not in own:
             yield f"{node.name} reads {INPUT_IDS} past the guards; {cure}"
     wanted = guard_names(expected.signature)["id"]

@@ -16,7 +16,7 @@ from torch import nn
 from pe_deploy.config import BATCH, INPUT_IDS, LOGITS, SEQUENCE, Signature
 from pe_deploy.errors import ExportError, InvalidInputError
 from pe_deploy.export.gru import with_onnx_gru
-from pe_deploy.export.guards import guard
+from pe_deploy.export.guards import guard, unguarded
 from pe_deploy.export.lint import Expectation, lint
 from pe_deploy.export.passes import lean, scan
 from pe_deploy.parity import random_ids
@@ -71,16 +71,17 @@ def to_onnx(
 
 
 def to_throughput(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto | None:
-    """The form of a graph from `to_onnx` that answers large batches faster, linted as it was.
+    """The form of a graph from `to_onnx` that answers large batches faster, guarded and linted.
 
     Gives None where the graph has no GRU node of which the form could be made.
 
     Raises:
         ExportError: the new graph breaks a lint rule.
     """
-    fast = scan(model)
+    fast = scan(unguarded(model, signature))
     if fast is None:
         return None
+    guard(fast, signature)
     layers, left = operators(model).get("GRU", 0), operators(fast).get("GRU", 0)
     opset = next(opset.version for opset in model.opset_import if not opset.domain)
     # No sample was captured here: a shape of 1 and 1 puts no constant under suspicion.
