@@ -18,6 +18,7 @@ from pe_deploy.cli.console import out, progress_bar, table
 from pe_deploy.cli.options import PUBLIC_KEY
 from pe_deploy.config import Weights
 from pe_deploy.errors import InvalidInputError, ParityError, requires_extra
+from pe_deploy.machine import processor_name
 from pe_deploy.parity import (
     Cell,
     Decider,
@@ -110,7 +111,7 @@ def _measure(
     predictors: dict[str, Predictor]
     exact: Predictor | None = None
     about = {
-        "processor": _processor(),
+        "processor": processor_name(),
         "python": platform.python_version(),
         "onnxruntime": onnxruntime.__version__,
         "bundle": str(bundle.path),
@@ -139,16 +140,6 @@ def _measure(
         if golden_only or ONNX not in bundle.files:
             return report
         return report.joined(_by_other_engines(bundle, predictors, exact))
-
-
-def _processor() -> str:
-    """The processor's name; Linux keeps it where Python's `platform` does not look."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def _by_other_engines(

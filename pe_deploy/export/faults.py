@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +19,12 @@ from torch import Tensor, nn
 
 from pe_deploy.bundle import ONNX, Bundle, GoldenCase, Manifest
 from pe_deploy.config import INPUT_IDS, LOGITS, ModelConfig, Signature
-from pe_deploy.errors import ExportError
 from pe_deploy.export.eager import eager_predictor
 from pe_deploy.export.exporter import FORMATS
 from pe_deploy.export.gru import with_onnx_gru
 from pe_deploy.export.guards import unguarded
 from pe_deploy.export.onnx_model import to_onnx
+from pe_deploy.export.rebuilt import own_random_numbers, rebuilt
 from pe_deploy.export.weights import weights_sha256
 from pe_deploy.parity import Decider, Tolerance
 from pe_deploy.training import GRUClassifier
@@ -60,28 +59,16 @@ class Subject:
 
     @classmethod
     def of(cls, bundle: Bundle) -> Subject:
-        """What a bundle holds, its torch module built again from the weights in `model.onnx`.
+        """What a bundle holds, its torch module `rebuilt`.
 
         Raises:
             BundleError: the bundle holds no `model.onnx`.
-            ExportError: the manifest names no architecture, or the graph does not hold the
-                weights that it records, each by its name (with a `max_length` of 1, the exporter
-                folds the positional table).
+            ExportError: the module cannot be built again from it.
         """
-        manifest = bundle.manifest
+        classifier = rebuilt(bundle)
         model = onnx.load_from_string(bundle.read(ONNX))
-        if manifest.model is None:
-            raise ExportError(
-                f"{bundle.path} does not state its architecture, which the self-test needs to "
-                "build the torch module again; allowed: a bundle exported from a checkpoint"
-            )
-        classifier = _classifier_of(model, ModelConfig.from_dict(manifest.model))
-        if weights_sha256(classifier) != manifest.weights_sha256:
-            raise ExportError(
-                f"{bundle.path / ONNX} does not hold the weights that its manifest records"
-            )
         golden = tuple(bundle.golden())
-        return cls(classifier, classifier, classifier, model, manifest, golden)
+        return cls(classifier, classifier, classifier, model, bundle.manifest, golden)
 
     @property
     def config(self) -> ModelConfig:
@@ -228,7 +215,7 @@ def _first_layers_state(subject: Subject) -> Subject | str:
     if whole.num_layers == 1:
         return "the model has one layer"
     # torch starts from new weights here, which are all replaced.
-    with _own_random_numbers():
+    with own_random_numbers():
         first = nn.GRU(whole.input_size, whole.hidden_size, batch_first=True)
     first.load_state_dict({name: whole.state_dict()[name] for name in first.state_dict()})
     return subject.made_of(_with_gru(subject.classifier, first))
@@ -474,49 +461,11 @@ class _CentredOverBatch(nn.Module):
         return logits - logits.mean(0)
 
 
-def _classifier_of(model: onnx.ModelProto, config: ModelConfig) -> GRUClassifier:
-    """The torch module whose weights an exported graph holds."""
-    with _own_random_numbers():
-        classifier = GRUClassifier(config).eval().requires_grad_(False)
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-
-    def read(name: str) -> Tensor:
-        if name not in tensors:
-            raise ExportError(f"{ONNX} holds no weights named {name}, which the self-test edits")
-        return torch.from_numpy(numpy_helper.to_array(tensors[name]).copy())
-
-    def in_torchs_order(gates: Tensor) -> Tensor:
-        update, reset, new = gates.chunk(3)
-        return torch.cat([reset, update, new])
-
-    state = {}
-    for layer in range(config.num_layers):
-        input_bias, state_bias = read(f"rnn_lay.B{layer}")[0].chunk(2)
-        for name, gates in (
-            ("weight_ih", read(f"rnn_lay.W{layer}")[0]),
-            ("weight_hh", read(f"rnn_lay.R{layer}")[0]),
-            ("bias_ih", input_bias),
-            ("bias_hh", state_bias),
-        ):
-            state[f"rnn_lay.{name}_l{layer}"] = in_torchs_order(gates)
-    for name in classifier.state_dict().keys() - state.keys():
-        state[name] = read(name)
-    classifier.load_state_dict(state)
-    return classifier
-
-
 def _sibling(config: ModelConfig) -> GRUClassifier:
     """A model of the same sizes from another seed."""
-    with _own_random_numbers():
+    with own_random_numbers():
         torch.manual_seed(2)
         return GRUClassifier(config).eval().requires_grad_(False)
-
-
-@contextmanager
-def _own_random_numbers() -> Iterator[None]:
-    """Draw weights without a trace in the caller's random numbers."""
-    with torch.random.fork_rng(devices=[]):
-        yield
 
 
 def _with_gru(classifier: GRUClassifier, gru: nn.Module) -> GRUClassifier:

@@ -12,13 +12,21 @@ from pe_deploy.errors import CheckpointError
 from pe_deploy.export.eager import eager_predictor
 from pe_deploy.export.weights import weights_sha256
 from pe_deploy.parity import Predictor
-from pe_deploy.training import load_checkpoint
+from pe_deploy.training import GRUClassifier, load_checkpoint
 
 
 def trained_predictors(
     bundle: Bundle, checkpoint: str | Path, weights: Weights = "best"
 ) -> tuple[Predictor, Predictor]:
-    """Eager torch in float32, and in float64, with the weights that a bundle was made from.
+    """Eager torch in float32, and in float64, of the `trained_module`."""
+    module = trained_module(bundle, checkpoint, weights)
+    return eager_predictor(module), eager_predictor(module, torch.float64)
+
+
+def trained_module(
+    bundle: Bundle, checkpoint: str | Path, weights: Weights = "best"
+) -> GRUClassifier:
+    """The module of a checkpoint, once it is known to be what a bundle was made from.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, or holds another model or other weights.
@@ -34,4 +42,4 @@ def trained_predictors(
             f"{checkpoint} holds other weights than {bundle.path} was made from "
             f"({weights} weights, if it is a checkpoint folder)"
         )
-    return eager_predictor(trained.model), eager_predictor(trained.model, torch.float64)
+    return trained.model

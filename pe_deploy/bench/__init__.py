@@ -1,0 +1,1 @@
+"""How fast a bundle is, beside the engines that its user would otherwise pick."""
