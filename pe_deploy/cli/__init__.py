@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import pe_deploy
+from pe_deploy.cli.bench import bench
 from pe_deploy.cli.demo import demo
 from pe_deploy.cli.export import export
 from pe_deploy.cli.inspect import inspect
@@ -22,7 +23,7 @@ app = typer.Typer(
     # An expected failure is one line (see __main__); anything else is a bug: show it plainly.
     pretty_exceptions_enable=False,
 )
-for command in (demo, train, export, verify, predict, inspect):
+for command in (demo, train, export, verify, predict, inspect, bench):
     app.command()(command)
 
 

@@ -1,0 +1,145 @@
+"""What every engine needs, in a form that goes to another process."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pe_deploy.bundle import ONNX, TORCHSCRIPT, Bundle
+from pe_deploy.config import BATCH, INPUT_IDS, LOGITS, SEQUENCE, ModelConfig, Signature, Weights
+from pe_deploy.errors import ExportError, requires_extra
+
+if TYPE_CHECKING:
+    from pe_deploy.training import GRUClassifier
+
+_PLAIN_OPSET = 18
+_PLAIN = "a plain torch.onnx.export (dynamo=False) on onnxruntime, without any check"
+_RAW = "the bundle's own model.onnx on onnxruntime, without the wrapper"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A bundle, and the same model in the forms that others run.
+
+    Attributes:
+        bundle: the bundle's folder.
+        signature: what the model takes.
+        plain: the bytes of the ONNX file that the baseline runs.
+        baseline: in words, what that is.
+        config: the sizes of the torch module; None where there is none.
+        state: its weights.
+        has_torchscript: whether the bundle holds a `model.pt`.
+    """
+
+    bundle: Path
+    signature: Signature
+    plain: bytes
+    baseline: str
+    config: ModelConfig | None
+    state: Mapping[str, NDArray[np.float32]]
+    has_torchscript: bool
+
+    def module(self) -> GRUClassifier:
+        """The torch module in eval mode, without its own checks of the input."""
+        import torch
+
+        from pe_deploy.training import GRUClassifier
+
+        if self.config is None:
+            raise ExportError(f"{self.bundle} does not give its torch module")
+        module = GRUClassifier(self.config)
+        module.load_state_dict({name: torch.tensor(value) for name, value in self.state.items()})
+        return without_checks(module.eval().requires_grad_(False))
+
+
+def subject_of(
+    bundle: Bundle, checkpoint: Path | None = None, weights: Weights = "best"
+) -> Subject:
+    """A bundle, and the plain export of its torch module where there is one.
+
+    Without torch, or with a bundle that was not exported from a checkpoint, the baseline is the
+    bundle's own graph.
+
+    Raises:
+        BundleError: the bundle holds no `model.onnx`.
+        CheckpointError: the checkpoint cannot be read, or is not what the bundle was made from.
+        MissingDependencyError: a checkpoint is given, and torch is not installed.
+    """
+    has_torchscript = TORCHSCRIPT in bundle.files
+    model = bundle.read(ONNX)
+    module, reason = _module_of(bundle, checkpoint, weights)
+    if module is None:
+        return Subject(
+            bundle.path,
+            bundle.manifest.signature,
+            model,
+            f"{_RAW} ({reason})",
+            None,
+            {},
+            has_torchscript,
+        )
+    return Subject(
+        bundle.path,
+        bundle.manifest.signature,
+        plain_export(module),
+        _PLAIN,
+        module.config,
+        {name: tensor.numpy() for name, tensor in module.state_dict().items()},
+        has_torchscript,
+    )
+
+
+def _module_of(
+    bundle: Bundle, checkpoint: Path | None, weights: Weights
+) -> tuple[GRUClassifier | None, str]:
+    """The torch module of a bundle, or None and why there is none."""
+    if checkpoint is not None:
+        with requires_extra("train"):
+            from pe_deploy.export.trained import trained_module
+        return trained_module(bundle, checkpoint, weights), ""
+    if missing := [name for name in ("torch", "onnx", "onnxscript") if find_spec(name) is None]:
+        return None, f"{missing[0]} is not installed"
+    from pe_deploy.export.rebuilt import rebuilt
+
+    try:
+        return rebuilt(bundle), ""
+    except ExportError as error:
+        return None, str(error)
+
+
+def plain_export(module: GRUClassifier) -> bytes:
+    """The ONNX file that `torch.onnx.export(dynamo=False)` makes, with free batch and sequence."""
+    import torch
+
+    from pe_deploy.training import torch_threads
+
+    buffer = io.BytesIO()
+    sample = torch.ones(2, module.config.max_length, dtype=torch.int64)
+    with torch_threads(1), warnings.catch_warnings():
+        # torch has much to say of its old exporter, which is measured here and not recommended.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            without_checks(module),
+            (sample,),
+            buffer,  # type: ignore[arg-type]
+            dynamo=False,
+            opset_version=_PLAIN_OPSET,
+            input_names=[INPUT_IDS],
+            output_names=[LOGITS],
+            dynamic_axes={INPUT_IDS: {0: BATCH, 1: SEQUENCE}, LOGITS: {0: BATCH}},
+        )
+    return buffer.getvalue()
+
+
+def without_checks(module: GRUClassifier) -> GRUClassifier:
+    """The module itself, which from now on takes its input as it comes: a notebook's would."""
+    module._checked = lambda input_ids: input_ids  # type: ignore[method-assign]
+    return module

@@ -1,0 +1,137 @@
+"""A process of its own that runs engines when it is told to.
+
+Thread pools disturb each other: a pool that has just finished spins for a while and takes the
+processor from the next engine. So an engine with several threads gets a process to itself, and one
+process works at a time.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pe_deploy.bench.engines import Run, build
+from pe_deploy.bench.subject import Subject
+from pe_deploy.errors import PeDeployError
+from pe_deploy.parity import random_ids
+
+_WARM_UP_SECONDS = 0.03
+_LONG_CALL_SECONDS = 1.0
+"""A call so long is not made faster by one more before it."""
+
+
+class Host:
+    """The engines of one process, and the inputs that they are run on."""
+
+    def __init__(self, subject: Subject, threads: int) -> None:
+        self._subject = subject
+        self._threads = threads
+        self._runs: dict[str, Run] = {}
+        self._ids = np.empty((0, 0), np.int64)
+
+    def choose(self, batch: int, length: int) -> None:
+        """Draw the ids `[batch, length]` of the next turns: the same in every process."""
+        rng = np.random.default_rng(0)
+        self._ids = random_ids(self._subject.signature, batch, length, rng)
+
+    def warm_up(self, name: str) -> tuple[float, NDArray[np.floating[Any]]]:
+        """Make an engine ready, and run it until it has settled.
+
+        Returns:
+            Seconds a call, and the logits.
+        """
+        if name not in self._runs:
+            self._runs[name] = build(name, self._subject, self._threads)
+        run, ids = self._runs[name], self._ids
+        logits = np.array(run(ids))  # a copy: an engine may use its memory again
+        shortest, spent, calls = float("inf"), 0.0, 0
+        # torch specialises a graph during its first two calls.
+        while calls < 2 or spent < _WARM_UP_SECONDS:
+            started = time.perf_counter()
+            run(ids)
+            taken = time.perf_counter() - started
+            shortest, spent, calls = min(shortest, taken), spent + taken, calls + 1
+            if taken > _LONG_CALL_SECONDS:
+                break
+        return shortest, logits
+
+    def turn(self, name: str, calls: int) -> list[int]:
+        """Time each of some calls, in ns. One more comes before several, to warm the caches."""
+        run, ids, clock = self._runs[name], self._ids, time.perf_counter_ns
+        taken = []
+        gc.disable()
+        try:
+            if calls > 1:
+                run(ids)
+            for _ in range(calls):
+                started = clock()
+                run(ids)
+                taken.append(clock() - started)
+        finally:
+            gc.enable()
+        return taken
+
+
+def _serve(connection: Connection, subject: Subject, threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
+    host = Host(subject, threads)
+    while True:
+        try:
+            method, arguments = connection.recv()
+        except EOFError:  # the parent is gone
+            return
+        try:
+            answer = getattr(host, method)(*arguments)
+        except Exception as error:  # noqa: BLE001 - raised again in the parent
+            line = " ".join(str(error).split())
+            answer = PeDeployError(f"{type(error).__name__}: {line}")
+        connection.send(answer)
+
+
+class Worker:
+    """A `Host` in another process."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Have the host do this, and wait for the answer.
+
+        Raises:
+            PeDeployError: it failed, or the process died.
+        """
+        try:
+            self._connection.send((method, arguments))
+            answer = self._connection.recv()
+        except (EOFError, OSError):
+            raise PeDeployError("its process died") from None
+        if isinstance(answer, PeDeployError):
+            raise answer
+        return answer
+
+
+@contextmanager
+def worker(subject: Subject, threads: int) -> Iterator[Worker]:
+    """Start a process for some engines, and end it."""
+    # A fresh interpreter: a fork would inherit the threads' locks without the threads.
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, subject, threads), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield Worker(ours)
+    finally:
+        ours.close()
+        process.kill()  # it has nothing to save, and a pool of threads may be slow to end
+        process.join()
+        process.close()

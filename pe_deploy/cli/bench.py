@@ -1,0 +1,225 @@
+"""`pe-deploy bench`: how fast a bundle is, beside the engines that one would otherwise pick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pe_deploy.cli.console import facts, out, progress_bar, table
+from pe_deploy.config import Weights
+from pe_deploy.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pe_deploy.bench import Benchmark, ColdStart, FileRate, Spread, Timing
+
+_MB = 1e6
+
+
+def bench(
+    bundle: Annotated[Path, typer.Argument(help="A bundle.")],
+    batches: Annotated[
+        str, typer.Option(help="Rows a call, separated by commas.")
+    ] = "1,8,64,512,4096",
+    threads: Annotated[
+        str | None, typer.Option(help="Numbers of threads; by default 1 and all processors.")
+    ] = None,
+    length: Annotated[int | None, typer.Option(help="Ids a row; by default the longest.")] = None,
+    engines: Annotated[
+        str | None,
+        typer.Option(
+            help="Of pe_deploy, baseline, eager, torchscript, openvino, compile; "
+            "by default all but compile, which takes a minute to start."
+        ),
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="About how long to measure.")] = 25.0,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Take the torch module from here, not from the bundle.")
+    ] = None,
+    weights: Annotated[Weights, typer.Option(help="Of a checkpoint folder.")] = "best",
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", help="Measure predict on this file against the rows in memory."),
+    ] = None,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="Measure import to first answer, memory and size.")
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write every figure as JSON.")
+    ] = None,
+    plot_file: Annotated[
+        Path | None, typer.Option("--plot", help="Draw batch against sequences a second: .png.")
+    ] = None,
+) -> None:
+    """Time BUNDLE and other engines in turns: the ratios of one run, with their quartiles."""
+    from pe_deploy.bench import save_json
+
+    counts = None if threads is None else _numbers("threads", threads)
+    result: Benchmark | FileRate | ColdStart
+    if cold and file is not None:
+        raise InvalidInputError("--cold and --file measure different things; give one of them")
+    if (cold or file is not None) and plot_file is not None:
+        raise InvalidInputError("--plot draws batch sizes; leave out --cold and --file")
+    if cold:
+        result = _cold(bundle, seconds)
+    elif file is not None:
+        if counts is not None and len(counts) > 1:
+            raise InvalidInputError(f"threads is {threads}; allowed with --file: one number")
+        result = _file(bundle, file, counts[0] if counts else None, seconds)
+    else:
+        result = _engines(
+            bundle,
+            _numbers("batches", batches),
+            plot_file,
+            threads=counts,
+            length=length,
+            seconds=seconds,
+            checkpoint=checkpoint,
+            weights=weights,
+            **({} if engines is None else {"engines": _names(engines)}),
+        )
+    machine = ", ".join(f"{what} {value}" for what, value in result.about.items())
+    out.print(f"On: {machine}", markup=False)
+    if json_file is not None:
+        save_json(result, json_file)
+
+
+def _engines(
+    bundle: Path, batches: list[int], plot_file: Path | None, **settings: Any
+) -> Benchmark:
+    from pe_deploy import bench as wing
+    from pe_deploy.bench.plot import check_plot
+
+    if plot_file is not None:
+        check_plot(plot_file)
+    with _progress(f"bench {bundle.name}") as moved:
+        result = wing.bench(bundle, batches=batches, progress=moved, **settings)
+    if plot_file is not None:
+        wing.plot(result, plot_file)
+    out.print(f"{bundle}: {result.length} ids a row", markup=False, style="bold")
+    out.print(f"Baseline: {result.baseline}\n", markup=False)
+    for count in result.threads:
+        _show_ratios(result, count)
+    for count in result.threads:
+        _show_latency(result, count)
+    for engine, reason in result.left_out.items():
+        out.print(f"not measured: {engine} ({reason})", markup=False)
+    return result
+
+
+def _show_ratios(result: Benchmark, threads: int) -> None:
+    """How many times as fast as the baseline: ours with its quartiles, then the others."""
+    ours, _, *others = result.engines
+    rows = []
+    for timing in result.of(threads, ours):
+        beside = {t.engine: t.ratio.median for t in result.of(threads) if t.batch == timing.batch}
+        rows.append(
+            [
+                f"{timing.batch:,}",
+                f"{timing.ratio.median:.2f}×",
+                _quartiles(timing.ratio),
+                *(f"{beside[name]:.2f}×" if name in beside else "–" for name in others),
+                f"{timing.sequences_per_second:,.0f}",
+            ]
+        )
+    table(
+        f"{_threads(threads)}: speed as a multiple of the baseline's",
+        ("batch", ours, "quartiles", *others, "rows/s"),
+        rows,
+    )
+
+
+def _show_latency(result: Benchmark, threads: int) -> None:
+    batches = list(dict.fromkeys(timing.batch for timing in result.of(threads)))
+
+    def shown(engine: str, batch: int) -> str:
+        found = [timing for timing in result.of(threads, engine) if timing.batch == batch]
+        return _latency(found[0]) if found else "–"
+
+    table(
+        f"{_threads(threads)}: a call in µs, median and 95th percentile",
+        ("engine", *(f"× {batch:,}" for batch in batches)),
+        ((engine, *(shown(engine, batch) for batch in batches)) for engine in result.engines),
+    )
+
+
+def _file(bundle: Path, source: Path, threads: int | None, seconds: float) -> FileRate:
+    from pe_deploy.bench import file_rate
+
+    with _progress(f"bench {source.name}") as moved:
+        result = file_rate(bundle, source, threads=threads, seconds=seconds, progress=moved)
+    share = result.ratio
+    facts(
+        f"{source}: {result.rows:,} rows, {_threads(result.threads)}",
+        [
+            ("file to file", f"{result.file_rows_per_second:,.0f} rows a second"),
+            ("in memory", f"{result.memory_rows_per_second:,.0f} rows a second"),
+            (
+                "share",
+                f"{share.median:.0%} (quartiles {share.lower:.0%} to {share.upper:.0%}, "
+                f"{result.rounds} rounds)",
+            ),
+        ],
+    )
+    return result
+
+
+def _cold(bundle: Path, seconds: float) -> ColdStart:
+    from pe_deploy.bench import cold_start
+
+    with _progress("cold start") as moved:
+        result = cold_start(bundle, seconds=seconds, progress=moved)
+    table(
+        f"Import to first answer, {result.rounds} fresh processes each",
+        ("", "seconds", "times raw", "quartiles", "resident MB", "installed MB"),
+        (
+            (
+                start.name,
+                f"{start.seconds.median:.3f}",
+                f"{start.times_raw.median:.2f}×",
+                _quartiles(start.times_raw),
+                f"{start.resident_bytes / _MB:,.0f}",
+                f"{start.installed_bytes / _MB:,.0f}",
+            )
+            for start in result.starts
+        ),
+    )
+    return result
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[float], None]]:
+    with progress_bar() as bar:
+        task = bar.add_task(name, total=1.0)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _quartiles(spread: Spread) -> str:
+    return f"{spread.lower:.2f}–{spread.upper:.2f}"
+
+
+def _latency(timing: Timing) -> str:
+    digits = 1 if timing.median_us < 100 else 0
+    return f"{timing.median_us:,.{digits}f}\n{timing.p95_us:,.{digits}f}"
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'' if count == 1 else 's'}"
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _numbers(name: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InvalidInputError(
+            f"{name} is {text!r}; allowed: whole numbers separated by commas"
+        ) from None
