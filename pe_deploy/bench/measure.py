@@ -20,16 +20,14 @@ from pe_deploy.bench.worker import Worker, worker
 from pe_deploy.bundle import open_bundle
 from pe_deploy.config import Signature, Weights
 from pe_deploy.errors import InvalidInputError, ParityError, PeDeployError
-from pe_deploy.machine import usable_processors
+from pe_deploy.runtime import usable_processors
 
 BATCHES = (1, 8, 64, 512, 4096)
 SECONDS = 25.0
 
 _FEWEST_ROUNDS = 3
 _TURN_SECONDS = 0.002
-_TURN_SECONDS_WITH_POOL = 0.005
-_PAUSE_SECONDS = 0.004
-"""Before a turn in another process, until the last one's threads have stopped to spin."""
+_TURN_SECONDS_WITH_POOL = 0.01
 _SAME = 1e-3
 """Of the largest logit: engines further apart than this do not run the same model."""
 
@@ -143,14 +141,11 @@ class _Race:
         self.taken = {name: [] for name in calls}
         order = list(calls)
         shuffled = random.Random(0)
-        several = len({id(self.workers[name]) for name in order}) > 1
         started = time.perf_counter()
         rounds = 0
         while rounds < _FEWEST_ROUNDS or time.perf_counter() - started < seconds:
             shuffled.shuffle(order)
             for name in order:
-                if several:
-                    time.sleep(_PAUSE_SECONDS)
                 self.taken[name].append(self.workers[name].call("turn", name, calls[name]))
             rounds += 1
         return time.perf_counter() - started

@@ -15,7 +15,8 @@ import numpy as np
 
 import pe_deploy
 from pe_deploy.atomic import write_bytes
-from pe_deploy.machine import processor_name, usable_processors
+from pe_deploy.machine import processor_name
+from pe_deploy.runtime import usable_processors
 
 _PACKAGES = ("onnxruntime", "numpy", "torch", "onnx", "openvino", "pyarrow")
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pe_deploy.training import GRUClassifier
 
 _PLAIN_OPSET = 18
-_PLAIN = "a plain torch.onnx.export (dynamo=False) on onnxruntime, without any check"
-_RAW = "the bundle's own model.onnx on onnxruntime, without the wrapper"
+_PLAIN = "plain torch.onnx.export (dynamo=False), raw onnxruntime, no checks"
+_RAW = "the bundle's model.onnx, raw onnxruntime, no wrapper"
 
 
 @dataclass(frozen=True)

@@ -270,7 +270,7 @@ def test_without_torch_it_runs_against_the_own_graph(notebook_bundle: Path) -> N
     lines = subprocess.run(
         [sys.executable, "-c", hidden + code], capture_output=True, text=True, check=True
     ).stdout.splitlines()
-    assert lines[0].endswith("without the wrapper (torch is not installed)")
+    assert lines[0].endswith("no wrapper (torch is not installed)")
     assert lines[1:] == ["['pe_deploy', 'baseline']", "torch is not installed"]
 
 
@@ -282,7 +282,7 @@ def test_the_command_prints_tables_writes_json_and_draws(
         "--length", "4", "--engines", "pe_deploy", "--json", "all.json", "--plot", "plot.png",
     )  # fmt: skip
     assert (done.code, done.err) == (0, "")
-    for text in ("4 ids a row", "plain torch.onnx.export", "1 thread:", "2 threads:"):
+    for text in ("4 ids a row", "Baseline: plain torch.onnx.export", "1 thread:", "2 threads:"):
         assert text in done.out
     assert max(map(len, done.out.splitlines())) <= 80
     values = json.loads((tmp_path / "all.json").read_text())

@@ -40,7 +40,7 @@ def digests(folder: Path) -> dict[str, str]:
 def test_help_lists_the_commands_and_wrong_usage_exits_2(run: Callable[..., Any]) -> None:
     done = run("--help")
     assert done.code == 0
-    for command in ("demo", "train", "export", "verify", "predict", "inspect"):
+    for command in ("demo", "train", "export", "verify", "predict", "inspect", "bench"):
         assert command in done.out
     assert run("export").code == 2
     assert run("fly").code == 2
