@@ -162,7 +162,7 @@ class _Race:
             except PeDeployError as error:
                 if name in (OURS, BASELINE):
                     raise PeDeployError(f"{name} fails: {error}") from error
-                self.left_out[name] = f"with {self.threads} threads, {self.batch} rows: {error}"
+                self.left_out[name] = f"threads {self.threads}, batch {self.batch}: {error}"
                 del self.workers[name]
                 continue
             ours = logits if ours is None else ours

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 from pe_deploy import atomic
 from pe_deploy.bench.engines import BASELINE, OURS
 from pe_deploy.bench.result import Benchmark
 from pe_deploy.errors import InvalidInputError, requires_extra
 
-_COLOURS = ("#56b4e9", "#009e73", "#cc79a7", "#e69f00", "#d55e00")  # apart for every eye
-_MARKERS = ("s", "^", "D", "v", "P")
+_STYLES: dict[str, dict[str, Any]] = {
+    OURS: {"color": "black", "marker": "o", "linewidth": 2.5, "zorder": 3},
+    BASELINE: {"color": "0.5", "marker": "o", "linewidth": 2, "linestyle": "--"},
+    # Colours that are apart for every eye.
+    "eager": {"color": "#56b4e9", "marker": "s"},
+    "torchscript": {"color": "#009e73", "marker": "^"},
+    "openvino": {"color": "#cc79a7", "marker": "D"},
+    "compile": {"color": "#e69f00", "marker": "v"},
+}
 
 
 def check_plot(path: Path) -> None:
@@ -41,23 +49,15 @@ def plot(result: Benchmark, path: Path) -> None:
     threads = result.threads
     figure = Figure(figsize=(1.2 + 4.6 * len(threads), 4.8), layout="constrained", dpi=150)
     panels = figure.subplots(1, len(threads), sharey=True, squeeze=False)[0]
-    others = [engine for engine in result.engines if engine not in (OURS, BASELINE)]
     for axes, count in zip(panels, threads, strict=True):
         for engine in result.engines:
             line = result.of(count, engine)
-            if engine == OURS:
-                style = {"color": "black", "marker": "o", "linewidth": 2.5, "zorder": 3}
-            elif engine == BASELINE:
-                style = {"color": "0.5", "marker": "o", "linestyle": "--", "linewidth": 2}
-            else:
-                place = others.index(engine) % len(_COLOURS)
-                style = {"color": _COLOURS[place], "marker": _MARKERS[place], "linewidth": 1.5}
             axes.plot(
                 [timing.batch for timing in line],
                 [timing.sequences_per_second for timing in line],
                 label=engine,
                 markersize=5,
-                **style,
+                **_STYLES.get(engine, {}),
             )
         axes.set_xscale("log")
         axes.set_yscale("log")

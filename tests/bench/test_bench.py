@@ -173,7 +173,7 @@ def test_an_engine_that_fails_is_left_out_and_ours_is_an_error() -> None:
     race = measure._Race(workers, 1, 2, 5, left_out)
     race.run(0.0)
     assert [t.engine for t in race.timings()] == [OURS, BASELINE]
-    assert left_out == {"eager": "with 1 threads, 2 rows: RuntimeError: no"}
+    assert left_out == {"eager": "threads 1, batch 2: RuntimeError: no"}
     host.bad = BASELINE
     with pytest.raises(PeDeployError, match="baseline fails: RuntimeError: no"):
         race.run(0.0)
