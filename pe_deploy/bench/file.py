@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from pe_deploy.bench.result import Spread, about
 from pe_deploy.data import open_rows
 from pe_deploy.errors import DataError, InvalidInputError
-from pe_deploy.runtime import usable_processors
-from pe_deploy.runtime import OnnxClassifier
+from pe_deploy.runtime import OnnxClassifier, usable_processors
 from pe_deploy.runtime.files import predict_file
 
 _FEWEST_ROUNDS = 3

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pe_deploy import ModelConfig, Signature
 from pe_deploy.export import onnx_model
+from pe_deploy.export.guards import unguarded
 from pe_deploy.export.judges import judges
 from pe_deploy.parity import Tolerance
 from pe_deploy.training import GRUClassifier
@@ -164,7 +165,8 @@ def captured(name: str, config: ModelConfig | None) -> tuple[nn.Module, Signatur
     signature = config.signature if config else Signature(vocab_size=12, max_length=8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx_model, "lean", lambda model: model)
-        return module.eval(), signature, onnx_model.to_onnx(module.eval(), signature)
+        model = onnx_model.to_onnx(module.eval(), signature)
+    return module, signature, unguarded(model, signature)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pe_deploy import ExportError, ModelConfig, Signature
 from pe_deploy.export import operators, to_onnx
+from pe_deploy.export.guards import unguarded
 from pe_deploy.export.onnx_model import to_throughput
 from pe_deploy.export.passes import lean, scan
 from pe_deploy.training import GRUClassifier
@@ -92,7 +93,7 @@ def test_a_layer_below_goes_on_behind_a_rows_end() -> None:
     config = ModelConfig(3, 4, 4, 6, 2, pad_id=1)
     torch.manual_seed(1)
     module = BelowToo(config).eval()
-    model = scan(to_onnx(module, config.signature))
+    model = scan(unguarded(to_onnx(module, config.signature), config.signature))
     assert model is not None
     ids = np.array(list(itertools.product(range(3), repeat=4)))
     with torch.no_grad():
