@@ -19,9 +19,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_LONGEST = 2000
+
 
 class PeDeployError(Exception):
-    """Base of every error that pe_deploy raises on purpose."""
+    """Base of every error that pe_deploy raises on purpose.
+
+    Its message is one line that any terminal can show, whatever a file brings into it: what is
+    not printable is escaped, and what goes beyond 2000 characters is cut.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_one_line(message))
+
+
+def _one_line(message: str) -> str:
+    if not message.isprintable():
+        message = "".join(
+            char if char.isprintable() else repr(char)[1:-1] for char in message[: _LONGEST + 1]
+        )
+    return message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"
 
 
 class InvalidInputError(PeDeployError, ValueError):
@@ -73,6 +90,10 @@ class ParityError(PeDeployError):
 
 class MissingDependencyError(PeDeployError, ImportError):
     """A package that belongs to an extra, and is not installed."""
+
+    def __init__(self, message: str = "", *, name: str | None = None) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 @contextmanager

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.bundle.names import GOLDEN, MIB
+from pe_deploy.bundle.plain_arrays import read_array
 from pe_deploy.bundle.plain_zip import PlainZip
 from pe_deploy.errors import BundleError
 
@@ -22,16 +21,6 @@ LARGEST_UNPACKED = 1024 * MIB
 _WEIGHTS = "weights_sha256"
 _NUMBERS = ("input_ids", "float64", "float32")
 _DECISIONS = ("labels", "targets")
-
-# The header as numpy writes it, for arrays of numbers and of text. Read by numpy, it would be
-# evaluated as Python, might name any dtype, and could state a shape that is not there.
-_HEADER = re.compile(
-    rb"\x93NUMPY\x01\x00(?P<length>..)"
-    rb"\{'descr': '(?P<dtype><i8|<i4|<f8|<f4|\|u1|<U[1-9]\d{0,6})', "
-    rb"'fortran_order': False, 'shape': \((?P<shape>[\d, ]{1,200})\), \} *\n",
-    re.DOTALL,
-)
-_LARGEST_CHARACTER = 0x10FFFF
 
 
 @dataclass(frozen=True)
@@ -97,7 +86,7 @@ def golden_from_bytes(data: bytes) -> list[GoldenCase]:
     archive = _open(data)
     _weights(archive)
     arrays = {
-        member.removesuffix(".npy"): _array(archive, member)
+        member.removesuffix(".npy"): read_array(archive, member)
         for member in archive.members
         if member != f"{_WEIGHTS}.npy"
     }
@@ -117,34 +106,12 @@ def _open(data: bytes) -> PlainZip:
 
 
 def _weights(archive: PlainZip) -> str:
-    array = _array(archive, f"{_WEIGHTS}.npy")
+    array = read_array(archive, f"{_WEIGHTS}.npy")
     if array.dtype != np.uint8 or array.shape != (32,):
         raise BundleError(
             f"{GOLDEN}: {_WEIGHTS} is {array.dtype} {list(array.shape)}; allowed: uint8 [32]"
         )
     return array.tobytes().hex()
-
-
-def _array(archive: PlainZip, member: str) -> NDArray[Any]:
-    """An array whose header states just what follows it."""
-    content = archive.read(member)
-    header = _HEADER.match(content)
-    if header is None or int.from_bytes(header["length"], "little") != header.end() - 10:
-        raise BundleError(
-            f"{GOLDEN}: {member[:100]!r} is malformed; allowed: an array of numbers or text"
-        )
-    dtype = np.dtype(header["dtype"].decode())
-    try:
-        shape = tuple(int(size) for size in header["shape"].decode().split(",") if size.strip())
-        if math.prod(shape) * dtype.itemsize != len(content) - header.end():
-            raise ValueError(f"{len(content) - header.end()} bytes for {dtype} {list(shape)}")
-        # Copied, because torch takes no array that it might not write to.
-        array = np.frombuffer(content, dtype, offset=header.end()).reshape(shape).copy()
-    except (ValueError, OverflowError) as error:
-        raise BundleError(f"{GOLDEN}: {member[:100]!r} is malformed: {error}") from error
-    if dtype.kind == "U" and (array.reshape(-1).view(np.uint32) > _LARGEST_CHARACTER).any():
-        raise BundleError(f"{GOLDEN}: {member[:100]!r} holds what is no text")
-    return array
 
 
 def _case(index: int, arrays: dict[str, NDArray[Any]]) -> GoldenCase:

@@ -25,6 +25,9 @@ DEEPEST = 16
 MOST_FIELDS = 2_000_000
 """How many fields and single numbers are read at most; a classifier's graph has some hundreds."""
 
+MOST_DIMS = 64
+"""How many dimensions a tensor may have; the product of a million sizes would take hours."""
+
 Span = tuple[int, int]
 """Where a part of the file begins and ends."""
 
@@ -233,6 +236,8 @@ class _Reader:
         data_type = next(iter(self._varints(fields["data_type"])), 0)
         dims = tuple(self._varints(fields["dims"]))
         external = bool(fields["external_data"]) or any(self._varints(fields["data_location"]))
+        if len(dims) > MOST_DIMS:
+            raise _malformed(f"tensor {name[:100]!r} has {len(dims)} dimensions")
         if data_type not in _FLOATS and data_type not in _NO_FLOATS:
             raise _malformed(f"tensor {name[:100]!r} has data type {data_type}")
         values = None

@@ -30,7 +30,7 @@ class PlainZip:
     """
 
     def __init__(self, data: bytes, name: str, largest: int) -> None:
-        self._name = name
+        self.name = name
         _check_frame(data, name)
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(data))
@@ -60,15 +60,15 @@ class PlainZip:
         try:
             entry = self.members[member]
         except KeyError:
-            raise BundleError(f"{self._name} lacks {member}") from None
+            raise BundleError(f"{self.name} lacks {member}") from None
         try:
             with self._archive.open(entry) as file:
                 content = file.read(entry.file_size + 1)
         except Exception as error:
-            raise BundleError(f"{self._name}: {member[:100]!r}: {_line(error)}") from error
+            raise BundleError(f"{self.name}: {member[:100]!r}: {_line(error)}") from error
         if len(content) != entry.file_size:
             raise BundleError(
-                f"{self._name}: {member[:100]!r} has {len(content)} bytes instead of the "
+                f"{self.name}: {member[:100]!r} has {len(content)} bytes instead of the "
                 f"{entry.file_size} that the archive states"
             )
         return content

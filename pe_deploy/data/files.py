@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from pe_deploy.data.csv_file import open_csv
-from pe_deploy.data.damage import one_line
 from pe_deploy.data.jsonl_file import open_jsonl
 from pe_deploy.data.npz_file import open_npz
 from pe_deploy.data.parquet_file import open_parquet
@@ -44,14 +43,13 @@ def open_rows(path: str | Path, *, chunk_rows: int = READ_ROWS) -> Iterator[RowR
     path = Path(path)
     if chunk_rows < 1:
         raise InvalidInputError(f"chunk_rows is {chunk_rows}; allowed: 1 or more")
-    with one_line():
-        if path.suffix.lower() not in _FORMATS:
-            raise DataError(f"{path}: suffix {path.suffix!r}; allowed: {', '.join(_FORMATS)}")
-        try:
-            path.open("rb").close()
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror}") from error
-        except ValueError as error:  # a NUL character, say
-            raise DataError(f"{path}: not a path: {error}") from error
-        with _FORMATS[path.suffix.lower()](path, chunk_rows) as reader:
-            yield reader
+    if path.suffix.lower() not in _FORMATS:
+        raise DataError(f"{path}: suffix {path.suffix!r}; allowed: {', '.join(_FORMATS)}")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    except ValueError as error:  # a NUL character, say
+        raise DataError(f"{path}: not a path: {error}") from error
+    with _FORMATS[path.suffix.lower()](path, chunk_rows) as reader:
+        yield reader

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.config import INPUT_IDS, Label
-from pe_deploy.data.damage import one_line
 from pe_deploy.data.dataset import Dataset
 from pe_deploy.data.digits import digits
 from pe_deploy.data.files import open_rows
@@ -21,7 +20,6 @@ from pe_deploy.errors import DataError, InvalidInputError
 _PLAIN_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
-@one_line()
 def load(source: str | Path, *, pad_id: int | None = None) -> Dataset:
     """Load `"digits"` or a file with the columns `input_ids` and `label`.
 

@@ -37,8 +37,11 @@ _DAMAGED_ZIP = (
     struct.error,
     EOFError,
     RuntimeError,
+    UnicodeDecodeError,
 )
 _DAMAGE = (*_DAMAGED_ZIP, OSError, ValueError, TypeError, SyntaxError, tokenize.TokenError)
+_MOST_EMPTY_ROWS = 1_000_000
+"""Rows without ids take no bytes, so that a tiny file could state more than anyone could read."""
 _HEADER_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -68,6 +71,11 @@ class NpzReader(RowReader):
                 raise DataError(
                     f"{path}: column {INPUT_IDS} is {array.dtype} of shape {array.shape}; "
                     "allowed: integers of shape [rows, length]"
+                )
+            if array.shape[1] == 0 and array.shape[0] > _MOST_EMPTY_ROWS:
+                raise DataError(
+                    f"{path}: column {INPUT_IDS} states {array.shape[0]} rows without ids; "
+                    f"allowed: {_MOST_EMPTY_ROWS} or fewer"
                 )
 
     def __iter__(self) -> Iterator[Chunk]:

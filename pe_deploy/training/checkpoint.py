@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +25,11 @@ from typing import Any, get_args
 import numpy as np
 
 from pe_deploy import atomic
+from pe_deploy.bundle.plain_arrays import read_array
+from pe_deploy.bundle.plain_zip import PlainZip
 from pe_deploy.config import Label, ModelConfig, TrainConfig, Weights, check_decision
 from pe_deploy.data import Dataset
-from pe_deploy.errors import CheckpointError, DataError, InvalidInputError
+from pe_deploy.errors import BundleError, CheckpointError, DataError, InvalidInputError
 from pe_deploy.training.model import GRUClassifier
 from pe_deploy.training.weights import (
     build_model,
@@ -61,6 +62,9 @@ _DIGESTED = (BEST_FILE, LAST_FILE, VALIDATION_FILE)
 """What `load_checkpoint` reads, besides `config.json`."""
 
 BINARY_THRESHOLD = 0.5
+
+_LARGEST_VALIDATION = 2**34
+"""The most bytes that the arrays of `validation.npz` may have together."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +134,13 @@ def _validation_of(
     path: Path, data: bytes, labels: tuple[Label, ...], pad_id: int | None
 ) -> Dataset:
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return Dataset(arrays["input_ids"], arrays["targets"], labels, pad_id)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, DataError) as error:
+        # Not np.load, which raises nearly any error for a hostile file, and takes what it states.
+        archive = PlainZip(data, path.name, _LARGEST_VALIDATION)
+        input_ids, targets = (
+            read_array(archive, f"{name}.npy") for name in ("input_ids", "targets")
+        )
+        return Dataset(input_ids, targets, labels, pad_id)
+    except (BundleError, DataError) as error:
         raise CheckpointError(f"{path}: not the rows of a validation: {error}") from error
 
 

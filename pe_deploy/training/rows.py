@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from pe_deploy.config import ModelConfig
 from pe_deploy.data import Dataset, load, synthetic
-from pe_deploy.data.damage import one_line
 from pe_deploy.errors import DataError, InvalidInputError
 from pe_deploy.training.model import check_input_ids
 
@@ -72,7 +71,6 @@ def check_labels(rows: Dataset, validation: Dataset | None) -> None:
         )
 
 
-@one_line()
 def check_rows(rows: Dataset, config: ModelConfig, name: str) -> None:
     """Check that a model of these sizes takes every row.
 

@@ -99,6 +99,12 @@ def _named_tensors(path: Path, content: object) -> State:
             raise CheckpointError(
                 f"{path}: entry {key!r} is a {type(value).__name__}, not a tensor; {_HOW_TO_SAVE}"
             )
+        if value.layout == torch.strided and value.nbytes > value.untyped_storage().nbytes():
+            # One number seen as a million is a million by the time that it is copied.
+            raise CheckpointError(
+                f"{path}: entry {key!r} has shape {list(value.shape)}, which is more than the "
+                f"file holds of it; {_HOW_TO_SAVE}"
+            )
     return dict(content)
 
 

@@ -25,6 +25,22 @@ def test_a_sealed_manifest_reads_back(own_bundle: Path, reseal: Reseal) -> None:
     assert re.search(rb'"manifest_sha256": "[0-9a-f]{64}"\n}\n$', before)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"' + '\\"' * 500_000,
+        '{"' + '\\"' * 500_000 + "\\",
+        "{" + ",".join(f'"{key}":1' for key in range(90_000)) + ',"89999":1}',
+        "[" * 1_000_000,
+    ],
+    ids=["open text", "open escape", "a key twice, late", "brackets"],
+)
+def test_a_mebibyte_that_is_no_manifest_is_refused_at_once(text: str) -> None:
+    """Each would take minutes or hours, were the time not in proportion to the size."""
+    with pytest.raises(BundleError, match="it is not JSON"):
+        Manifest.from_json(text.encode())
+
+
 def edits(data: bytes) -> dict[str, bytes]:
     values = json.loads(data)
     return {

@@ -293,6 +293,13 @@ def test_a_malformed_model_is_refused(name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_tensor_has_few_dimensions() -> None:
+    """The product of this many sizes would take hours."""
+    data = model(tensor(dims=(2**64 - 1,) * 200_000))
+    with pytest.raises(BundleError, match="'w' has 200000 dimensions"):
+        read_onnx(data)
+
+
 def test_graphs_may_lie_in_graphs() -> None:
     read_onnx(nested(15))
 
@@ -427,6 +434,19 @@ def test_torchscript_has_one_folder(own_bundle: Path, reseal: Reseal) -> None:
     reseal(own_bundle)
     with pytest.raises(BundleError, match=r"model\.pt holds 2 folders"):
         open_bundle(own_bundle)
+
+
+def test_torchscript_with_a_strange_folder_is_refused_in_one_line(
+    own_bundle: Path, reseal: Reseal
+) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a\nb\x1b[31m/code", b"")
+    (own_bundle / "model.pt").write_bytes(buffer.getvalue())
+    reseal(own_bundle)
+    with pytest.raises(BundleError) as caught:
+        open_bundle(own_bundle)
+    assert str(caught.value).endswith(r"it lacks a\nb\x1b[31m/extra/pe_deploy.json")
 
 
 def test_an_archive_of_too_many_members_is_not_listed() -> None:

@@ -151,3 +151,17 @@ def test_damage_anywhere_is_a_data_error(tmp_path: Path, save: Any) -> None:
             # Not all damage can be seen; what is raised is never of another kind.
             with suppress(DataError):
                 _copy(source, tmp_path / "out.npz")
+
+
+def test_rows_without_ids_are_not_counted_for_ever(tmp_path: Path) -> None:
+    """They take no bytes, so that a file of 200 could state 10¹² of them."""
+    path = tmp_path / "rows.npz"
+    header = b"{'descr': '<i8', 'fortran_order': False, 'shape': (1000000000000, 0), }\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        size = len(header).to_bytes(2, "little")
+        archive.writestr("input_ids.npy", b"\x93NUMPY\x01\x00" + size + header)
+    with (
+        pytest.raises(DataError, match="states 1000000000000 rows without ids; allowed: 1000000"),
+        open_rows(path),
+    ):
+        pass

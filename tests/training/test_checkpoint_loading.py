@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import random
 import re
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -187,7 +189,40 @@ def test_an_unknown_suffix(tmp_path: Path) -> None:
 def test_a_path_with_nothing_there(tmp_path: Path, name: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(tmp_path / name)
-    assert str(caught.value) == f"{tmp_path / name}: no such file or folder"
+    shown = name.replace("\0", r"\x00")
+    assert str(caught.value) == f"{tmp_path / shown}: no such file or folder"
+
+
+def test_a_number_that_stands_for_many(tmp_path: Path) -> None:
+    """A small file whose tensor would take 256 GiB once it is copied."""
+    state = {"embedding.weight": torch.zeros(1).expand(2**30, 64)}
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match=r"'embedding.weight' .* more than the file holds"):
+        load_checkpoint(tmp_path / "model.pt")
+
+
+def test_a_name_of_a_tensor_stays_in_its_line(tmp_path: Path) -> None:
+    torch.save({"a\nb": torch.zeros(1)}, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match=r"its keys: a\\nb$"):
+        load_checkpoint(tmp_path / "model.pt")
+
+
+def test_validation_rows_that_state_more_than_they_are(folder: Path) -> None:
+    """numpy would ask for 8 TB before it looks at the file's end."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        header = b"{'descr': '<i8', 'fortran_order': False, 'shape': (1000000000000,), }\n"
+        size = len(header).to_bytes(2, "little")
+        for name in ("input_ids", "targets"):
+            archive.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00" + size + header)
+    (folder / "validation.npz").write_bytes(buffer.getvalue())
+    digests = json.loads((folder / "config.json").read_bytes())["files"]
+    digests["validation.npz"] = hashlib.sha256(buffer.getvalue()).hexdigest()
+    _reseal(folder, files=digests)
+    with pytest.raises(
+        CheckpointError, match=r"not the rows of a validation: .* 0 bytes for int64"
+    ):
+        load_checkpoint(folder)
 
 
 def test_best_and_last_weights(synthetic_run: TrainResult) -> None:
