@@ -1,0 +1,343 @@
+"""Each reader of files from strangers, as a function of bytes that raises for a finding only.
+
+A reader either reads or raises one of its own errors, whose text is one printable line of
+moderate length. Any other exception is a finding; so is a hang or memory without bounds, which
+the one who calls watches for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from pe_deploy.bundle import Manifest, golden_from_bytes, open_bundle
+from pe_deploy.bundle.golden import golden_weights
+from pe_deploy.bundle.onnx_file import read_onnx
+from pe_deploy.bundle.torchscript_file import torchscript_config
+from pe_deploy.data import open_rows
+from pe_deploy.errors import BundleError, CheckpointError, DataError, ParityError, PeDeployError
+from pe_deploy.parity.report import load_report
+from tests.fuzz import mutators
+
+HERE = Path(__file__).parent
+SEEDS = HERE.parent / "bundles" / "shortest"
+LONGEST = 4000
+"""Characters of an error's text; the paths and the names in it are not pe_deploy's own."""
+
+_BUNDLE = ("manifest.json", "model.onnx", "model.pt", "golden.npz")
+_CHECKPOINT = ("model.safetensors", "last.safetensors", "validation.npz")
+_SEAL = re.compile(rb',\n  "manifest_sha256": "[^"]*"\n}\s*\Z|\s*}\s*\Z')
+
+
+class WronglySaidError(Exception):
+    """An error of the right class that says it wrongly."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader.
+
+    Attributes:
+        read: calls it with the bytes and a folder to work in.
+        errors: what it may raise.
+        mutate: changes an input so that it gets past the first check.
+        seeds: inputs to begin with.
+        needs: modules that it cannot do without.
+    """
+
+    read: Callable[[bytes, Path], None]
+    errors: tuple[type[PeDeployError], ...]
+    mutate: mutators.Mutator
+    seeds: Callable[[], list[bytes]]
+    needs: tuple[str, ...] = field(default=())
+
+    def __call__(self, data: bytes, scratch: Path) -> None:
+        """Read an input.
+
+        Raises:
+            WronglySaidError: the text of the error is not one printable line.
+            Exception: any that the reader may not raise.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of numpy, on odd headers
+            try:
+                self.read(data, scratch)
+            except self.errors as error:
+                text = str(error)
+                if not text or not text.isprintable():
+                    raise WronglySaidError(f"not one printable line: {text[:LONGEST]!a}") from error
+                if len(text) > LONGEST:
+                    raise WronglySaidError(f"{len(text)} characters: {text[:200]}") from error
+
+
+def _manifest(data: bytes, scratch: Path) -> None:
+    Manifest.from_json(_sealed(data))
+
+
+def _sealed(data: bytes) -> bytes:
+    """The same document with a seal that holds, as a skilled forger would make it."""
+    if data.startswith(b"#"):  # so that unsealed ones are tried, too
+        return data[1:]
+    zeros = b',\n  "manifest_sha256": "%s"\n}\n'
+    start = _SEAL.search(data)
+    body = data[: start.start()] if start else data
+    digest = hashlib.sha256(body + zeros % (b"0" * 64)).hexdigest()
+    return body + zeros % digest.encode()
+
+
+def _golden(data: bytes, scratch: Path) -> None:
+    golden_weights(data)
+    golden_from_bytes(data)
+
+
+def _onnx(data: bytes, scratch: Path) -> None:
+    read_onnx(data).check_tensors()
+
+
+def _torchscript(data: bytes, scratch: Path) -> None:
+    torchscript_config(data)
+
+
+def _bundle(data: bytes, scratch: Path) -> None:
+    files = mutators.unpack(data)
+    if "manifest.json" in files:
+        files["manifest.json"] = _listing(files)
+    bundle = open_bundle(_written(scratch / "bundle", files))
+    if "golden.npz" in bundle.files:
+        bundle.golden()
+
+
+def _listing(files: dict[str, bytes]) -> bytes:
+    try:
+        values = json.loads(files["manifest.json"])
+        if isinstance(values, dict):
+            values.pop("manifest_sha256", None)
+            values["files"] = {
+                name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+                for name, data in files.items()
+                if name != "manifest.json"
+            }
+        text = json.dumps(values, indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return files["manifest.json"]
+    return _sealed(text.encode(errors="surrogatepass"))
+
+
+def _rows(data: bytes, scratch: Path, suffix: str) -> None:
+    path = scratch / f"rows.{suffix}"
+    path.write_bytes(data)
+    with (
+        open_rows(path, chunk_rows=64) as reader,
+        reader.writer(scratch / f"out.{suffix}", {"label": np.int64}) as write,
+    ):
+        for chunk in reader:
+            chunk.rows()
+            if "label" in reader.columns:
+                reader.labels(chunk)
+            write(chunk, {"label": np.zeros(len(chunk), np.int64)})
+
+
+def _report(data: bytes, scratch: Path) -> None:
+    path = scratch / "parity.json"
+    path.write_bytes(data)
+    report = load_report(path)
+    report.summary()
+    report.to_json()
+    report.raise_if_failed()
+
+
+def _checkpoint(data: bytes, scratch: Path) -> None:
+    from pe_deploy.training.checkpoint import load_checkpoint, seal
+
+    files = mutators.unpack(data)
+    try:
+        content = json.loads(files.get("config.json", b""))
+        if isinstance(content, dict):
+            content.pop("sha256", None)
+            if isinstance(content.get("files"), dict):
+                for name in content["files"].keys() & files.keys():
+                    content["files"][name] = hashlib.sha256(files[name]).hexdigest()
+            files["config.json"] = seal(content)
+    except (ValueError, RecursionError):
+        pass  # as it is, then
+    load_checkpoint(_written(scratch / "checkpoint", files))
+
+
+def _weights(data: bytes, scratch: Path, suffix: str) -> None:
+    from pe_deploy.training.checkpoint import load_checkpoint
+
+    path = scratch / f"weights.{suffix}"
+    path.write_bytes(data)
+    load_checkpoint(path)
+
+
+def _written(folder: Path, files: dict[str, bytes]) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name, data in files.items():
+        if name not in (".", ".."):
+            (folder / name).write_bytes(data)
+    return folder
+
+
+def _seed(name: str) -> list[bytes]:
+    return [(SEEDS / name).read_bytes()]
+
+
+def _bundle_seeds() -> list[bytes]:
+    files = {name: (SEEDS / name).read_bytes() for name in _BUNDLE}
+    return [mutators.pack(files), mutators.pack({"manifest.json": files["manifest.json"]})]
+
+
+def _npz_seeds() -> list[bytes]:
+    ids = np.arange(6).reshape(3, 2)
+    made: list[bytes] = []
+    for name, array in (("label", np.array(["a", "b", "c"])), ("other", np.eye(2))):
+        for order in (ids, np.asfortranarray(ids), ids.astype(np.uint64)):
+            buffer = io.BytesIO()
+            np.savez(buffer, **{"input_ids": order, name: array})  # type: ignore[arg-type]
+            made.append(buffer.getvalue())
+    return made
+
+
+def _parquet_seeds() -> list[bytes]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    made: list[bytes] = []
+    for kind in (pa.list_(pa.int64()), pa.list_(pa.uint64(), 2), pa.large_list(pa.int8())):
+        ids = pa.array([[1, 2], [3, 4], [5, 6]], kind)
+        table = pa.table({"input_ids": ids, "label": ["a", "b", "c"]})
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="none" if made else "snappy")
+        made.append(buffer.getvalue())
+    return made
+
+
+@cache
+def _checkpoint_files() -> dict[str, bytes]:
+    import safetensors.torch
+    import torch
+
+    from pe_deploy.config import ModelConfig, TrainConfig
+    from pe_deploy.training.model import GRUClassifier
+
+    config = ModelConfig(5, 3, embedding_dim=2, hidden_dim=2, num_layers=1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weights = safetensors.torch.save(GRUClassifier(config).state_dict())
+    rows = io.BytesIO()
+    np.savez_compressed(rows, input_ids=np.ones((2, 3), np.int64), targets=np.array([0, 1]))
+    content = {
+        "model": config.to_dict(),
+        "training": TrainConfig().to_dict(),
+        "labels": [0, 1],
+        "threshold": 0.5,
+        "files": dict.fromkeys(_CHECKPOINT, ""),
+    }
+    parts = (weights, weights, rows.getvalue())
+    return {
+        "config.json": json.dumps(content).encode(),
+        **dict(zip(_CHECKPOINT, parts, strict=True)),
+    }
+
+
+def _state_dict_seeds() -> list[bytes]:
+    import safetensors.torch
+    import torch
+
+    state = safetensors.torch.load(_checkpoint_files()["model.safetensors"])
+    made: list[bytes] = []
+    for new in (True, False):
+        buffer = io.BytesIO()
+        torch.save(state, buffer, _use_new_zipfile_serialization=new)
+        made.append(buffer.getvalue())
+    return made
+
+
+_CSV = b"""input_ids,label,note
+1 2 3,a,
+4 5,b,"x ""y"", z"
+-6,c,"two\nlines"
+"""
+_JSONL = b"""{"input_ids": [1, 2, 3], "label": 1, "note": {"a": [null, 1.5, true]}}
+{"input_ids": [], "label": "b", "\\u00e9": "\\ud83d\\ude00"}
+
+{"label": 2, "input_ids": [-4]}
+"""
+
+TARGETS = {
+    "manifest": Target(
+        _manifest, (BundleError,), mutators.of_json, partial(_seed, "manifest.json")
+    ),
+    "golden": Target(_golden, (BundleError,), mutators.of_zip, partial(_seed, "golden.npz")),
+    "onnx": Target(_onnx, (BundleError,), mutators.of_protobuf, partial(_seed, "model.onnx")),
+    "torchscript": Target(
+        _torchscript, (BundleError,), mutators.of_zip, partial(_seed, "model.pt")
+    ),
+    "bundle": Target(_bundle, (BundleError,), mutators.of_folder, _bundle_seeds),
+    "csv": Target(partial(_rows, suffix="csv"), (DataError,), mutators.of_csv, lambda: [_CSV]),
+    "jsonl": Target(
+        partial(_rows, suffix="jsonl"), (DataError,), mutators.of_lines, lambda: [_JSONL]
+    ),
+    "npz": Target(partial(_rows, suffix="npz"), (DataError,), mutators.of_zip, _npz_seeds),
+    "parquet": Target(
+        partial(_rows, suffix="parquet"),
+        (DataError,),
+        mutators.of_bytes,
+        _parquet_seeds,
+        ("pyarrow",),
+    ),
+    "report": Target(
+        _report, (DataError, ParityError), mutators.of_json, partial(_seed, "parity.json")
+    ),
+    "checkpoint": Target(
+        _checkpoint,
+        (CheckpointError,),
+        mutators.of_folder,
+        lambda: [mutators.pack(_checkpoint_files())],
+        ("torch", "safetensors"),
+    ),
+    "safetensors": Target(
+        partial(_weights, suffix="safetensors"),
+        (CheckpointError,),
+        mutators.of_safetensors,
+        lambda: [_checkpoint_files()["model.safetensors"]],
+        ("torch", "safetensors"),
+    ),
+    "state_dict": Target(
+        partial(_weights, suffix="pt"),
+        (CheckpointError,),
+        mutators.of_zip,
+        _state_dict_seeds,
+        ("torch", "safetensors"),
+    ),
+}
+
+
+def corpus(name: str) -> Iterator[tuple[str, bytes]]:
+    """What a target's inputs begin with, each with a name: its seeds, and all that was found."""
+    for index, data in enumerate(TARGETS[name].seeds()):
+        yield f"seed-{index}", data
+    for path in sorted((HERE / "corpus" / name).glob("*")):
+        yield path.name, path.read_bytes()
+
+
+def mutations(name: str, count: int, seed: int = 0) -> Iterator[bytes]:
+    """That many damaged inputs of a target, the same at each call."""
+    rng = random.Random(f"{name} {seed}")
+    inputs = [data for _, data in corpus(name)]
+    for _ in range(count):
+        mutate = TARGETS[name].mutate if rng.randrange(5) else mutators.of_bytes
+        yield mutate(rng.choice(inputs), rng)
