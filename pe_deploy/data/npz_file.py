@@ -37,7 +37,6 @@ _DAMAGED_ZIP = (
     struct.error,
     EOFError,
     RuntimeError,
-    UnicodeDecodeError,
 )
 _DAMAGE = (*_DAMAGED_ZIP, OSError, ValueError, TypeError, SyntaxError, tokenize.TokenError)
 _MOST_EMPTY_ROWS = 1_000_000
@@ -183,9 +182,11 @@ class NpzReader(RowReader):
 
     def _copy_members(self, archive: zipfile.ZipFile) -> None:
         for info in self._archive.infolist():
+            with self._reading():  # an OSError in here is not one of writing
+                source = self._archive.open(info)
             with (
                 reading(self.path, "npz", _DAMAGED_ZIP),
-                self._archive.open(info) as source,
+                source,
                 archive.open(_like(info, info.filename), "w", force_zip64=True) as target,
             ):
                 shutil.copyfileobj(source, target)
