@@ -45,7 +45,7 @@ class Evidence:
     """
 
     def __init__(self, bundle: Bundle, checkpoint: Path | None) -> None:
-        from pe_deploy.bundle import ONNX, TORCHSCRIPT
+        from pe_deploy.bundle import ONNX, THROUGHPUT, TORCHSCRIPT
 
         self._bundle = bundle
         self._checkpoint = checkpoint
@@ -56,8 +56,8 @@ class Evidence:
         self.engines = ["eager"] if checkpoint else []
         if TORCHSCRIPT in bundle.files and find_spec("torch") is not None:
             self.engines.append("torchscript")
-        if ONNX in bundle.files:
-            self.engines.append("onnx")
+        graphs = {"onnx": ONNX, "throughput": THROUGHPUT}
+        self.engines += [engine for engine, name in graphs.items() if name in bundle.files]
         # Without exact torch the first engine is the reference, and not held against itself.
         self.judged = self.engines if checkpoint else self.engines[1:]
 
@@ -101,9 +101,9 @@ class Evidence:
 
             loaded["torchscript"] = TorchScriptClassifier(self._bundle).predict_logits
         if "onnx" in self.engines:
-            from pe_deploy.runtime import OnnxClassifier
+            from pe_deploy.runtime import onnx_predictors
 
-            loaded["onnx"] = OnnxClassifier(self._bundle, num_threads=1).predict_logits
+            loaded |= onnx_predictors(self._bundle)
         if not loaded:
             raise MissingDependencyError(
                 f"{self._bundle.path} holds TorchScript alone and torch is not installed; "

@@ -5,6 +5,7 @@ from pe_deploy.bundle.golden import GoldenCase, golden_from_bytes, golden_to_byt
 from pe_deploy.bundle.manifest import (
     FORMAT,
     FORMAT_VERSION,
+    Dispatch,
     FileRecord,
     Manifest,
 )
@@ -16,6 +17,7 @@ from pe_deploy.bundle.names import (
     PARITY,
     README,
     SIGNATURE,
+    THROUGHPUT,
     TORCHSCRIPT,
 )
 from pe_deploy.bundle.signing import Signer, signer
@@ -30,8 +32,10 @@ __all__ = [
     "PARITY",
     "README",
     "SIGNATURE",
+    "THROUGHPUT",
     "TORCHSCRIPT",
     "Bundle",
+    "Dispatch",
     "FileRecord",
     "GoldenCase",
     "Manifest",

@@ -33,6 +33,22 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
+class Dispatch:
+    """How `OnnxClassifier` runs the graphs, as was measured when the bundle was made.
+
+    Attributes:
+        crossover: from so many rows on, one thread answers sooner by `model.throughput.onnx`;
+            None where there is no such file.
+        chunk_rows: the most rows that it is given at once.
+        own_threads: whether onnxruntime's own threads help `model.onnx`.
+    """
+
+    crossover: int | None = None
+    chunk_rows: int = 512
+    own_threads: bool = False
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything a reader needs to know of a bundle before it loads a model.
 
@@ -45,6 +61,7 @@ class Manifest:
         model: the architecture's own config, for the record; None where it has none.
         versions: the packages, opset and IR version that made the bundle.
         operators: how often each operator occurs in `model.onnx`.
+        dispatch: which of the two graphs to run, and how.
         parity: summary of `parity.json`.
         files: the record of every other file.
     """
@@ -56,6 +73,7 @@ class Manifest:
     model: Mapping[str, Any] | None = None
     versions: Mapping[str, str | int] = field(default_factory=dict)
     operators: Mapping[str, int] = field(default_factory=dict)
+    dispatch: Dispatch = Dispatch()
     parity: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, FileRecord] = field(default_factory=dict)
 
@@ -144,5 +162,6 @@ def _fields(values: dict[str, Any]) -> dict[str, Any]:
         **values,
         "signature": signature,
         "labels": tuple(values["labels"]),
+        "dispatch": Dispatch(**values["dispatch"]),
         "files": {name: FileRecord(**record) for name, record in values["files"].items()},
     }

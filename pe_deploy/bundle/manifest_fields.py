@@ -43,6 +43,10 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
+def _is_positive(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and value >= 0
 
@@ -79,6 +83,12 @@ _PARITY: dict[str, Allowed] = {
 }
 """What is read from it; it may say more."""
 
+_DISPATCH: dict[str, Allowed] = {
+    "crossover": lambda value: value is None or _is_positive(value),
+    "chunk_rows": lambda value: _is_positive(value),
+    "own_threads": lambda value: isinstance(value, bool),
+}
+
 _FIELDS: dict[str, Allowed] = {
     "signature": _is_object,
     "labels": lambda value: isinstance(value, list),
@@ -86,6 +96,11 @@ _FIELDS: dict[str, Allowed] = {
     "model": lambda value: value is None or isinstance(value, dict),
     "versions": _object_of(lambda value: _is_text(value) or type(value) is int),
     "operators": _object_of(_is_count),
+    "dispatch": lambda value: (
+        isinstance(value, dict)
+        and value.keys() == _DISPATCH.keys()
+        and all(allowed(value[name]) for name, allowed in _DISPATCH.items())
+    ),
     "parity": _is_parity,
     "files": _is_object,
 }

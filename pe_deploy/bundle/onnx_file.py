@@ -135,8 +135,8 @@ class OnnxFile:
     metadata: Mapping[str, str]
     tensors: tuple[Tensor, ...]
 
-    def check_tensors(self) -> None:
-        """Check that the model is whole in itself, and its weights are numbers.
+    def check_tensors(self, name: str = ONNX) -> None:
+        """Check that the model, a file of this name, is whole and its weights are numbers.
 
         Raises:
             BundleError: values lie in another file, or are not finite.
@@ -145,21 +145,28 @@ class OnnxFile:
             # onnxruntime would look for that file in the current folder.
             if tensor.external:
                 raise BundleError(
-                    f"{ONNX}: tensor {tensor.name[:100]!r} has external data; "
+                    f"{name}: tensor {tensor.name[:100]!r} has external data; "
                     "allowed: every value in the file itself"
                 )
             if not tensor.is_sound:
-                raise BundleError(f"{ONNX}: tensor {tensor.name[:100]!r} is not finite")
+                raise BundleError(f"{name}: tensor {tensor.name[:100]!r} is not finite")
 
 
-def read_onnx(data: bytes) -> OnnxFile:
-    """Read the metadata and the tensors of a model.
+def read_onnx(data: bytes, name: str = ONNX) -> OnnxFile:
+    """Read the metadata and the tensors of a model, a file of this name.
 
     Raises:
         BundleError: it is malformed, has too much in it, or a tensor of a type whose values cannot
             be checked (complex, or a float of 8 bits or fewer).
     """
-    return _Reader(data).model()
+    try:
+        return _Reader(data).model()
+    except _MalformedError as error:
+        raise BundleError(f"{name} is malformed: {error}") from error
+
+
+class _MalformedError(Exception):
+    """Why bytes are no model."""
 
 
 class _Reader:
@@ -354,5 +361,5 @@ class _Reader:
             raise _malformed(f"it has more than {MOST_FIELDS} fields")
 
 
-def _malformed(why: str) -> BundleError:
-    return BundleError(f"{ONNX} is malformed: {why}")
+def _malformed(why: str) -> _MalformedError:
+    return _MalformedError(why)

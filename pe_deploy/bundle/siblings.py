@@ -8,7 +8,7 @@ from typing import Any
 from pe_deploy.bundle import strict_json
 from pe_deploy.bundle.golden import golden_weights
 from pe_deploy.bundle.manifest import Manifest
-from pe_deploy.bundle.names import CONFIG_KEY, GOLDEN, MANIFEST, ONNX, TORCHSCRIPT
+from pe_deploy.bundle.names import CONFIG_KEY, GOLDEN, MANIFEST, ONNX, THROUGHPUT, TORCHSCRIPT
 from pe_deploy.bundle.onnx_file import read_onnx
 from pe_deploy.bundle.torchscript_file import torchscript_config
 from pe_deploy.errors import BundleError
@@ -18,21 +18,26 @@ def check_parts(manifest: Manifest, files: Mapping[str, bytes]) -> None:
     """Check each model and the golden vectors as far as this needs neither torch nor onnx.
 
     Raises:
-        BundleError: a part is malformed, is of another export than the manifest, or
-            `model.onnx` has weights outside itself or weights that are not finite.
+        BundleError: a part is malformed, is of another export than the manifest, or an ONNX graph
+            has weights outside itself or weights that are not finite.
     """
-    if ONNX in files:
-        model = read_onnx(files[ONNX])
-        model.check_tensors()
-        if CONFIG_KEY not in model.metadata:
-            raise BundleError(
-                f"{ONNX} does not say which export it is of: its metadata lacks {CONFIG_KEY}"
-            )
-        _check_config(ONNX, model.metadata[CONFIG_KEY].encode(), manifest)
+    for name in (ONNX, THROUGHPUT):
+        if name in files:
+            _check_onnx(name, files[name], manifest)
     if TORCHSCRIPT in files:
         _check_config(TORCHSCRIPT, torchscript_config(files[TORCHSCRIPT]), manifest)
     if GOLDEN in files:
         _check_weights(GOLDEN, golden_weights(files[GOLDEN]), manifest)
+
+
+def _check_onnx(name: str, data: bytes, manifest: Manifest) -> None:
+    model = read_onnx(data, name)
+    model.check_tensors(name)
+    if CONFIG_KEY not in model.metadata:
+        raise BundleError(
+            f"{name} does not say which export it is of: its metadata lacks {CONFIG_KEY}"
+        )
+    _check_config(name, model.metadata[CONFIG_KEY].encode(), manifest)
 
 
 def _check_config(name: str, text: bytes, manifest: Manifest) -> None:

@@ -26,6 +26,12 @@ def export(
     sign: Annotated[
         Path | None, typer.Option(help="Sign with this elliptic-curve key (a PEM file).")
     ] = None,
+    throughput: Annotated[
+        bool, typer.Option("--throughput/--no-throughput", help="Add the form for large batches.")
+    ] = True,
+    crossover: Annotated[
+        int | None, typer.Option(help="Rows from which to run it; by default this is measured.")
+    ] = None,
 ) -> None:
     """Export CHECKPOINT; publish it only if every artifact computes what torch computes."""
     with requires_extra("train"):
@@ -40,6 +46,8 @@ def export(
             formats=[name.strip() for name in formats.split(",")],
             opset=opset,
             sign=sign,
+            throughput=throughput,
+            crossover=crossover,
             progress=lambda cell: progress.advance(task),
         )
     manifest, report = exported.bundle.manifest, exported.report

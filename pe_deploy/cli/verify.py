@@ -20,6 +20,7 @@ from pe_deploy.config import Weights
 from pe_deploy.errors import InvalidInputError, ParityError, requires_extra
 from pe_deploy.machine import processor_name
 from pe_deploy.parity import (
+    CHECKS,
     Cell,
     Decider,
     Predictor,
@@ -34,13 +35,16 @@ from pe_deploy.parity import (
     worst,
 )
 from pe_deploy.parity import verify as verify_predictors
-from pe_deploy.runtime import OnnxClassifier
+from pe_deploy.runtime import onnx_predictors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pe_deploy.bundle import Bundle
     from pe_deploy.export.self_test import Outcome
+
+REPLAY = ("golden", "padding", "batches", "decisions")
+"""The checks that hold each graph against what was recorded, and against itself."""
 
 _BANDS = 8
 _PROVED = {
@@ -117,9 +121,8 @@ def _measure(
         "bundle": str(bundle.path),
     }
     if golden_only:
-        classifier = OnnxClassifier(bundle, num_threads=1)
-        predictors = {"onnx": classifier.predict_logits}
-        about["provider"] = classifier.providers[0]
+        bundle.read(ONNX)  # there has to be one
+        predictors = {**onnx_predictors(bundle)}
     else:
         predictors, exact, more = _with_torch(bundle, checkpoint, weights)
         about |= more
@@ -134,6 +137,7 @@ def _measure(
             decider=Decider(manifest.labels, manifest.threshold),
             tolerance=tolerance,
             floor=0.0 if golden_only or exact else published_floor(manifest),
+            checks=REPLAY if golden_only else CHECKS,
             about=about,
             progress=lambda cell: progress.advance(task),
         )
@@ -185,7 +189,9 @@ def _show_faults(planted: Sequence[Outcome]) -> None:
     for outcome in planted:
         faults.setdefault(outcome.fault, {})[outcome.format] = outcome
     checks = list(dict.fromkeys(check for outcome in planted for check in outcome.caught_by))
-    out.print("Planted faults, and what catches each: ● in ONNX, ○ in TorchScript\n")
+    marks = {"onnx": "●", "throughput": "◆", "torchscript": "○"}
+    out.print("Planted faults, and what catches each:")
+    out.print("● in model.onnx, ◆ in model.throughput.onnx, ○ in TorchScript\n")
     table(
         "Faults",
         ("fault", *(check[:4] for check in checks)),
@@ -195,7 +201,7 @@ def _show_faults(planted: Sequence[Outcome]) -> None:
                 *(
                     "".join(
                         mark
-                        for name, mark in (("onnx", "●"), ("torchscript", "○"))
+                        for name, mark in marks.items()
                         if name in formats and check in formats[name].caught_by
                     )
                     for check in checks

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bundle import ONNX, TORCHSCRIPT, Manifest
+from pe_deploy.bundle import ONNX, THROUGHPUT, TORCHSCRIPT, Manifest
 from pe_deploy.config import Label
 
 _HERE = '"path/to/this/folder"'
 
 _DESCRIPTIONS = {
     ONNX: "the model for ONNX Runtime, Triton, Node or the browser",
+    THROUGHPUT: "the same model as another graph, which is faster for many rows",
     TORCHSCRIPT: "the same model for `torch.jit.load`; it is code: load it only if you trust it",
 }
 

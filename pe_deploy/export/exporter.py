@@ -26,8 +26,10 @@ from pe_deploy.bundle import (
     PARITY,
     README,
     SIGNATURE,
+    THROUGHPUT,
     TORCHSCRIPT,
     Bundle,
+    Dispatch,
     Manifest,
     golden_to_bytes,
     open_bundle,
@@ -37,13 +39,14 @@ from pe_deploy.bundle import (
 from pe_deploy.config import Label, Signature, Weights, check_decision
 from pe_deploy.errors import BundleError, ExportError, InvalidInputError
 from pe_deploy.export.card import model_card
+from pe_deploy.export.crossover import dispatch_of
 from pe_deploy.export.eager import LabelledRows, eager_predictor, golden_cases
-from pe_deploy.export.onnx_model import DEFAULT_OPSET, operators, to_onnx
+from pe_deploy.export.onnx_model import DEFAULT_OPSET, operators, to_onnx, to_throughput
 from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.export.weights import weights_sha256
 from pe_deploy.parity import Cell, Decider, Predictor, Report, Tolerance, verify
-from pe_deploy.runtime import OnnxClassifier
+from pe_deploy.runtime import onnx_predictors
 from pe_deploy.runtime.torchscript import TorchScriptClassifier
 from pe_deploy.training import Checkpoint, load_checkpoint, torch_threads
 
@@ -96,6 +99,8 @@ def export(
     tolerance: Tolerance | None = None,
     progress: Callable[[Cell], None] | None = None,
     sign: str | Path | None = None,
+    throughput: bool = True,
+    crossover: int | None = None,
 ) -> Exported:
     """Export a checkpoint, or a plain state_dict with the notebook's keys, to a bundle.
 
@@ -108,6 +113,10 @@ def export(
         tolerance: how far apart the artifacts and torch may be.
         progress: called with each cell of the parity gate.
         sign: a PEM file with an elliptic-curve key, to sign the bundle with.
+        throughput: whether to make `model.throughput.onnx`, the form for large batches, where it
+            can be made and pays.
+        crossover: rows from which that form is to be run. By default it is measured, which makes
+            it the one thing in a bundle that may come out otherwise the next time.
 
     Raises:
         CheckpointError: the weights are missing, damaged or do not fit.
@@ -133,6 +142,8 @@ def export(
         tolerance=tolerance,
         progress=progress,
         sign=sign,
+        throughput=throughput,
+        crossover=crossover,
     )
 
 
@@ -145,17 +156,21 @@ def export_module(
     tolerance: Tolerance | None = None,
     progress: Callable[[Cell], None] | None = None,
     sign: str | Path | None = None,
+    throughput: bool = True,
+    crossover: int | None = None,
 ) -> Exported:
     """Export any module that maps `input_ids` to `logits`; otherwise as `export`."""
     output = Path(output)
     formats = [formats] if isinstance(formats, str) else formats
     _check_formats(formats)
+    if crossover is not None and (type(crossover) is not int or crossover < 1):
+        raise InvalidInputError(f"crossover is {crossover!r}; allowed: 1 row or more")
     check_decision(source.signature, source.labels, source.threshold)
     _check_output(output)
     signature_of = None if sign is None else signer(sign)
     with torch_threads(1):
         golden = golden_cases(source.module, source.signature, source.decider, source.rows)
-        artifacts, manifest = _make(source, formats, opset)
+        artifacts, manifest = _make(source, formats, opset, throughput, crossover)
         artifacts[GOLDEN] = golden_to_bytes(golden, manifest.weights_sha256)
         # The gate runs the very bytes that are published.
         candidate = Bundle(output, manifest, artifacts)
@@ -198,12 +213,12 @@ def predictors_of(bundle: Bundle) -> dict[str, Predictor]:
     predictors: dict[str, Predictor] = {}
     if TORCHSCRIPT in bundle.files:
         predictors["torchscript"] = TorchScriptClassifier(bundle).predict_logits
-    if ONNX in bundle.files:
-        predictors["onnx"] = OnnxClassifier(bundle, num_threads=1).predict_logits
-    return predictors
+    return predictors | onnx_predictors(bundle)
 
 
-def _make(source: Source, formats: Sequence[str], opset: int) -> tuple[dict[str, bytes], Manifest]:
+def _make(
+    source: Source, formats: Sequence[str], opset: int, throughput: bool, crossover: int | None
+) -> tuple[dict[str, bytes], Manifest]:
     """The artifacts, and the manifest that describes them."""
     manifest = Manifest(
         source.signature,
@@ -220,10 +235,16 @@ def _make(source: Source, formats: Sequence[str], opset: int) -> tuple[dict[str,
         "numpy": numpy.__version__,
     }
     used: dict[str, int] = {}
+    dispatch = Dispatch()
     if "onnx" in formats:
         model = to_onnx(source.module, source.signature, opset=opset, metadata={CONFIG_KEY: config})
+        fast = to_throughput(model, source.signature) if throughput else None
+        dispatch = dispatch_of(model, fast, source.signature, crossover)
         artifacts[ONNX] = model.SerializeToString(deterministic=True)
-        check_onnx_refuses(artifacts[ONNX], source.signature)
+        if fast is not None and dispatch.crossover is not None:
+            artifacts[THROUGHPUT] = fast.SerializeToString(deterministic=True)
+        for name in artifacts:
+            check_onnx_refuses(artifacts[name], source.signature, name)
         used = operators(model)
         versions |= {
             "onnx": onnx.__version__,
@@ -237,7 +258,9 @@ def _make(source: Source, formats: Sequence[str], opset: int) -> tuple[dict[str,
             source.module, source.signature, {CONFIG_KEY: config}
         )
         check_torchscript_refuses(artifacts[TORCHSCRIPT], source.signature)
-    return artifacts, dataclasses.replace(manifest, versions=versions, operators=used)
+    return artifacts, dataclasses.replace(
+        manifest, versions=versions, operators=used, dispatch=dispatch
+    )
 
 
 def _check_formats(formats: Sequence[str]) -> None:

@@ -18,16 +18,18 @@ from onnx import helper, numpy_helper, parser
 from torch import Tensor, nn
 
 from pe_deploy.bundle import ONNX, Bundle, GoldenCase, Manifest
-from pe_deploy.config import INPUT_IDS, LOGITS, ModelConfig, Signature
+from pe_deploy.config import LOGITS, ModelConfig, Signature
 from pe_deploy.export.eager import eager_predictor
-from pe_deploy.export.exporter import FORMATS
 from pe_deploy.export.gru import with_onnx_gru
-from pe_deploy.export.guards import unguarded
+from pe_deploy.export.guards import CHECKED_IDS, unguarded
 from pe_deploy.export.onnx_model import to_onnx
 from pe_deploy.export.rebuilt import own_random_numbers, rebuilt
 from pe_deploy.export.weights import weights_sha256
 from pe_deploy.parity import Decider, Tolerance
 from pe_deploy.training import GRUClassifier
+
+PLACES = ("onnx", "throughput", "torchscript")
+"""Where a fault is planted: `model.onnx`, the form for large batches, `model.pt`."""
 
 FROZEN_ROWS = 2
 """A batch that the checks try, so that a frozen one is right there and wrong elsewhere."""
@@ -130,7 +132,7 @@ class Fault:
 
     name: str
     plant: Plant
-    formats: tuple[str, ...] = FORMATS
+    formats: tuple[str, ...] = PLACES
 
 
 def _weights(edit: Callable[[GRUClassifier], None]) -> Plant:
@@ -367,7 +369,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("the trained model mixes rows", _trained_mixing_rows),
     Fault("positional table zeroed, wide tolerance", _hidden_by_tolerance),
     Fault("axes without names", _axes_without_names, formats=("onnx",)),
-    Fault("guards left out", _guards_left_out),
+    Fault("guards left out", _guards_left_out, formats=("onnx", "torchscript")),
 )
 """Those of issue 3 first, in its order."""
 
@@ -492,9 +494,11 @@ def _reshaped(subject: Subject, rows: int, columns: int) -> Subject:
     model = copy.deepcopy(subject.model)
     graph = model.graph
     for node in graph.node:
-        node.input[:] = ["frozen" if name == INPUT_IDS else name for name in node.input]
+        node.input[:] = ["frozen" if name == CHECKED_IDS else name for name in node.input]
     graph.initializer.append(numpy_helper.from_array(np.array([rows, columns]), "frozen_shape"))
-    graph.node.insert(0, helper.make_node("Reshape", [INPUT_IDS, "frozen_shape"], ["frozen"]))
+    place = 1 + next(i for i, node in enumerate(graph.node) if CHECKED_IDS in node.output)
+    reshape = helper.make_node("Reshape", [CHECKED_IDS, "frozen_shape"], ["frozen"])
+    graph.node.insert(place, reshape)
     module = nn.Sequential(_Reshape(rows, columns), subject.classifier)
     return dataclasses.replace(subject, module=module, model=model)
 

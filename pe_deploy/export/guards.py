@@ -5,10 +5,10 @@ negative id as one counted from the end; a positional table of one row is broadc
 No binding but ours checks the input first, so the graph does, by nodes that fail and whose names
 say what is wrong.
 
-Every other node reads `checked_ids`, which is `input_ids` where nothing is wrong. Its value depends
-on each check, and each check on `input_ids`, so no optimiser can leave one out:
+Every other node, but for Shape, reads `checked_ids`, which is `input_ids` where nothing is wrong.
+Its value depends on each check, and each check on `input_ids`, so no optimiser can leave one out:
 
-    guard_sequence_at_most_L     Gather of [V] by length // (L + 1): 0, or too large
+    guard_sequence_at_most_L     Gather by the length from a table that ends at L
     guard_batch_not_empty        Gather of row 0
     guard_sequence_not_empty     Gather of that row's first id
     guard_id_from_0_to_…         the Gather of the embedding, which an id of V or more fails
@@ -35,6 +35,9 @@ from pe_deploy.config import INPUT_IDS, Signature
 
 CHECKED_IDS = "checked_ids"
 PREFIX = "guard_"
+
+_LONGEST_TABLE = 4096
+"""Entries; the lengths of a longer `max_length` are divided first, which takes a node more."""
 
 _MOVES_IDS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity")
 
@@ -69,7 +72,9 @@ def guard(model: onnx.ModelProto, signature: Signature) -> None:
         # A graph may look each id up in several tables, such as one for each gate.
         node.name = guard_names(signature)["id"] + (f"_{number}" if number > 1 else "")
     for node in graph.node:
-        node.input[:] = [CHECKED_IDS if name == INPUT_IDS else name for name in node.input]
+        # A size is the same before the checks; so onnxruntime finds it once, for guards and model.
+        if node.op_type != "Shape":
+            node.input[:] = [CHECKED_IDS if name == INPUT_IDS else name for name in node.input]
     for name, value in made.constants.items():
         graph.initializer.append(numpy_helper.from_array(value, name))
     nodes = [*made.nodes, *graph.node]
@@ -119,13 +124,17 @@ def guards(signature: Signature, *, looks_up: bool) -> Guards:
     names = guard_names(signature)
     constants: dict[str, NDArray[Any]] = {
         "guard_zero": np.array(0),
-        "guard_lengths": np.array([signature.max_length + 1]),
-        "guard_outside": np.array([signature.vocab_size]),
     }
-    nodes = [
-        _node("Shape", [INPUT_IDS], "guard_length", start=1, end=2),
-        _node("Div", ["guard_length", "guard_lengths"], "guard_excess"),
-        _node("Gather", ["guard_outside", "guard_excess"], "guard_fits", names["too long"]),
+    nodes = [_node("Shape", [INPUT_IDS], "guard_length", start=1, end=2)]
+    # What matters of this table is how many entries it has: one for each length, 0 among them.
+    entries = signature.max_length + 1
+    if entries > _LONGEST_TABLE:
+        constants["guard_too_long"] = np.array([entries])
+        nodes.append(_node("Div", ["guard_length", "guard_too_long"], "guard_excess"))
+        entries = 1
+    constants["guard_lengths"] = np.full(entries, signature.vocab_size)
+    nodes += [
+        _node("Gather", ["guard_lengths", nodes[-1].output[0]], "guard_fits", names["too long"]),
         _node("Gather", [INPUT_IDS, "guard_zero"], "guard_row", names["no rows"]),
         _node("Gather", ["guard_row", "guard_zero"], "guard_first", names["no ids"]),
         _node("Max", ["guard_first", "guard_fits"], "guard_never_an_id"),

@@ -15,6 +15,7 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
+from pe_deploy.bundle import ONNX, TORCHSCRIPT
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
 from pe_deploy.errors import ExportError, InvalidInputError
 from pe_deploy.export.guards import guard_names
@@ -54,7 +55,7 @@ def bad_inputs(signature: Signature) -> dict[str, tuple[str, Ids]]:
     return found
 
 
-def check_onnx_refuses(model: bytes, signature: Signature) -> None:
+def check_onnx_refuses(model: bytes, signature: Signature, name: str = ONNX) -> None:
     """Try every bad input on a graph that has passed the lint, without which this may abort.
 
     Raises:
@@ -65,7 +66,7 @@ def check_onnx_refuses(model: bytes, signature: Signature) -> None:
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     names = guard_names(signature)
     _check(
-        "model.onnx",
+        name,
         signature,
         lambda ids: session.run([LOGITS], {INPUT_IDS: ids}),
         lambda kind, ids: f"'{names[kind]}",
@@ -89,7 +90,7 @@ def check_torchscript_refuses(data: bytes, signature: Signature) -> None:
         return "at least 1 row"  # to which our classes answer with no rows
 
     with torch.inference_mode():
-        _check("model.pt", signature, lambda ids: module(torch.from_numpy(ids)), words)
+        _check(TORCHSCRIPT, signature, lambda ids: module(torch.from_numpy(ids)), words)
 
 
 def _check(

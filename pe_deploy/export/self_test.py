@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from pe_deploy import parity
-from pe_deploy.bundle import ONNX, TORCHSCRIPT, Bundle
+from pe_deploy.bundle import ONNX, THROUGHPUT, TORCHSCRIPT, Bundle
 from pe_deploy.config import Signature
-from pe_deploy.errors import ExportError, ParityError
+from pe_deploy.errors import BundleError, ExportError, ParityError
 from pe_deploy.export.eager import eager_predictor
-from pe_deploy.export.exporter import FORMATS, predictors_of
-from pe_deploy.export.faults import FAULTS, Fault, Subject
+from pe_deploy.export.exporter import predictors_of
+from pe_deploy.export.faults import FAULTS, PLACES, Fault, Subject
 from pe_deploy.export.lint import Expectation, lint
+from pe_deploy.export.onnx_model import scanned
 from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.parity import Predictor, published_floor, verify
@@ -31,6 +33,8 @@ CHECKS = (*parity.CHECKS, LINT)
 """Those of `parity.verify`, and the rules for a finished artifact: the lint of an ONNX graph, and
 that bad inputs are refused."""
 
+FILES = {"onnx": ONNX, "throughput": THROUGHPUT, "torchscript": TORCHSCRIPT}
+
 BATCHES = (1, 2, 7)
 
 
@@ -40,7 +44,7 @@ class Outcome:
 
     Attributes:
         fault: its name.
-        format: "onnx" or "torchscript".
+        format: one of `PLACES`.
         caught_by: the checks that failed, in the order of `CHECKS`.
         planted: whether it was planted, so that this outcome counts.
         note: why it was not planted, or why it went unseen; empty where it was caught.
@@ -95,30 +99,32 @@ def self_test(
 
 def _outcomes(fault: Fault, subject: Subject, judge: _Judge) -> Iterator[Outcome]:
     faulty = fault.plant(subject)
-    predictors = {} if isinstance(faulty, str) else _predictors(faulty)
-    for name in FORMATS:
+    for name in PLACES:
         if isinstance(faulty, str):
             yield Outcome(fault.name, name, planted=False, note=faulty)
         elif name not in fault.formats:
             note = f"it is a fault of {', '.join(fault.formats)} alone"
             yield Outcome(fault.name, name, planted=False, note=note)
+        elif (data := _made(faulty, name)) is None:
+            note = "this graph has no form for large batches"
+            yield Outcome(fault.name, name, planted=False, note=note)
         else:
-            caught_by, unseen = judge(faulty, name, predictors[name])
+            caught_by, unseen = judge(faulty, name, data)
             yield Outcome(fault.name, name, caught_by, note=unseen)
 
 
 def _check_control(bundle: Bundle, subject: Subject, judge: _Judge) -> None:
-    predictors = _predictors(subject)
-    if TORCHSCRIPT in bundle.files:
-        # The published file too, not only its like that the self-test makes.
-        predictors[TORCHSCRIPT] = predictors_of(bundle)["torchscript"]
-    for name, predictor in predictors.items():
-        failed, _ = judge(subject, name, predictor)
-        if failed:
-            raise ParityError(
-                f"{bundle.path} fails ({', '.join(failed)}) in {name} before any fault is "
-                "planted; a self-test needs a bundle that passes"
-            )
+    for name in PLACES:
+        # The published files too, not only their like that the self-test makes.
+        for data in (_made(subject, name), bundle.files.get(FILES[name])):
+            if data is None:
+                continue
+            failed, _ = judge(subject, name, data)
+            if failed:
+                raise ParityError(
+                    f"{bundle.path} fails ({', '.join(failed)}) in {name} before any fault is "
+                    "planted; a self-test needs a bundle that passes"
+                )
 
 
 class _Judge:
@@ -130,9 +136,16 @@ class _Judge:
         self.exact = _remembering(_exact(good.trained))
 
     def __call__(
-        self, subject: Subject, format_name: str, predictor: Predictor
+        self, subject: Subject, format_name: str, data: bytes
     ) -> tuple[tuple[str, ...], str]:
-        """The checks that fail; where none does, how near it came."""
+        """The checks that an artifact fails; where none does, how near it came."""
+        failed = set()
+        if LINT in self.checks and self._breaks_rules(subject, format_name, data):
+            failed.add(LINT)
+        try:
+            predictor = _predictor(subject, format_name, data)
+        except BundleError:  # no app would run it either
+            return tuple(failed), "" if failed else "no classifier opens it"
         same = subject.trained is self.good.trained
         report = verify(
             {format_name: predictor},
@@ -146,43 +159,47 @@ class _Judge:
             batches=BATCHES,
             lengths=_lengths(subject.manifest.signature),
         )
-        failed = set(report.failed_checks)
-        if LINT in self.checks and self._breaks_rules(subject, format_name):
-            failed.add(LINT)
+        failed |= set(report.failed_checks)
         unseen = (
             f"where these checks look, no logit is off by more than {report.worst:.2g} "
             f"(allowed: {report.tolerance}, floor {report.floor:.2g}) and no label differs"
         )
         return tuple(check for check in CHECKS if check in failed), "" if failed else unseen
 
-    def _breaks_rules(self, subject: Subject, format_name: str) -> bool:
+    def _breaks_rules(self, subject: Subject, format_name: str, data: bytes) -> bool:
         signature = subject.manifest.signature
         try:
             if format_name == "torchscript":
-                check_torchscript_refuses(_torchscript(subject), signature)
+                check_torchscript_refuses(data, signature)
                 return False
+            model = onnx.load_from_string(data)
             # No sample to be suspicious of: that of the capture is not recorded.
             opset = int(subject.manifest.versions["opset"])
-            expected = Expectation(signature, subject.config.num_layers, opset, (1, 1))
-            if lint(subject.model, expected):
+            layers = subject.config.num_layers
+            in_scan = layers if format_name == "throughput" else 0
+            if lint(model, Expectation(signature, layers - in_scan, opset, (1, 1), in_scan)):
                 return True
-            check_onnx_refuses(subject.model.SerializeToString(), signature)
+            check_onnx_refuses(data, signature, FILES[format_name])
         except ExportError:
             return True
         return False
 
 
-def _predictors(subject: Subject) -> dict[str, Predictor]:
-    """Each format of a subject, on the engine that runs it."""
-    files = {
-        ONNX: subject.model.SerializeToString(),
-        TORCHSCRIPT: _torchscript(subject),
-    }
-    return predictors_of(Bundle(Path("self-test"), subject.manifest, files))
+def _made(subject: Subject, format_name: str) -> bytes | None:
+    """An artifact of a subject; None where the graph has no such form."""
+    if format_name == "torchscript":
+        signature = subject.guarded_for or subject.manifest.signature
+        return to_torchscript(subject.module, signature)
+    if format_name == "onnx":
+        return bytes(subject.model.SerializeToString())
+    model = scanned(subject.model, subject.manifest.signature)
+    return None if model is None else bytes(model.SerializeToString())
 
 
-def _torchscript(subject: Subject) -> bytes:
-    return to_torchscript(subject.module, subject.guarded_for or subject.manifest.signature)
+def _predictor(subject: Subject, format_name: str, data: bytes) -> Predictor:
+    """The engine that runs an artifact."""
+    bundle = Bundle(Path("self-test"), subject.manifest, {FILES[format_name]: data})
+    return predictors_of(bundle)[format_name]
 
 
 def _exact(module: nn.Module) -> Predictor:

@@ -44,12 +44,12 @@ def ratio(error: float, floor: float) -> str:
 
 def repeat_line(report: Report, cell: Cell, input_ids: list[list[int]]) -> str:
     """One line of shell that runs an input again; the input alone for an engine without one."""
-    module, name = _CLASSIFIERS.get(cell.predictor, ("", ""))
+    module, name, settings = _CLASSIFIERS.get(cell.predictor, ("", "", ""))
     ids = json.dumps(input_ids)
     if not name:
         return ids
     bundle = report.about.get("bundle", "BUNDLE")
-    code = f"from {module} import {name}; print({name}({bundle!r}).predict_logits({ids}))"
+    code = f"from {module} import {name}; print({name}({bundle!r}{settings}).predict_logits({ids}))"
     plain = not set(code) & set('"$`\\!')
     return f'python -c "{code}"' if plain else f"python -c {shlex.quote(code)}"
 
@@ -137,6 +137,7 @@ _FORMS: dict[str, Callable[[Report], str]] = {
 }
 
 _CLASSIFIERS = {
-    "onnx": ("pe_deploy", "OnnxClassifier"),
-    "torchscript": ("pe_deploy.runtime.torchscript", "TorchScriptClassifier"),
+    "onnx": ("pe_deploy", "OnnxClassifier", ""),
+    "throughput": ("pe_deploy", "OnnxClassifier", ", form='throughput'"),
+    "torchscript": ("pe_deploy.runtime.torchscript", "TorchScriptClassifier", ""),
 }

@@ -1,8 +1,14 @@
 """Run a bundle in an app: numpy and onnxruntime, no torch."""
 
 from pe_deploy.runtime.classifier import Classifier
-from pe_deploy.runtime.onnx_classifier import OnnxClassifier
+from pe_deploy.runtime.onnx_classifier import OnnxClassifier, onnx_predictors
 from pe_deploy.runtime.processors import usable_processors
 from pe_deploy.runtime.validation import to_input_ids
 
-__all__ = ["Classifier", "OnnxClassifier", "to_input_ids", "usable_processors"]
+__all__ = [
+    "Classifier",
+    "OnnxClassifier",
+    "onnx_predictors",
+    "to_input_ids",
+    "usable_processors",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import isfinite
 from types import TracebackType
 from typing import Any, TypeVar
@@ -14,19 +14,11 @@ from numpy.typing import NDArray
 from pe_deploy.config import Label, Signature
 from pe_deploy.errors import PredictionError
 from pe_deploy.runtime import forks
+from pe_deploy.runtime.forms import Run, chunks
 from pe_deploy.runtime.validation import to_input_ids
-
-CHUNK_ROWS = 512
-"""Rows an engine sees at once: enough to be fast, few enough to keep its memory small."""
-
-CHUNK_IDS = CHUNK_ROWS * 64
-"""Ids an engine sees at once, which bounds its memory where rows are long."""
 
 _FEW = 32
 """Up to so many logits, Python's own numbers are faster to look through than numpy's."""
-
-Run = Callable[[NDArray[np.int64]], NDArray[np.float32]]
-"""From checked ids `[batch, sequence]`, at least one row and one column, to logits."""
 
 SelfT = TypeVar("SelfT", bound="Classifier")
 
@@ -70,15 +62,20 @@ class Classifier(ABC):
         """
         run = self._run or self._reopened()
         ids = to_input_ids(input_ids, self.signature)
-        rows, length = ids.shape
-        if 0 < rows <= CHUNK_ROWS and rows * length <= CHUNK_IDS:
-            logits = self._answer(run, ids)
-        else:
-            logits = np.empty((rows, *self._columns), np.float32)
-            step = max(1, min(CHUNK_ROWS, CHUNK_IDS // max(1, length)))
-            for start in range(0, rows, step):
-                logits[start : start + step] = self._answer(run, ids[start : start + step])
-        _check_finite(logits)
+        logits = np.empty((len(ids), *self._columns), np.float32)
+        if len(ids):
+            try:
+                for rows, part in self._parts(run, ids):
+                    logits[rows] = self._checked(part, rows, ids)
+            except PredictionError:
+                raise
+            except Exception as error:
+                line = " ".join(str(error).split())
+                raise PredictionError(
+                    f"the engine fails on batch {len(ids)} × length {ids.shape[1]}: "
+                    f"{type(error).__name__}: {line}"
+                ) from error
+        check_finite(logits)
         return logits
 
     def predict_proba(self, input_ids: Any) -> NDArray[np.float64]:
@@ -167,19 +164,20 @@ class Classifier(ABC):
             self._run = opening()
             return self._run
 
-    def _answer(self, run: Run, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        try:
-            logits = run(ids)
-        except Exception as error:
-            line = " ".join(str(error).split())
-            raise PredictionError(
-                f"the engine fails on batch {len(ids)} × length {ids.shape[1]}: "
-                f"{type(error).__name__}: {line}"
-            ) from error
-        shape = (len(ids), *self._columns)
+    def _parts(
+        self, run: Run, ids: NDArray[np.int64]
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """The logits of checked ids, in chunks of an order of their own."""
+        for rows in chunks(*ids.shape):
+            yield rows, run(ids[rows])
+
+    def _checked(
+        self, logits: NDArray[np.float32], rows: slice, ids: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        shape = (rows.stop - rows.start, *self._columns)
         if logits.shape != shape:
             raise PredictionError(
-                f"the model answers batch {len(ids)} × length {ids.shape[1]} with logits "
+                f"the model answers batch {shape[0]} × length {ids.shape[1]} with logits "
                 f"{list(logits.shape)} instead of {list(shape)}"
             )
         return logits
@@ -195,7 +193,7 @@ def _probabilities(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return probabilities
 
 
-def _check_finite(logits: NDArray[np.float32]) -> None:
+def check_finite(logits: NDArray[np.float32]) -> None:
     """Refuse infinity and NaN, which would otherwise become some label.
 
     The sum of a few float32 numbers in Python's double precision cannot overflow: it is finite

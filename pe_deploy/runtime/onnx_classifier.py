@@ -2,45 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bundle import ONNX, Bundle, open_bundle
-from pe_deploy.config import INPUT_IDS, LOGITS
+from pe_deploy.bundle import ONNX, THROUGHPUT, Bundle, open_bundle
+from pe_deploy.config import INPUT_IDS, LOGITS, Signature
 from pe_deploy.errors import BundleError, InvalidInputError
 from pe_deploy.runtime.bundled import BundleClassifier
-from pe_deploy.runtime.classifier import Run
+from pe_deploy.runtime.classifier import check_finite
+from pe_deploy.runtime.forms import CHUNK_IDS, CHUNK_ROWS, Form, Run, Throughput
 from pe_deploy.runtime.processors import usable_processors
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
 from pe_deploy.runtime.replay import replay
 
 CPU = "CPUExecutionProvider"
 
+FORMS: dict[Form, str] = {"latency": ONNX, "throughput": THROUGHPUT}
+
 Provider = str | tuple[str, dict[str, Any]]
 """An execution provider by name, or by name with its options."""
+
+
+_INT64 = np.dtype(np.int64)  # of this machine's byte order, and one object for all arrays of it
+
+_EVERY_BATCH = 2**63
 
 
 class OnnxClassifier(BundleClassifier):
     """A bundle's ONNX model on onnxruntime, verified when opened.
 
+    A bundle may hold two graphs of the model: few rows are run by `model.onnx`, and from the
+    crossover on, which was measured when the bundle was made, many rows by
+    `model.throughput.onnx`, in chunks on several threads. Both passed the same comparison with
+    torch.
+
     Args:
         bundle: the bundle's folder, or a `Bundle` that is already open.
-        providers: onnxruntime execution providers, in order of preference.
-        num_threads: threads of one run; by default the processors that this process may use, by
+        providers: onnxruntime execution providers, in order of preference. With another than the
+            processor in front, `model.onnx` runs every batch.
+        num_threads: threads of one call; by default the processors that this process may use, by
             its affinity and its container's quota. A copy in another process counts its own.
         self_test: replay the bundle's golden vectors first, logits and labels, to see that this
             machine, runtime and provider compute the model that was published.
         public_key: a PEM file; the bundle has to be signed with its private key.
+        form: run every batch by one graph, "latency" (`model.onnx`) or "throughput"; by default
+            each by the one that is faster.
 
     Raises:
-        BundleError: the bundle is incomplete or changed, not signed with that key, or onnxruntime
-            does not load its model.
+        BundleError: the bundle is incomplete or changed, not signed with that key, onnxruntime
+            does not load its model, or the graph answers what it should refuse.
         ParityError: by its self-test, the model answers otherwise than was published.
-        InvalidInputError: a provider that this onnxruntime does not have, or fewer than 1 thread.
+        InvalidInputError: a provider that this onnxruntime does not have, fewer than 1 thread, or
+            a form that is none.
     """
 
     providers: tuple[str, ...]
@@ -54,35 +71,122 @@ class OnnxClassifier(BundleClassifier):
         num_threads: int | None = None,
         self_test: bool = False,
         public_key: str | Path | None = None,
+        form: Form | None = None,
     ) -> None:
         opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         _check_threads(num_threads)
         _check_providers(providers)
+        if form not in (None, *FORMS):
+            raise InvalidInputError(f"form is {form!r}; allowed: {', '.join(FORMS)}")
         self._num_threads = num_threads
         self._wanted = list(providers)
-        super().__init__(opened, ONNX, public_key)
+        names = FORMS.values() if form is None else [FORMS[form]]
+        if form is None:
+            names = [name for name in names if name == ONNX or name in opened.files]
+        super().__init__(opened, list(names), public_key)
         if self_test:
             engine = f"onnxruntime {ort.__version__}, {', '.join(self.providers)}"
-            name = f"{self._where} on {engine}"
+            name = f"{self._path / next(iter(self._models))} on {engine}"
             decide = self._decide
             replay(self.predict_logits, opened.golden(), name, lambda logits: decide(logits)[0])
 
-    def _load(self, model: bytes) -> Run:
-        options = _session_options(self._num_threads)
+    def predict_logits(self, input_ids: Any) -> NDArray[np.float32]:
+        """The raw output of the model, every number of it finite.
+
+        Returns:
+            float32 `[batch]` for a binary model, else `[batch, num_classes]`.
+        """
+        if (
+            type(input_ids) is np.ndarray
+            and input_ids.dtype is _INT64
+            and input_ids.ndim == 2
+            and 0 < len(input_ids) < self._few
+            and input_ids.flags.c_contiguous
+            and self._run is not None
+        ):
+            # What is in the graph refuses the rest, as was tried when it was loaded. For whatever
+            # goes wrong, the long way finds the words.
+            try:
+                logits = self._run(input_ids)
+            except Exception:  # noqa: BLE001
+                return super().predict_logits(input_ids)
+            if logits.shape == (len(input_ids), *self._columns):
+                check_finite(logits)
+                return logits
+        return super().predict_logits(input_ids)
+
+    def _parts(
+        self, run: Run, ids: NDArray[np.int64]
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        many = self._many
+        if many is None or len(ids) < self._crossover:
+            return super()._parts(run, ids)
+        return many.each(ids)
+
+    def _load(self) -> Run:
+        dispatch = self.manifest.dispatch
+        threads = self._num_threads or usable_processors()
+        on_processor = self._wanted[0] == CPU
+        self._few = 0
+        self._many, self._crossover = None, _EVERY_BATCH
+        if THROUGHPUT in self._models and on_processor:
+            self._crossover = dispatch.crossover or 1
+            self._many = Throughput(
+                lambda: self._session(THROUGHPUT, 1), self._crossover, dispatch.chunk_rows, threads
+            )
+            if ONNX not in self._models:
+                self._crossover = 1
+                return self._many.open()
+            if dispatch.own_threads:
+                # Where both use all threads, the throughput form has to give work to each of them.
+                self._crossover *= threads
+        run = self._session(ONNX, threads if dispatch.own_threads else 1)
+        if on_processor:
+            longest = CHUNK_IDS // self.signature.max_length
+            self._few = min(self._crossover, CHUNK_ROWS + 1, longest + 1)
+        return run
+
+    def _session(self, name: str, threads: int) -> Run:
+        where = self._path / name
         try:
-            session = ort.InferenceSession(model, options, providers=self._wanted)
+            session = ort.InferenceSession(
+                self._models[name], _session_options(threads), providers=self._wanted
+            )
         except Exception as error:
             line = " ".join(str(error).split())
             raise BundleError(
-                f"{self._where}: onnxruntime {ort.__version__} does not load it: {line}"
+                f"{where}: onnxruntime {ort.__version__} does not load it: {line}"
             ) from error
         self.providers = tuple(session.get_providers())
+        outputs = [LOGITS]
 
         def run(ids: NDArray[np.int64]) -> NDArray[np.float32]:
-            logits: NDArray[np.float32] = session.run([LOGITS], {INPUT_IDS: ids})[0]
+            logits: NDArray[np.float32] = session.run(outputs, {INPUT_IDS: ids})[0]
             return logits
 
+        if self.providers[0] == CPU:
+            _check_guards(run, self.signature, str(where))
         return run
+
+
+def _check_guards(run: Run, signature: Signature, where: str) -> None:
+    """Try what a graph must refuse and does without harm, if wrongly, where it has no guards.
+
+    So it shows a graph that was made elsewhere; an empty input would end this process there.
+    """
+    longest, last = signature.max_length, signature.vocab_size - 1
+    bad = [[[-1]], [[last + 1]], [[last] * (longest + 1)]]
+    if signature.pad_id is not None:
+        bad.append([[signature.pad_id]])
+    for ids in bad:
+        what = f"batch 1 × length {len(ids[0])} that begins with id {ids[0][0]}"
+        try:
+            run(np.array(ids))
+        except Exception as error:
+            if "guard_" not in str(error):
+                raise BundleError(f"{where} refuses {what}, and not by a guard: {error}") from error
+        else:
+            raise BundleError(f"{where} answers {what}: it has no guards of pe_deploy")
 
 
 def _check_providers(providers: Sequence[Provider]) -> None:
@@ -99,12 +203,22 @@ def _check_threads(num_threads: int | None) -> None:
         raise InvalidInputError(f"num_threads is {num_threads!r}; allowed: 1 or more")
 
 
-def _session_options(num_threads: int | None) -> ort.SessionOptions:
+def _session_options(num_threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = num_threads or usable_processors()
+    options.intra_op_num_threads = num_threads
     options.inter_op_num_threads = 1
-    # The arena never gives back what the largest request took.
+    # The arena never gives back what the largest request took. Without it, the pattern of a shape's
+    # memory saves most allocations: each run takes one block, and gives it back.
     options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False
     options.log_severity_level = 4  # what goes wrong arrives as an exception, once
     return options
+
+
+def onnx_predictors(bundle: Bundle) -> dict[str, Callable[[NDArray[np.int64]], NDArray[Any]]]:
+    """A predictor on one thread for each ONNX graph of a bundle, by what reports call it."""
+    forms: dict[str, Form] = {"onnx": "latency", "throughput": "throughput"}
+    return {
+        name: OnnxClassifier(bundle, num_threads=1, form=form).predict_logits
+        for name, form in forms.items()
+        if FORMS[form] in bundle.files
+    }

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pe_deploy.bundle import TORCHSCRIPT, Bundle
 from pe_deploy.errors import BundleError
 from pe_deploy.runtime.bundled import BundleClassifier
-from pe_deploy.runtime.classifier import Run
+from pe_deploy.runtime.forms import Run
 
 
 @contextmanager
@@ -51,19 +51,20 @@ class TorchScriptClassifier(BundleClassifier):
     def __init__(
         self, bundle: str | Path | Bundle, *, public_key: str | Path | None = None
     ) -> None:
-        super().__init__(bundle, TORCHSCRIPT, public_key)
+        super().__init__(bundle, [TORCHSCRIPT], public_key)
 
-    def _load(self, model: bytes) -> Run:
+    def _load(self) -> Run:
+        where, model = self._path / TORCHSCRIPT, self._models[TORCHSCRIPT]
         try:
             with jit_deprecation_ignored():
                 module: torch.nn.Module = torch.jit.load(io.BytesIO(model), map_location="cpu")  # type: ignore[no-untyped-call]
         except Exception as error:
             line = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise BundleError(
-                f"{self._where}: torch {torch.__version__} does not load it: {line}"
+                f"{where}: torch {torch.__version__} does not load it: {line}"
             ) from error
         if not all(map(_is_sound, _tensors(module))):
-            raise BundleError(f"{self._where}: its weights are not finite")
+            raise BundleError(f"{where}: its weights are not finite")
 
         def run(ids: NDArray[np.int64]) -> NDArray[np.float32]:
             with torch.inference_mode():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pe_deploy.config import Weights
 from pe_deploy.runtime import Classifier
-from pe_deploy.runtime.classifier import Run
+from pe_deploy.runtime.forms import Run
 from pe_deploy.training.checkpoint import Checkpoint, load_checkpoint
 
 

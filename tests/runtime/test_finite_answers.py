@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pe_deploy import PredictionError, Signature
 from pe_deploy.runtime import Classifier
-from pe_deploy.runtime.classifier import CHUNK_ROWS, Run
+from pe_deploy.runtime.forms import CHUNK_ROWS, Run
 
 
 class Answers(Classifier):

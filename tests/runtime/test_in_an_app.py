@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pe_deploy import BundleError, OnnxClassifier, PredictionError, open_bundle
 from pe_deploy.bundle import ONNX
 from pe_deploy.runtime import to_input_ids
-from pe_deploy.runtime.classifier import CHUNK_IDS, CHUNK_ROWS
+from pe_deploy.runtime.forms import CHUNK_IDS, CHUNK_ROWS
 
 CLOSED = "this classifier was closed; open the bundle again"
 
@@ -166,7 +166,7 @@ def test_an_engine_sees_bounded_chunks() -> None:
     """Rows and ids are bounded, and the answer is that of the rows one by one."""
     from pe_deploy import Signature
     from pe_deploy.runtime import Classifier
-    from pe_deploy.runtime.classifier import Run
+    from pe_deploy.runtime.forms import Run
 
     seen: list[tuple[int, ...]] = []
 

@@ -1,0 +1,103 @@
+"""From how many rows on the throughput form of a graph is faster, measured where it is made."""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+import numpy as np
+import onnx
+
+from pe_deploy.bundle import Dispatch
+from pe_deploy.config import INPUT_IDS, LOGITS, Signature
+from pe_deploy.parity import random_ids
+from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
+
+CANDIDATES = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384)
+
+_WORTH_IT = 1.03
+"""How much faster the throughput form has to be: a difference that shows above the noise."""
+
+_ROUNDS = 9
+_SECONDS = 0.15  # for each number of rows that is tried, if that allows three rounds
+
+_STATE_BYTES = 2**20
+"""What one step of a chunk may work on, so that it stays in a core's own cache."""
+
+_WIDE = 192
+"""From this width of a state on, onnxruntime's own threads shorten a step of one row."""
+
+
+def dispatch_of(
+    latency: onnx.ModelProto,
+    throughput: onnx.ModelProto | None,
+    signature: Signature,
+    crossover: int | None = None,
+) -> Dispatch:
+    """How to run two forms of a graph; without a crossover where the second is never faster.
+
+    Args:
+        latency: the graph from `to_onnx`.
+        throughput: the graph from `to_throughput`, if there is one.
+        signature: what the model takes.
+        crossover: rows from which the throughput form is to run; by default it is measured.
+    """
+    widths = [
+        attribute.i
+        for node in latency.graph.node
+        for attribute in node.attribute
+        if node.op_type == "GRU" and attribute.name == "hidden_size"
+    ]
+    own_threads = max(widths, default=0) >= _WIDE
+    if throughput is not None and crossover is None:
+        crossover = measured_crossover(latency, throughput, signature)
+    if throughput is None or crossover is None:
+        return Dispatch(own_threads=own_threads)
+    # A step reads and writes about eight arrays of the size of all states.
+    fitting = _STATE_BYTES // (8 * 4 * max(1, sum(widths)))
+    chunk_rows = max(crossover, min(512, 2 ** max(0, fitting.bit_length() - 1)))
+    return Dispatch(crossover, chunk_rows, own_threads)
+
+
+def measured_crossover(
+    latency: onnx.ModelProto, throughput: onnx.ModelProto, signature: Signature
+) -> int | None:
+    """The least of `CANDIDATES` from which the throughput form is faster on one thread.
+
+    Both run the same rows in turns; what counts is the median of the ratios. Bisection: where the
+    form pays for some number of rows, it pays for every larger one.
+    """
+    sessions = [_session(model) for model in (latency, throughput)]
+    low, high = 0, len(CANDIDATES)
+    while low < high:
+        middle = (low + high) // 2
+        if _gain(sessions, signature, CANDIDATES[middle]) >= _WORTH_IT:
+            high = middle
+        else:
+            low = middle + 1
+    return CANDIDATES[low] if low < len(CANDIDATES) else None
+
+
+def _session(model: onnx.ModelProto) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 4
+    return ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+
+
+def _gain(sessions: list[ort.InferenceSession], signature: Signature, rows: int) -> float:
+    """How many times as fast the second session is."""
+    feed = {INPUT_IDS: random_ids(signature, rows, signature.max_length, np.random.default_rng(0))}
+    for session in sessions:
+        session.run([LOGITS], feed)
+    ratios: list[float] = []
+    ends = time.perf_counter() + _SECONDS
+    while len(ratios) < 3 or (len(ratios) < _ROUNDS and time.perf_counter() < ends):
+        seconds = []
+        for session in sessions:
+            started = time.perf_counter()
+            session.run([LOGITS], feed)
+            seconds.append(time.perf_counter() - started)
+        ratios.append(seconds[0] / seconds[1])
+    return median(ratios)
