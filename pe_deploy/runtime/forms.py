@@ -103,6 +103,29 @@ class Throughput:
             return self._others
 
 
+class Engine:
+    """The sessions of one process: a `Run` for few rows, and what runs many.
+
+    Attributes:
+        run: for batches below the crossover.
+        few: batches of fewer rows may be given to `run` unchecked: its graph refuses what it must.
+        crossover: from so many rows on, `many` runs a batch.
+        many: None where `run` is the only one.
+    """
+
+    def __init__(
+        self, run: Run, few: int = 0, crossover: int = 1, many: Throughput | None = None
+    ) -> None:
+        self.run = run
+        self.few = few
+        self.crossover = crossover
+        self.many = many
+
+    def __call__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The logits of a few rows."""
+        return self.run(ids)
+
+
 def _worked_off(
     run: Run, ids: NDArray[np.int64], waiting: Iterator[slice]
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:

@@ -14,7 +14,7 @@ from pe_deploy.config import INPUT_IDS, LOGITS, Signature
 from pe_deploy.errors import BundleError, InvalidInputError
 from pe_deploy.runtime.bundled import BundleClassifier
 from pe_deploy.runtime.classifier import check_finite
-from pe_deploy.runtime.forms import CHUNK_IDS, CHUNK_ROWS, Form, Run, Throughput
+from pe_deploy.runtime.forms import CHUNK_IDS, CHUNK_ROWS, Engine, Form, Run, Throughput
 from pe_deploy.runtime.processors import usable_processors
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
 from pe_deploy.runtime.replay import replay
@@ -28,8 +28,6 @@ Provider = str | tuple[str, dict[str, Any]]
 
 
 _INT64 = np.dtype(np.int64)  # of this machine's byte order, and one object for all arrays of it
-
-_EVERY_BATCH = 2**63
 
 
 class OnnxClassifier(BundleClassifier):
@@ -96,18 +94,19 @@ class OnnxClassifier(BundleClassifier):
         Returns:
             float32 `[batch]` for a binary model, else `[batch, num_classes]`.
         """
+        engine = self._run
         if (
-            type(input_ids) is np.ndarray
+            isinstance(engine, Engine)
+            and type(input_ids) is np.ndarray
             and input_ids.dtype is _INT64
             and input_ids.ndim == 2
-            and 0 < len(input_ids) < self._few
+            and 0 < len(input_ids) < engine.few
             and input_ids.flags.c_contiguous
-            and self._run is not None
         ):
             # What is in the graph refuses the rest, as was tried when it was loaded. For whatever
             # goes wrong, the long way finds the words.
             try:
-                logits = self._run(input_ids)
+                logits = engine.run(input_ids)
             except Exception:  # noqa: BLE001
                 return super().predict_logits(input_ids)
             if logits.shape == (len(input_ids), *self._columns):
@@ -118,33 +117,29 @@ class OnnxClassifier(BundleClassifier):
     def _parts(
         self, run: Run, ids: NDArray[np.int64]
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        many = self._many
-        if many is None or len(ids) < self._crossover:
-            return super()._parts(run, ids)
-        return many.each(ids)
+        if isinstance(run, Engine) and run.many is not None and len(ids) >= run.crossover:
+            return run.many.each(ids)
+        return super()._parts(run, ids)
 
     def _load(self) -> Run:
         dispatch = self.manifest.dispatch
         threads = self._num_threads or usable_processors()
-        on_processor = self._wanted[0] == CPU
-        self._few = 0
-        self._many, self._crossover = None, _EVERY_BATCH
-        if THROUGHPUT in self._models and on_processor:
-            self._crossover = dispatch.crossover or 1
-            self._many = Throughput(
-                lambda: self._session(THROUGHPUT, 1), self._crossover, dispatch.chunk_rows, threads
+        if self._wanted[0] != CPU:
+            return self._session(next(iter(self._models)), threads)
+        many, crossover = None, CHUNK_ROWS + 1
+        if THROUGHPUT in self._models:
+            crossover = dispatch.crossover or 1
+            many = Throughput(
+                lambda: self._session(THROUGHPUT, 1), crossover, dispatch.chunk_rows, threads
             )
             if ONNX not in self._models:
-                self._crossover = 1
-                return self._many.open()
+                return Engine(many.open(), 0, 1, many)
             if dispatch.own_threads:
                 # Where both use all threads, the throughput form has to give work to each of them.
-                self._crossover *= threads
+                crossover *= threads
+        few = min(crossover, CHUNK_ROWS + 1, CHUNK_IDS // self.signature.max_length + 1)
         run = self._session(ONNX, threads if dispatch.own_threads else 1)
-        if on_processor:
-            longest = CHUNK_IDS // self.signature.max_length
-            self._few = min(self._crossover, CHUNK_ROWS + 1, longest + 1)
-        return run
+        return Engine(run, few, crossover, many)
 
     def _session(self, name: str, threads: int) -> Run:
         where = self._path / name

@@ -16,6 +16,7 @@ def test_an_untouched_bundle_opens(any_bundle: Path) -> None:
         "golden.npz",
         "model.onnx",
         "model.pt",
+        "model.throughput.onnx",
         "parity.json",
     }
     assert bundle.manifest.parity["passed"] is True

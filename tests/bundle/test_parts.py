@@ -31,7 +31,7 @@ def sibling(bundle: Bundle, name: str) -> bytes:
     own, other = bundle.manifest.weights_sha256.encode(), b"0" * 64
     if name == "golden.npz":
         return golden_to_bytes(bundle.golden(), other.decode())
-    if name == "model.onnx":
+    if name.endswith(".onnx"):
         return bundle.files[name].replace(own, other)
     return zip_with(bundle.files[name], lambda _, content: content.replace(own, other))
 
@@ -47,7 +47,7 @@ def zip_with(data: bytes, change: Callable[[str, bytes], bytes | None]) -> bytes
     return target.getvalue()
 
 
-@pytest.mark.parametrize("name", ["golden.npz", "model.onnx", "model.pt"])
+@pytest.mark.parametrize("name", ["golden.npz", "model.onnx", "model.throughput.onnx", "model.pt"])
 def test_a_sibling_of_another_export_is_refused(
     own_bundle: Path, reseal: Reseal, name: str
 ) -> None:
@@ -64,7 +64,7 @@ def test_a_manifest_of_another_export_is_refused(own_bundle: Path, reseal: Resea
         open_bundle(own_bundle)
 
 
-@pytest.mark.parametrize("only", ["model.onnx", "model.pt"])
+@pytest.mark.parametrize("only", ["model.onnx", "model.throughput.onnx", "model.pt"])
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -79,7 +79,7 @@ def test_a_part_and_the_manifest_say_the_same(
     own_bundle: Path, reseal: Reseal, only: str, key: str, value: Any
 ) -> None:
     """A bundle with one format, the decision changed in a manifest that vouches for itself."""
-    for name in {"model.onnx", "model.pt"} - {only}:
+    for name in {"model.onnx", "model.throughput.onnx", "model.pt"} - {only}:
         (own_bundle / name).unlink()
     reseal(own_bundle)
     assert only in open_bundle(own_bundle).files

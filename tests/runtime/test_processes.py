@@ -176,7 +176,7 @@ def test_a_child_checks_the_bytes_again_and_reads_no_disk(tmp_path: Path, own_bu
         assert answers(classifier) == expected
 
     def damaged():
-        classifier._model = classifier._model[:-1] + b"?"
+        classifier._models["model.onnx"] = classifier._models["model.onnx"][:-1] + b"?"
         try:
             classifier.predict(inputs[0])
         except BundleError as error:
