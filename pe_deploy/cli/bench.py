@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pe_deploy.bundle import open_bundle
 from pe_deploy.cli.console import facts, out, progress_bar, table
 from pe_deploy.config import Weights
-from pe_deploy.errors import InvalidInputError
+from pe_deploy.errors import InvalidInputError, requires_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,10 @@ def bench(
     cold: Annotated[
         bool, typer.Option("--cold", help="Measure import to first answer, memory and size.")
     ] = False,
+    tune: Annotated[
+        bool,
+        typer.Option("--tune", help="Measure the crossover of the two forms, and record it."),
+    ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write every figure as JSON.")
     ] = None,
@@ -59,6 +64,11 @@ def bench(
     """Time BUNDLE and other engines in turns: the ratios of one run, with their quartiles."""
     from pe_deploy.bench import save_json
 
+    if tune:
+        if cold or file is not None or plot_file is not None or json_file is not None:
+            raise InvalidInputError("--tune measures one number; give it alone")
+        _tune(bundle)
+        return
     counts = None if threads is None else _numbers("threads", threads)
     result: Benchmark | FileRate | ColdStart
     if cold and file is not None:
@@ -87,6 +97,20 @@ def bench(
     out.print(f"On: {machine}", markup=False)
     if json_file is not None:
         save_json(result, json_file)
+
+
+def _tune(path: Path) -> None:
+    with requires_extra("train"):
+        from pe_deploy.export.crossover import tune
+    before = open_bundle(path)
+    after = tune(before)
+    facts(
+        f"Published {path} anew",
+        [
+            ("crossover", f"{after.manifest.dispatch.crossover} rows"),
+            ("it was", f"{before.manifest.dispatch.crossover} rows"),
+        ],
+    )
 
 
 def _engines(

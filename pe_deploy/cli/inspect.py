@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pe_deploy.bundle import Manifest, open_bundle
+from pe_deploy.bundle import ONNX, THROUGHPUT, Manifest, open_bundle
 from pe_deploy.cli.console import facts, table
 from pe_deploy.cli.options import PUBLIC_KEY
 from pe_deploy.config import INPUT_IDS, LOGITS
@@ -35,6 +35,15 @@ def inspect(
     if manifest.operators:
         counted = (f"{name} × {count}" for name, count in manifest.operators.items())
         facts("Graph", [("operators", ", ".join(counted))])
+    dispatch = manifest.dispatch
+    if dispatch.crossover is not None:
+        facts(
+            "Forms",
+            [
+                (ONNX, f"batches below {dispatch.crossover} rows"),
+                (THROUGHPUT, f"from there on, in chunks of up to {dispatch.chunk_rows} rows"),
+            ],
+        )
     facts("Made with", [(name, version) for name, version in manifest.versions.items()])
     facts(
         "Parity when published",

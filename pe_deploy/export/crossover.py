@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from statistics import median
 
 import numpy as np
 import onnx
 
-from pe_deploy.bundle import Dispatch
+from pe_deploy.atomic import publishing
+from pe_deploy.bundle import ONNX, THROUGHPUT, Bundle, Dispatch, open_bundle, write_bundle
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
+from pe_deploy.errors import InvalidInputError
 from pe_deploy.parity import random_ids
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
 
@@ -50,7 +53,8 @@ def dispatch_of(
     ]
     own_threads = max(widths, default=0) >= _WIDE
     if throughput is not None and crossover is None:
-        crossover = measured_crossover(latency, throughput, signature)
+        models = (latency.SerializeToString(), throughput.SerializeToString())
+        crossover = measured_crossover(*models, signature)
     if throughput is None or crossover is None:
         return Dispatch(own_threads=own_threads)
     # A step reads and writes about eight arrays of the size of all states.
@@ -59,9 +63,7 @@ def dispatch_of(
     return Dispatch(crossover, chunk_rows, own_threads)
 
 
-def measured_crossover(
-    latency: onnx.ModelProto, throughput: onnx.ModelProto, signature: Signature
-) -> int | None:
+def measured_crossover(latency: bytes, throughput: bytes, signature: Signature) -> int | None:
     """The least of `CANDIDATES` from which the throughput form is faster on one thread.
 
     Both run the same rows in turns; what counts is the median of the ratios. Bisection: where the
@@ -78,12 +80,36 @@ def measured_crossover(
     return CANDIDATES[low] if low < len(CANDIDATES) else None
 
 
-def _session(model: onnx.ModelProto) -> ort.InferenceSession:
+def tune(bundle: Bundle) -> Bundle:
+    """Measure the crossover of a bundle on this machine, and publish the bundle with it.
+
+    Raises:
+        BundleError: the bundle holds no `model.throughput.onnx`.
+        InvalidInputError: it is signed, and would no longer be what was signed.
+    """
+    manifest = bundle.manifest
+    models = (bundle.read(ONNX), bundle.read(THROUGHPUT))
+    if bundle.signature is not None:
+        raise InvalidInputError(f"{bundle.path} is signed; export it here to have it tuned")
+    # Where the form never pays on this machine, it is left to the largest batches.
+    found = measured_crossover(*models, manifest.signature) or CANDIDATES[-1]
+    dispatch = dataclasses.replace(
+        manifest.dispatch,
+        crossover=found,
+        chunk_rows=max(found, manifest.dispatch.chunk_rows),
+    )
+    with publishing(bundle.path) as staging:
+        write_bundle(staging, dataclasses.replace(manifest, dispatch=dispatch), bundle.files)
+        tuned = open_bundle(staging)
+    return dataclasses.replace(tuned, path=bundle.path)
+
+
+def _session(model: bytes) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4
-    return ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    return ort.InferenceSession(model, options, ["CPUExecutionProvider"])
 
 
 def _gain(sessions: list[ort.InferenceSession], signature: Signature, rows: int) -> float:

@@ -387,7 +387,7 @@ def test_each_engine_can_be_copied_and_closed(engines: list[Engines], which: int
 
 def test_a_damaged_pickle_of_torchscript_is_refused(engines: list[Engines]) -> None:
     classifier = engines[0].all[1]
-    model = open_bundle(Path(classifier._where).parent).read(TORCHSCRIPT)  # type: ignore[attr-defined]
+    model = open_bundle(classifier._path).read(TORCHSCRIPT)  # type: ignore[attr-defined]
     data = bytearray(pickle.dumps(classifier))
     data[data.index(model) + len(model) // 2] ^= 1
     with pytest.raises(BundleError, match=r"model\.pt was changed after it was published"):
@@ -408,7 +408,7 @@ def test_what_overflows_on_the_way_is_an_error_in_each(engines: list[Engines]) -
     model.fc_lay.bias.fill_(3e38)
     assert all(bool(weight.isfinite().all()) for weight in model.parameters())
 
-    old = open_bundle(Path(engine.all[2]._where).parent)  # type: ignore[attr-defined]
+    old = open_bundle(engine.all[2]._path)  # type: ignore[attr-defined]
     graph = onnx.load_from_string(old.read(ONNX))
     state = {"fc_lay.weight": model.fc_lay.weight, "fc_lay.bias": model.fc_lay.bias}
     for tensor in graph.graph.initializer:

@@ -9,8 +9,8 @@ import torch
 
 from pe_deploy import ExportError, ModelConfig, ParityError
 from pe_deploy.bundle import TORCHSCRIPT, Bundle, open_bundle
-from pe_deploy.export import FORMATS, Source, export_module, to_torchscript
-from pe_deploy.export.faults import FAULTS, Fault, Subject
+from pe_deploy.export import Source, export_module, to_torchscript
+from pe_deploy.export.faults import FAULTS, PLACES, Fault, Subject
 from pe_deploy.export.self_test import CHECKS, Outcome, self_test
 from pe_deploy.parity import CHECKS as PARITY_CHECKS
 from pe_deploy.training import GRUClassifier
@@ -47,9 +47,13 @@ def fault(name: str) -> Fault:
 
 
 def assert_all_caught(outcomes: tuple[Outcome, ...], not_planted: set[str]) -> None:
-    assert [(o.fault, o.format) for o in outcomes] == [(f.name, n) for f in FAULTS for n in FORMATS]
+    assert [(o.fault, o.format) for o in outcomes] == [(f.name, n) for f in FAULTS for n in PLACES]
     assert [o for o in outcomes if o.planted and not o.caught] == []
-    assert {o.fault for o in outcomes if not o.planted} == not_planted | {"axes without names"}
+    assert {o.fault for o in outcomes if not o.planted} == {
+        *not_planted,
+        "axes without names",
+        "guards left out",
+    }
     assert all(bool(o.note) != o.caught for o in outcomes)
 
 
@@ -108,7 +112,7 @@ def test_the_bundle_itself_has_to_pass_first(notebook_bundle: Path) -> None:
         good,
         files={**good.files, TORCHSCRIPT: to_torchscript(faulty.module, faulty.manifest.signature)},
     )
-    with pytest.raises(ParityError, match=r"fails \(golden, .*\) in model.pt before any fault"):
+    with pytest.raises(ParityError, match=r"fails \(golden, .*\) in torchscript before any fault"):
         self_test(broken, faults=[])
 
 

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import dataclasses
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pe_deploy import BundleError, InvalidInputError, OnnxClassifier, PredictionError, open_bundle
+from pe_deploy.bundle import ONNX, THROUGHPUT, Bundle
+from pe_deploy.runtime import onnx_predictors
+from pe_deploy.runtime.forms import CHUNK_IDS, Throughput, chunks
+
+CROSSOVER = 24  # of the bundles here
+
+
+def rows_of(bundle: Path, count: int, length: int, seed: int = 0) -> NDArray[np.int64]:
+    signature = open_bundle(bundle).manifest.signature
+    ids = np.random.default_rng(seed).integers(1, signature.vocab_size, (count, length))
+    if signature.pad_id is not None:
+        ids[1::2, length // 2 + 1 :] = signature.pad_id
+    return ids
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 24, 63, 64, 65, 511, 512, 513, 1000, 4096])
+@pytest.mark.parametrize("shares", [1, 2, 3, 7])
+@pytest.mark.parametrize("length", [1, 64, 4096, 10 * CHUNK_IDS])
+def test_chunks_are_all_the_rows_in_even_parts(rows: int, shares: int, length: int) -> None:
+    cut = chunks(rows, length, 512, shares)
+    assert [row for part in cut for row in range(part.start, part.stop)] == list(range(rows))
+    sizes = [part.stop - part.start for part in cut]
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= 512
+    assert max(sizes) == 1 or max(sizes) * length <= CHUNK_IDS
+    assert len(cut) % shares == 0 or rows < len(cut) + shares
+
+
+@pytest.mark.parametrize("rows", [1, 23, 24, 25, 47, 48, 49, 600, 1500])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_both_forms_give_the_same_answers(any_bundle: Path, rows: int, threads: int) -> None:
+    ids = rows_of(any_bundle, rows, 7)
+    by_form = {
+        form: OnnxClassifier(any_bundle, num_threads=threads, form=form)
+        for form in (None, "latency", "throughput")
+    }
+    logits = {form: classifier.predict_logits(ids) for form, classifier in by_form.items()}
+    np.testing.assert_allclose(logits["throughput"], logits["latency"], rtol=0, atol=2e-5)
+    labels = {form: classifier.predict(ids).tolist() for form, classifier in by_form.items()}
+    assert labels["latency"] == labels["throughput"] == labels[None]
+    chosen = "latency" if rows < CROSSOVER else "throughput"
+    np.testing.assert_array_equal(logits[None], logits[chosen])
+
+
+def test_the_crossover_of_the_manifest_is_where_the_form_changes(notebook_bundle: Path) -> None:
+    bundle = open_bundle(notebook_bundle)
+    ids = rows_of(notebook_bundle, 60, 10)
+    forms = onnx_predictors(bundle)
+    assert (forms["onnx"](ids) != forms["throughput"](ids)).any()  # or nothing would show here
+    for crossover in (1, 60, 61, 10_000):
+        dispatch = dataclasses.replace(bundle.manifest.dispatch, crossover=crossover)
+        manifest = dataclasses.replace(bundle.manifest, dispatch=dispatch)
+        classifier = OnnxClassifier(dataclasses.replace(bundle, manifest=manifest), num_threads=1)
+        expected = forms["throughput" if crossover <= 60 else "onnx"](ids)
+        np.testing.assert_array_equal(classifier.predict_logits(ids), expected)
+        np.testing.assert_array_equal(classifier.predict_logits(ids.tolist()), expected)
+
+
+def without(bundle: Bundle, name: str) -> Bundle:
+    files = {key: data for key, data in bundle.files.items() if key != name}
+    return dataclasses.replace(bundle, files=files)
+
+
+def test_a_bundle_without_the_second_form_runs_every_batch(any_bundle: Path) -> None:
+    bundle = without(open_bundle(any_bundle), THROUGHPUT)
+    ids = rows_of(any_bundle, 1200, 5)
+    expected = OnnxClassifier(any_bundle, form="latency").predict_logits(ids)
+    np.testing.assert_allclose(OnnxClassifier(bundle).predict_logits(ids), expected, atol=1e-6)
+    with pytest.raises(BundleError, match=r"holds no model\.throughput\.onnx"):
+        OnnxClassifier(bundle, form="throughput")
+
+
+def test_a_form_that_is_none_is_named(notebook_bundle: Path) -> None:
+    with pytest.raises(InvalidInputError, match="form is 'fast'; allowed: latency, throughput"):
+        OnnxClassifier(notebook_bundle, form="fast")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [ONNX, THROUGHPUT])
+def test_a_graph_that_refuses_nothing_is_not_run(
+    notebook_bundle: Path, padded_bundle: Path, name: str
+) -> None:
+    """That of another model stands for one: its ids and lengths are not those of this one."""
+    bundle, other = open_bundle(notebook_bundle), open_bundle(padded_bundle)
+    swapped = dataclasses.replace(bundle, files={**bundle.files, name: other.read(name)})
+    form = "latency" if name == ONNX else "throughput"
+    with pytest.raises(BundleError, match=f"{name} answers batch 1 × length 1 that begins with"):
+        OnnxClassifier(swapped, form=form)  # type: ignore[arg-type]
+
+
+def answer(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    sums: NDArray[np.float32] = ids.sum(axis=1).astype(np.float32)
+    return sums
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_every_chunk_is_run_once_by_no_more_threads_than_stated(threads: int) -> None:
+    lock, names, seen = threading.Lock(), set(), []
+
+    def run(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        with lock:
+            names.add(threading.current_thread().name)
+            seen.extend(ids[:, 0].tolist())
+        return answer(ids)
+
+    many = Throughput(lambda: run, crossover=3, chunk_rows=8, threads=threads)
+    ids = np.arange(200).reshape(100, 2)
+    for _ in range(5):
+        seen.clear()
+        logits = np.zeros(100, np.float32)
+        for rows, part in many.each(ids):
+            logits[rows] = part
+        np.testing.assert_array_equal(logits, answer(ids))
+        assert sorted(seen) == ids[:, 0].tolist()
+    assert len(names) <= threads
+
+
+@pytest.mark.parametrize("bad", [0, 50, 99])
+def test_an_error_in_any_chunk_is_the_answers(notebook_bundle: Path, bad: int) -> None:
+    def run(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        if bad in ids[:, 0]:
+            raise RuntimeError("out of\nmemory")
+        return answer(ids)
+
+    many = Throughput(lambda: run, crossover=1, chunk_rows=4, threads=3)
+    ids = np.arange(100).reshape(100, 1)
+    with pytest.raises(RuntimeError, match="out of"):
+        list(many.each(ids))
+    ids[bad] = -1  # and the next request is served
+    assert sum(len(part) for _, part in many.each(ids)) == 100
+
+    classifier = OnnxClassifier(notebook_bundle, num_threads=2)
+    classifier._parts = lambda run, ids: many.each(  # type: ignore[method-assign]
+        np.full((len(ids), 1), bad)
+    )
+    with pytest.raises(PredictionError, match=r"batch 30 × length 2: RuntimeError: out of memory$"):
+        classifier.predict(np.ones((30, 2), np.int64))
