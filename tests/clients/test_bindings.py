@@ -1,4 +1,4 @@
-"""The raw `model.onnx` in the bindings people use: a bad input is an error, and that is all.
+"""The raw graphs in the bindings people use: a bad input is an error, and that is all.
 
 Each binding of onnxruntime loads the file by itself, with nothing of pe_deploy: Python, Node, and
 WebAssembly in Node and in a browser. What C, C#, Java and the rest add to the same engine is not
@@ -151,7 +151,18 @@ def check_refused(bad: Bad, answer: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def work(bundle: Path) -> Work:
+def graph(request: pytest.FixtureRequest) -> str:
+    """Which of a bundle's graphs: `model.onnx`, where a test does not name them."""
+    return str(getattr(request, "param", "model.onnx"))
+
+
+both_graphs = pytest.mark.parametrize(
+    "graph", ["model.onnx", "model.throughput.onnx"], indirect=True
+)
+
+
+@pytest.fixture
+def work(bundle: Path, graph: str) -> Work:
     opened = open_bundle(bundle)
     bad = bad_inputs(opened.manifest.signature)
     golden = opened.golden()
@@ -162,7 +173,7 @@ def work(bundle: Path) -> Work:
         for request in (as_request(wrong.array, wrong.name), as_request(right.input_ids))
     ]
     job = {
-        "model": str(bundle / "model.onnx"),
+        "model": str(bundle / graph),
         "levels": ["all"],
         "together": False,
         "alone": False,
@@ -171,6 +182,7 @@ def work(bundle: Path) -> Work:
     return Work(job, bad, good)
 
 
+@both_graphs
 def test_one_session_refuses_each_bad_input_and_answers_the_next_good_one(
     client: Client, work: Work
 ) -> None:
@@ -188,6 +200,7 @@ def test_requests_in_flight_together_do_not_disturb_each_other(client: Client, w
     work.check(client(work.job)[0])
 
 
+@both_graphs
 def test_a_bad_input_that_comes_first_leaves_its_process_alive(python: Client, work: Work) -> None:
     work.job["alone"] = True
     work.check(python(work.job)[0])

@@ -51,6 +51,8 @@ def assert_all_caught(outcomes: tuple[Outcome, ...], not_planted: set[str]) -> N
     assert [o for o in outcomes if o.planted and not o.caught] == []
     assert {o.fault for o in outcomes if not o.planted} == {
         *not_planted,
+        # Some not in every place: of no GRU with another formula is a form for large batches made.
+        "linear_before_reset flipped",
         "axes without names",
         "guards left out",
     }
