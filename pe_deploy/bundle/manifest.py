@@ -40,11 +40,13 @@ class Dispatch:
         crossover: from so many rows on, one thread answers sooner by `model.throughput.onnx`;
             None where there is no such file.
         chunk_rows: the most rows that it is given at once.
+        share_rows: the fewest rows that are worth handing to another thread.
         own_threads: whether onnxruntime's own threads help `model.onnx`.
     """
 
     crossover: int | None = None
     chunk_rows: int = 512
+    share_rows: int = 1
     own_threads: bool = False
 
 

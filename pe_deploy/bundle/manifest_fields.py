@@ -86,6 +86,7 @@ _PARITY: dict[str, Allowed] = {
 _DISPATCH: dict[str, Allowed] = {
     "crossover": lambda value: value is None or _is_positive(value),
     "chunk_rows": lambda value: _is_positive(value),
+    "share_rows": lambda value: _is_positive(value),
     "own_threads": lambda value: isinstance(value, bool),
 }
 

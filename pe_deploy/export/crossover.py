@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from statistics import median
 
@@ -27,6 +28,9 @@ _SECONDS = 0.15  # for each number of rows that is tried, if that allows three r
 _STATE_BYTES = 2**20
 """What one step of a chunk may work on, so that it stays in a core's own cache."""
 
+_SHARE = 25e6
+"""Operations of one share: some 0.3 ms, of which handing it to a thread takes a tenth."""
+
 _WIDE = 192
 """From this width of a state on, onnxruntime's own threads shorten a step of one row."""
 
@@ -45,12 +49,9 @@ def dispatch_of(
         signature: what the model takes.
         crossover: rows from which the throughput form is to run; by default it is measured.
     """
-    widths = [
-        attribute.i
-        for node in latency.graph.node
-        for attribute in node.attribute
-        if node.op_type == "GRU" and attribute.name == "hidden_size"
-    ]
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in latency.graph.initializer}
+    layers = [node for node in latency.graph.node if node.op_type == "GRU"]
+    widths = [a.i for node in layers for a in node.attribute if a.name == "hidden_size"]
     own_threads = max(widths, default=0) >= _WIDE
     if throughput is not None and crossover is None:
         models = (latency.SerializeToString(), throughput.SerializeToString())
@@ -60,7 +61,9 @@ def dispatch_of(
     # A step reads and writes about eight arrays of the size of all states.
     fitting = _STATE_BYTES // (8 * 4 * max(1, sum(widths)))
     chunk_rows = max(crossover, min(512, 2 ** max(0, fitting.bit_length() - 1)))
-    return Dispatch(crossover, chunk_rows, own_threads)
+    weights = sum(sizes.get(name, 0) for node in layers for name in node.input[1:3])
+    operations = 2 * max(1, weights) * signature.max_length  # of one row
+    return Dispatch(crossover, chunk_rows, math.ceil(_SHARE / operations), own_threads)
 
 
 def measured_crossover(latency: bytes, throughput: bytes, signature: Signature) -> int | None:

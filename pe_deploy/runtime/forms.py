@@ -47,29 +47,34 @@ class Throughput:
 
     Args:
         open_session: gives the session's `Run`, on one thread.
-        crossover: rows from which a chunk is worth a run of its own.
         chunk_rows: the most rows of a chunk.
+        share_rows: the fewest rows that are worth handing to another thread.
         threads: how many to use, that of the caller among them.
     """
 
     def __init__(
-        self, open_session: Callable[[], Run], crossover: int, chunk_rows: int, threads: int
+        self, open_session: Callable[[], Run], chunk_rows: int, share_rows: int, threads: int
     ) -> None:
         self._open_session = open_session
-        self._crossover = crossover
         self._chunk_rows = chunk_rows
+        self._share_rows = share_rows
         self._threads = threads
         self._run: Run | None = None
         self._others: ThreadPoolExecutor | None = None
 
     def chunks(self, rows: int, length: int) -> list[slice]:
-        """The chunks of a batch: as many for each thread, none below the crossover."""
-        shares = max(1, min(self._threads, rows // self._crossover))
+        """The chunks of a batch, as many for each thread."""
+        shares = max(1, min(self._threads, rows // self._share_rows))
         return chunks(rows, length, self._chunk_rows, shares)
+
+    def whole(self, length: int) -> int:
+        """The most rows of this many ids that are one chunk."""
+        alone = self._chunk_rows if self._threads == 1 else 2 * self._share_rows - 1
+        return max(1, min(alone, self._chunk_rows, CHUNK_IDS // length))
 
     def each(self, ids: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """The logits of each chunk, in no certain order."""
-        run = self._run or self.open()
+        run = self.open()
         todo = self.chunks(*ids.shape)
         helpers = min(self._threads, len(todo)) - 1
         waiting = iter(todo)  # `next` on a list's iterator is one step: no two threads get the same
@@ -91,6 +96,8 @@ class Throughput:
 
     def open(self) -> Run:
         """The session's `Run`, opened by the first who asks for it."""
+        if self._run is not None:
+            return self._run
         with OPENING:
             if self._run is None:
                 self._run = self._open_session()
@@ -104,26 +111,34 @@ class Throughput:
 
 
 class Engine:
-    """The sessions of one process: a `Run` for few rows, and what runs many.
+    """The sessions of one process.
 
     Attributes:
         run: for batches below the crossover.
-        few: batches of fewer rows may be given to `run` unchecked: its graph refuses what it must.
         crossover: from so many rows on, `many` runs a batch.
         many: None where `run` is the only one.
     """
 
     def __init__(
-        self, run: Run, few: int = 0, crossover: int = 1, many: Throughput | None = None
+        self, run: Run, longest: int, crossover: int = 1, many: Throughput | None = None
     ) -> None:
         self.run = run
-        self.few = few
         self.crossover = crossover
         self.many = many
+        self._few = min(crossover - 1, CHUNK_ROWS, CHUNK_IDS // longest)
+        self._whole = 0 if many is None else many.whole(longest)
 
     def __call__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """The logits of a few rows."""
         return self.run(ids)
+
+    def at_once(self, rows: int) -> Run | None:
+        """What runs so many rows in one piece, however long they are; None if nothing does."""
+        if rows <= self._few:
+            return self.run
+        if self.many is not None and self.crossover <= rows <= self._whole:
+            return self.many.open()
+        return None
 
 
 def _worked_off(

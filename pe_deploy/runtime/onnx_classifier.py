@@ -14,7 +14,7 @@ from pe_deploy.config import INPUT_IDS, LOGITS, Signature
 from pe_deploy.errors import BundleError, InvalidInputError
 from pe_deploy.runtime.bundled import BundleClassifier
 from pe_deploy.runtime.classifier import check_finite
-from pe_deploy.runtime.forms import CHUNK_IDS, CHUNK_ROWS, Engine, Form, Run, Throughput
+from pe_deploy.runtime.forms import CHUNK_ROWS, Engine, Form, Run, Throughput
 from pe_deploy.runtime.processors import usable_processors
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
 from pe_deploy.runtime.replay import replay
@@ -100,18 +100,20 @@ class OnnxClassifier(BundleClassifier):
             and type(input_ids) is np.ndarray
             and input_ids.dtype is _INT64
             and input_ids.ndim == 2
-            and 0 < len(input_ids) < engine.few
+            and len(input_ids) > 0
             and input_ids.flags.c_contiguous
         ):
-            # What is in the graph refuses the rest, as was tried when it was loaded. For whatever
-            # goes wrong, the long way finds the words.
-            try:
-                logits = engine.run(input_ids)
-            except Exception:  # noqa: BLE001
-                return super().predict_logits(input_ids)
-            if logits.shape == (len(input_ids), *self._columns):
-                check_finite(logits)
-                return logits
+            run = engine.at_once(len(input_ids))
+            if run is not None:
+                # The graph itself refuses what is wrong with the ids, as was tried when it was
+                # loaded. Where anything fails, the long way finds the words.
+                try:
+                    logits = run(input_ids)
+                except Exception:  # noqa: BLE001
+                    return super().predict_logits(input_ids)
+                if logits.shape == (len(input_ids), *self._columns):
+                    check_finite(logits)
+                    return logits
         return super().predict_logits(input_ids)
 
     def _parts(
@@ -126,20 +128,19 @@ class OnnxClassifier(BundleClassifier):
         threads = self._num_threads or usable_processors()
         if self._wanted[0] != CPU:
             return self._session(next(iter(self._models)), threads)
-        many, crossover = None, CHUNK_ROWS + 1
-        if THROUGHPUT in self._models:
-            crossover = dispatch.crossover or 1
-            many = Throughput(
-                lambda: self._session(THROUGHPUT, 1), crossover, dispatch.chunk_rows, threads
-            )
-            if ONNX not in self._models:
-                return Engine(many.open(), 0, 1, many)
-            if dispatch.own_threads:
-                # Where both use all threads, the throughput form has to give work to each of them.
-                crossover *= threads
-        few = min(crossover, CHUNK_ROWS + 1, CHUNK_IDS // self.signature.max_length + 1)
+        longest = self.signature.max_length
+        if THROUGHPUT not in self._models:
+            run = self._session(ONNX, threads if dispatch.own_threads else 1)
+            return Engine(run, longest, CHUNK_ROWS + 1)
+        many = Throughput(
+            lambda: self._session(THROUGHPUT, 1), dispatch.chunk_rows, dispatch.share_rows, threads
+        )
+        if ONNX not in self._models:
+            return Engine(many.open(), longest, 1, many)
         run = self._session(ONNX, threads if dispatch.own_threads else 1)
-        return Engine(run, few, crossover, many)
+        # Where both use all threads, the form for many rows has to give work to each of them.
+        crossover = (dispatch.crossover or 1) * (threads if dispatch.own_threads else 1)
+        return Engine(run, longest, crossover, many)
 
     def _session(self, name: str, threads: int) -> Run:
         where = self._path / name

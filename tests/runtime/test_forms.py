@@ -67,6 +67,22 @@ def test_the_crossover_of_the_manifest_is_where_the_form_changes(notebook_bundle
         np.testing.assert_array_equal(classifier.predict_logits(ids.tolist()), expected)
 
 
+def test_no_share_is_smaller_than_it_has_to_be() -> None:
+    def cut(rows: int, length: int = 10) -> list[int]:
+        parts = Throughput(lambda: answer, chunk_rows=512, share_rows=100, threads=2)
+        return [part.stop - part.start for part in parts.chunks(rows, length)]
+
+    assert cut(1) == [1]
+    assert cut(199) == [199]
+    assert cut(200) == [100, 100]
+    assert cut(1024) == [512, 512]
+    assert cut(1025) == [256, 256, 256, 257]
+    for length in (1, 10, 1000):
+        parts = Throughput(lambda: answer, chunk_rows=512, share_rows=100, threads=2)
+        assert len(parts.chunks(parts.whole(length), length)) == 1
+        assert len(parts.chunks(parts.whole(length) + 1, length)) > 1
+
+
 def without(bundle: Bundle, name: str) -> Bundle:
     files = {key: data for key, data in bundle.files.items() if key != name}
     return dataclasses.replace(bundle, files=files)
@@ -113,7 +129,7 @@ def test_every_chunk_is_run_once_by_no_more_threads_than_stated(threads: int) ->
             seen.extend(ids[:, 0].tolist())
         return answer(ids)
 
-    many = Throughput(lambda: run, crossover=3, chunk_rows=8, threads=threads)
+    many = Throughput(lambda: run, chunk_rows=8, share_rows=3, threads=threads)
     ids = np.arange(200).reshape(100, 2)
     for _ in range(5):
         seen.clear()
@@ -132,7 +148,7 @@ def test_an_error_in_any_chunk_is_the_answers(notebook_bundle: Path, bad: int) -
             raise RuntimeError("out of\nmemory")
         return answer(ids)
 
-    many = Throughput(lambda: run, crossover=1, chunk_rows=4, threads=3)
+    many = Throughput(lambda: run, chunk_rows=4, share_rows=1, threads=3)
     ids = np.arange(100).reshape(100, 1)
     with pytest.raises(RuntimeError, match="out of"):
         list(many.each(ids))
@@ -143,5 +159,5 @@ def test_an_error_in_any_chunk_is_the_answers(notebook_bundle: Path, bad: int) -
     classifier._parts = lambda run, ids: many.each(  # type: ignore[method-assign]
         np.full((len(ids), 1), bad)
     )
-    with pytest.raises(PredictionError, match=r"batch 30 × length 2: RuntimeError: out of memory$"):
-        classifier.predict(np.ones((30, 2), np.int64))
+    with pytest.raises(PredictionError, match=r"batch 400 × length 2: RuntimeError: out of memory$"):
+        classifier.predict(np.ones((400, 2), np.int64))
