@@ -159,5 +159,5 @@ def test_an_error_in_any_chunk_is_the_answers(notebook_bundle: Path, bad: int) -
     classifier._parts = lambda run, ids: many.each(  # type: ignore[method-assign]
         np.full((len(ids), 1), bad)
     )
-    with pytest.raises(PredictionError, match=r"batch 400 × length 2: RuntimeError: out of memory$"):
+    with pytest.raises(PredictionError, match=r"400 × length 2: RuntimeError: out of memory$"):
         classifier.predict(np.ones((400, 2), np.int64))
