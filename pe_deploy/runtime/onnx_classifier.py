@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,17 +104,16 @@ class OnnxClassifier(BundleClassifier):
             and len(input_ids) > 0
             and input_ids.flags.c_contiguous
         ):
-            run = engine.at_once(len(input_ids))
-            if run is not None:
-                # The graph itself refuses what is wrong with the ids, as was tried when it was
-                # loaded. Where anything fails, the long way finds the words.
-                try:
-                    logits = run(input_ids)
-                except Exception:  # noqa: BLE001
-                    return super().predict_logits(input_ids)
-                if logits.shape == (len(input_ids), *self._columns):
-                    check_finite(logits)
-                    return logits
+            # The graph itself refuses what is wrong with the ids, as was tried when it was loaded.
+            # Where anything fails, the long way finds the words.
+            try:
+                run = engine.at_once(len(input_ids))
+                logits = None if run is None else run(input_ids)
+            except Exception:  # noqa: BLE001
+                return super().predict_logits(input_ids)
+            if logits is not None and logits.shape == (len(input_ids), *self._columns):
+                check_finite(logits)
+                return logits
         return super().predict_logits(input_ids)
 
     def _parts(
@@ -126,38 +126,51 @@ class OnnxClassifier(BundleClassifier):
     def _load(self) -> Run:
         dispatch = self.manifest.dispatch
         threads = self._num_threads or usable_processors()
-        if self._wanted[0] != CPU:
-            return self._session(next(iter(self._models)), threads)
+        # None of this holds `self`: an engine that knew its classifier would be freed with it only
+        # when the garbage collector next looks for cycles.
+        sessions = {
+            name: partial(_opened, model, self._path / name, self._wanted, self.signature)
+            for name, model in self._models.items()
+        }
+        if _name(self._wanted[0]) != CPU:
+            run, self.providers = next(iter(sessions.values()))(threads)
+            return run
         longest = self.signature.max_length
-        if THROUGHPUT not in self._models:
-            run = self._session(ONNX, threads if dispatch.own_threads else 1)
+        many = None
+        if THROUGHPUT in sessions:
+            many = Throughput(
+                lambda: sessions[THROUGHPUT](1)[0],
+                dispatch.chunk_rows,
+                dispatch.share_rows,
+                threads,
+            )
+        if ONNX not in sessions:
+            run, self.providers = sessions[THROUGHPUT](1)
+            many = Throughput(lambda: run, dispatch.chunk_rows, dispatch.share_rows, threads)
+            return Engine(run, longest, 1, many)
+        run, self.providers = sessions[ONNX](threads if dispatch.own_threads else 1)
+        if many is None:
             return Engine(run, longest, CHUNK_ROWS + 1)
-        many = Throughput(
-            lambda: self._session(THROUGHPUT, 1), dispatch.chunk_rows, dispatch.share_rows, threads
-        )
-        if ONNX not in self._models:
-            return Engine(many.open(), longest, 1, many)
-        run = self._session(ONNX, threads if dispatch.own_threads else 1)
         # Where both use all threads, the form for many rows has to give work to each of them.
         crossover = (dispatch.crossover or 1) * (threads if dispatch.own_threads else 1)
         return Engine(run, longest, crossover, many)
 
-    def _session(self, name: str, threads: int) -> Run:
-        where = self._path / name
-        try:
-            session = ort.InferenceSession(
-                self._models[name], _session_options(threads), providers=self._wanted
-            )
-        except Exception as error:
-            line = " ".join(str(error).split())
-            raise BundleError(
-                f"{where}: onnxruntime {ort.__version__} does not load it: {line}"
-            ) from error
-        self.providers = tuple(session.get_providers())
-        run = _runner(session)
-        if self.providers[0] == CPU:
-            _check_guards(run, self.signature, str(where))
-        return run
+
+def _opened(
+    model: bytes, where: Path, wanted: Sequence[Provider], signature: Signature, threads: int
+) -> tuple[Run, tuple[str, ...]]:
+    """A session's `Run`, and the execution providers that it runs on."""
+    try:
+        session = ort.InferenceSession(model, _session_options(threads), providers=wanted)
+    except Exception as error:
+        line = " ".join(str(error).split())
+        raise BundleError(
+            f"{where}: onnxruntime {ort.__version__} does not load it: {line}"
+        ) from error
+    run, providers = _runner(session), tuple(session.get_providers())
+    if providers[0] == CPU:
+        _check_guards(run, signature, str(where))
+    return run, providers
 
 
 def _runner(session: ort.InferenceSession) -> Run:
@@ -199,11 +212,15 @@ def _check_guards(run: Run, signature: Signature, where: str) -> None:
 
 def _check_providers(providers: Sequence[Provider]) -> None:
     available = ort.get_available_providers()
-    names = [provider if isinstance(provider, str) else provider[0] for provider in providers]
-    if isinstance(providers, str) or not set(names) <= set(available):
+    names = list(map(_name, providers)) if isinstance(providers, list | tuple) else []
+    if not names or any(name not in available for name in names):
         raise InvalidInputError(
             f"providers are {providers!r}; allowed: a list of {', '.join(available)}"
         )
+
+
+def _name(provider: Provider) -> str:
+    return provider[0] if isinstance(provider, tuple) and provider else provider
 
 
 def _check_threads(num_threads: int | None) -> None:

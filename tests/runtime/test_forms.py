@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -161,3 +163,50 @@ def test_an_error_in_any_chunk_is_the_answers(notebook_bundle: Path, bad: int) -
     )
     with pytest.raises(PredictionError, match=r"400 × length 2: RuntimeError: out of memory$"):
         classifier.predict(np.ones((400, 2), np.int64))
+
+
+@pytest.mark.parametrize("rows", [CROSSOVER, 2000])
+def test_a_second_form_that_does_not_load_is_an_error_of_predicting(
+    notebook_bundle: Path, rows: int
+) -> None:
+    """It is loaded when it is first needed: for one chunk, which takes the short way, or more."""
+    bundle = open_bundle(notebook_bundle)
+    broken = dataclasses.replace(bundle, files={**bundle.files, THROUGHPUT: b"none"})
+    with (
+        OnnxClassifier(broken, num_threads=1) as classifier,
+        pytest.raises(PredictionError, match=r"model\.throughput\.onnx: .* does not load it"),
+    ):
+        classifier.predict(rows_of(notebook_bundle, rows, 5))
+
+
+def test_a_provider_with_options_runs_both_forms(notebook_bundle: Path) -> None:
+    ids = rows_of(notebook_bundle, 60, 10)
+    classifier = OnnxClassifier(
+        notebook_bundle, num_threads=1, providers=[("CPUExecutionProvider", {})]
+    )
+    expected = OnnxClassifier(notebook_bundle, num_threads=1).predict_logits(ids)
+    np.testing.assert_array_equal(classifier.predict_logits(ids), expected)
+
+
+def test_who_predicts_while_another_closes_may_still_open_the_second_form(
+    notebook_bundle: Path,
+) -> None:
+    ids = rows_of(notebook_bundle, 600, 10)
+    classifier = OnnxClassifier(notebook_bundle)
+    engine = classifier._run
+    assert engine is not None
+    classifier.close()
+    parts = [part for _, part in classifier._parts(engine, ids)]
+    assert sum(map(len, parts)) == len(ids)
+
+
+def test_a_classifier_that_nobody_has_is_freed_at_once(notebook_bundle: Path) -> None:
+    gc.disable()
+    try:
+        classifier = OnnxClassifier(notebook_bundle, num_threads=2)
+        classifier.predict(rows_of(notebook_bundle, 600, 10))
+        freed = weakref.ref(classifier._run), weakref.ref(classifier)
+        del classifier
+        assert [reference() for reference in freed] == [None, None]
+    finally:
+        gc.enable()

@@ -230,7 +230,10 @@ def test_providers_and_threads_are_checked(notebook_bundle: Path) -> None:
         OnnxClassifier(notebook_bundle, providers=["Abacus"])
     with pytest.raises(InvalidInputError, match="allowed: a list of"):
         OnnxClassifier(notebook_bundle, providers="CPUExecutionProvider")
-    OnnxClassifier(notebook_bundle, providers=[("CPUExecutionProvider", {})])
+    odds: list[Any] = [[], [()], [1], None, ("CPUExecutionProvider", {})]
+    for odd in odds:
+        with pytest.raises(InvalidInputError, match=r"providers are .*; allowed: a list of"):
+            OnnxClassifier(notebook_bundle, providers=odd)
     with pytest.raises(InvalidInputError, match="num_threads is 0; allowed: 1 or more"):
         OnnxClassifier(notebook_bundle, num_threads=0)
 
