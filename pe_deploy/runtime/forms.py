@@ -82,7 +82,19 @@ class Throughput:
             yield from _worked_off(run, ids, waiting)
             return
         pool = self._others or self._opened_pool()
-        shares = [pool.submit(lambda: list(_worked_off(run, ids, waiting))) for _ in range(helpers)]
+        try:
+            shares = [
+                pool.submit(lambda: list(_worked_off(run, ids, waiting))) for _ in range(helpers)
+            ]
+        except RuntimeError:
+            # No thread is to be had: the interpreter is ending, or the system allows no more. The
+            # pool may still run what it gave no future for, so nothing is left to that, and
+            # neither the pool nor what waits in it is kept.
+            self._others = None
+            for _ in waiting:
+                pass
+            yield from _worked_off(run, ids, iter(todo))
+            return
         try:
             yield from _worked_off(run, ids, waiting)
         finally:

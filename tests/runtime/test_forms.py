@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import subprocess
+import sys
 import threading
 import weakref
 from pathlib import Path
@@ -210,3 +212,45 @@ def test_a_classifier_that_nobody_has_is_freed_at_once(notebook_bundle: Path) ->
         assert [reference() for reference in freed] == [None, None]
     finally:
         gc.enable()
+
+
+def test_where_no_thread_can_be_started_one_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = threading.Thread.start
+    allowed = 0
+
+    def start(self: threading.Thread) -> None:
+        nonlocal allowed
+        if allowed < 1:
+            raise RuntimeError("can't start new thread")
+        allowed -= 1
+        started(self)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    many = Throughput(lambda: answer, chunk_rows=4, share_rows=1, threads=4)
+    ids = np.arange(200).reshape(100, 2)
+    for allowed in (0, 1, 2, 3, 0):  # noqa: B007
+        logits = np.full(100, np.nan, np.float32)
+        for rows, part in many.each(ids):
+            logits[rows] = part
+        np.testing.assert_array_equal(logits, answer(ids))
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_large_batches_while_the_interpreter_ends(notebook_bundle: Path, before: bool) -> None:
+    """A pool takes no more work by then, in a thread that outlives the main one too."""
+    code = f"""
+import atexit, threading
+import numpy as np
+from pe_deploy import OnnxClassifier
+classifier = OnnxClassifier({str(notebook_bundle)!r}, num_threads=2)
+ids = np.ones((2000, 10), np.int64)
+if {before}:
+    classifier.predict(ids)
+def late():
+    threading.main_thread().join()
+    print(len(classifier.predict(ids)))
+atexit.register(lambda: print(len(classifier.predict(ids))))
+threading.Thread(target=late).start()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout.split(), ended.stderr) == (0, ["2000", "2000"], "")
