@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bundle import ONNX, THROUGHPUT, Bundle, open_bundle
+from pe_deploy.bundle import ONNX, THROUGHPUT, Bundle, GoldenCase, open_bundle
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
 from pe_deploy.errors import BundleError, InvalidInputError
 from pe_deploy.runtime.bundled import BundleClassifier
@@ -84,10 +84,7 @@ class OnnxClassifier(BundleClassifier):
             names = [name for name in names if name == ONNX or name in opened.files]
         super().__init__(opened, list(names), public_key)
         if self_test:
-            engine = f"onnxruntime {ort.__version__}, {', '.join(self.providers)}"
-            name = f"{self._path / next(iter(self._models))} on {engine}"
-            decide = self._decide
-            replay(self.predict_logits, opened.golden(), name, lambda logits: decide(logits)[0])
+            self._replay(opened.golden())
 
     def predict_logits(self, input_ids: Any) -> NDArray[np.float32]:
         """The raw output of the model, every number of it finite.
@@ -115,6 +112,30 @@ class OnnxClassifier(BundleClassifier):
                 check_finite(logits)
                 return logits
         return super().predict_logits(input_ids)
+
+    def _replay(self, golden: Sequence[GoldenCase]) -> None:
+        """Replay golden vectors by each graph, however many rows it is meant for."""
+        whole = self._run
+        engine = f"onnxruntime {ort.__version__}, {', '.join(self.providers)}"
+        for name, run in self._runs().items():
+            self._run = run
+            replay(
+                self.predict_logits,
+                golden,
+                f"{self._path / name} on {engine}",
+                lambda logits: self._decide(logits)[0],
+            )
+        self._run = whole
+
+    def _runs(self) -> dict[str, Run]:
+        """From the name of each graph that is in use to what runs every batch by it."""
+        run, longest = self._run or self._reopened(), self.signature.max_length
+        if not isinstance(run, Engine) or run.many is None or ONNX not in self._models:
+            return {next(iter(self._models)): run}
+        return {
+            ONNX: Engine(run.run, longest, CHUNK_ROWS + 1),
+            THROUGHPUT: Engine(run.many.open(), longest, 1, run.many),
+        }
 
     def _parts(
         self, run: Run, ids: NDArray[np.int64]

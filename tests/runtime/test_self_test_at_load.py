@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pe_deploy import BundleError, OnnxClassifier, ParityError, open_bundle
-from pe_deploy.bundle import GOLDEN, ONNX, GoldenCase, golden_to_bytes, write_bundle
+from pe_deploy.bundle import GOLDEN, ONNX, THROUGHPUT, GoldenCase, golden_to_bytes, write_bundle
 from pe_deploy.parity import Tolerance
+from pe_deploy.runtime import onnx_classifier
 from pe_deploy.runtime.replay import replay
 
 IDS = np.array([[1, 2, 3]])
@@ -41,6 +42,26 @@ def test_golden_vectors_of_another_model_fail_in_one_line(own_bundle: Path) -> N
     for part in (str(own_bundle / ONNX), "CPUExecutionProvider", "worst difference 0.001", "floor"):
         assert part in line
     assert "allowed" in line
+
+
+@pytest.mark.parametrize("name", [ONNX, THROUGHPUT])
+@pytest.mark.parametrize("crossover", [1, 10_000])
+def test_each_graph_is_replayed_whatever_batches_it_is_for(
+    notebook_bundle: Path, monkeypatch: pytest.MonkeyPatch, name: str, crossover: int
+) -> None:
+    bundle, opened = open_bundle(notebook_bundle), onnx_classifier._opened
+
+    def opened_off_by_one(model: bytes, where: Path, *rest: Any) -> Any:
+        run, providers = opened(model, where, *rest)
+        return (lambda ids: run(ids) + 1, providers) if where.name == name else (run, providers)
+
+    dispatch = dataclasses.replace(bundle.manifest.dispatch, crossover=crossover)
+    manifest = dataclasses.replace(bundle.manifest, dispatch=dispatch)
+    made = dataclasses.replace(bundle, manifest=manifest)
+    OnnxClassifier(made, self_test=True)
+    monkeypatch.setattr(onnx_classifier, "_opened", opened_off_by_one)
+    with pytest.raises(ParityError, match=rf"/{name} on .* worst difference 1 "):
+        OnnxClassifier(made, self_test=True)
 
 
 def test_another_models_graph_fails(notebook_bundle: Path, padded_bundle: Path) -> None:
