@@ -52,6 +52,8 @@ from pe_deploy.training import Checkpoint, load_checkpoint, torch_threads
 
 FORMATS = ("onnx", "torchscript")
 
+_MOST_ROWS = 2**31 - 1
+
 _LOOKS = 20  # at what is to be replaced, while another export replaces it
 
 
@@ -163,8 +165,12 @@ def export_module(
     output = Path(output)
     formats = [formats] if isinstance(formats, str) else formats
     _check_formats(formats)
-    if crossover is not None and (type(crossover) is not int or crossover < 1):
-        raise InvalidInputError(f"crossover is {crossover!r}; allowed: 1 row or more")
+    if crossover is not None and not (type(crossover) is int and 1 <= crossover <= _MOST_ROWS):
+        raise InvalidInputError(f"crossover is {crossover!r}; allowed: 1 to {_MOST_ROWS} rows")
+    if crossover is not None and not (throughput and "onnx" in formats):
+        raise InvalidInputError(
+            f"crossover is {crossover}; allowed only where the throughput form is made of onnx"
+        )
     check_decision(source.signature, source.labels, source.threshold)
     _check_output(output)
     signature_of = None if sign is None else signer(sign)

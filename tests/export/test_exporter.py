@@ -290,3 +290,19 @@ def test_a_users_own_module_becomes_a_bundle(tmp_path: Path) -> None:
     source = Source(Counter().eval(), signature, ("a", "b", "c", "d", "e"), None)
     export_module(source, tmp_path / "bundle")
     assert OnnxClassifier(tmp_path / "bundle").predict([[0, 6] * 10]).shape == (1,)
+
+
+@pytest.mark.parametrize("crossover", [0, -1, True, 2.0, 2**31])
+def test_a_crossover_that_is_no_number_of_rows(
+    tmp_path: Path, padded_source: Source, crossover: Any
+) -> None:
+    with pytest.raises(InvalidInputError, match=r"crossover is .*; allowed: 1 to 2147483647 rows"):
+        export_module(padded_source, tmp_path / "bundle", crossover=crossover)
+
+
+@pytest.mark.parametrize("settings", [{"throughput": False}, {"formats": ["torchscript"]}])
+def test_a_crossover_where_there_is_one_form(
+    tmp_path: Path, padded_source: Source, settings: Any
+) -> None:
+    with pytest.raises(InvalidInputError, match="crossover is 8; allowed only where"):
+        export_module(padded_source, tmp_path / "bundle", crossover=8, **settings)
