@@ -325,6 +325,18 @@ def test_every_case_is_an_input_that_the_runtime_accepts(signature: Signature) -
         assert any((ids[:, -1] == signature.pad_id).any() for ids in cases)
 
 
+def test_of_many_lengths_large_batches_take_some() -> None:
+    tried: dict[int, set[int]] = {}
+    for case in parity_cases(Signature(vocab_size=9, max_length=64)):
+        if case.check == "shapes":
+            batch, length = case.input_ids.shape
+            tried.setdefault(batch, set()).add(length)
+    few = {1, 2, 8, 16, 24, 32, 40, 48, 56, 63, 64}
+    for batch in (1, 2, 3, 7):
+        assert tried.pop(batch) == set(range(1, 65))
+    assert tried == {32: few, 257: few}
+
+
 def test_every_id_is_tried_at_every_position() -> None:
     tokens = [case.input_ids for case in parity_cases(SIGNATURE) if case.check == "tokens"]
     for position in range(6):
