@@ -7,7 +7,6 @@ who published.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -28,6 +27,8 @@ def signer(private_key: str | Path) -> Signer:
         InvalidInputError: the key cannot be read, or is of another kind.
         MissingDependencyError: model-signing is not installed.
     """
+    import tempfile  # here, since every start of an app would pay for it
+
     with requires_extra("sign"):
         from model_signing import signing
 
@@ -64,6 +65,8 @@ def check_signature(
         InvalidInputError: the key cannot be read, or is of another kind.
         MissingDependencyError: model-signing is not installed.
     """
+    import tempfile
+
     with requires_extra("sign"):
         from model_signing import verifying
 

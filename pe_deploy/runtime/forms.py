@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +11,8 @@ import numpy as np
 from pe_deploy.runtime.forks import OPENING
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from numpy.typing import NDArray
 
 Form = Literal["latency", "throughput"]
@@ -116,6 +117,8 @@ class Throughput:
             return self._run
 
     def _opened_pool(self) -> ThreadPoolExecutor:
+        from concurrent.futures import ThreadPoolExecutor  # not at every app's start
+
         with OPENING:
             if self._others is None:
                 self._others = ThreadPoolExecutor(self._threads - 1, "pe_deploy")
