@@ -25,8 +25,8 @@ _WORTH_IT = 1.03
 _ROUNDS = 9
 _SECONDS = 0.15  # for each number of rows that is tried, if that allows three rounds
 
-_STATE_BYTES = 2**20
-"""What one step of a chunk may work on, so that it stays in a core's own cache."""
+_STATE_BYTES = 2**22
+"""What one step of a chunk works on at most: more rows no longer help, and take memory."""
 
 _SHARE = 25e6
 """Operations of one share: some 0.3 ms, of which handing it to a thread takes a tenth."""
