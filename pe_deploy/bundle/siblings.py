@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pe_deploy.bundle import strict_json
-from pe_deploy.bundle.golden import golden_weights
+from pe_deploy.bundle.golden import golden_from_bytes, golden_weights
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.bundle.names import CONFIG_KEY, GOLDEN, MANIFEST, ONNX, THROUGHPUT, TORCHSCRIPT
 from pe_deploy.bundle.onnx_file import read_onnx
@@ -28,6 +28,7 @@ def check_parts(manifest: Manifest, files: Mapping[str, bytes]) -> None:
         _check_config(TORCHSCRIPT, torchscript_config(files[TORCHSCRIPT]), manifest)
     if GOLDEN in files:
         _check_weights(GOLDEN, golden_weights(files[GOLDEN]), manifest)
+        golden_from_bytes(files[GOLDEN])  # here already, not when somebody asks for them
 
 
 def _check_onnx(name: str, data: bytes, manifest: Manifest) -> None:

@@ -82,8 +82,8 @@ class Throughput:
         if helpers < 1:
             yield from _worked_off(run, ids, waiting)
             return
-        pool = self._others or self._opened_pool()
         try:
+            pool = self._others or self._opened_pool()
             shares = [
                 pool.submit(lambda: list(_worked_off(run, ids, waiting))) for _ in range(helpers)
             ]
