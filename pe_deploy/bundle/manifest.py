@@ -39,7 +39,7 @@ class Dispatch:
     Attributes:
         crossover: from so many rows on, one thread answers sooner by `model.throughput.onnx`;
             None where there is no such file.
-        chunk_rows: the most rows that it is given at once.
+        chunk_rows: the most rows that a graph is given at once.
         share_rows: the fewest rows that are worth handing to another thread.
         own_threads: whether onnxruntime's own threads help `model.onnx`.
     """

@@ -31,8 +31,11 @@ _SECONDS = 0.15  # for each number of rows that is tried, if that allows three r
 _STATE_BYTES = 2**22
 """What one step of a chunk works on at most: more rows no longer help, and take memory."""
 
-_SHARE = 25e6
-"""Operations of one share: some 0.3 ms, of which handing it to a thread takes a tenth."""
+_SHARE = 15e6
+"""Operations of one share: some 0.2 ms, where handing it to a thread takes 0.03 to 0.08."""
+
+_SHARE_ROWS = 3
+"""Fewer rows of a wide model take one thread as long as these: reading its weights is the work."""
 
 _WIDE = 192
 """From this width of a state on, onnxruntime's own threads shorten a step of one row."""
@@ -56,17 +59,18 @@ def dispatch_of(
     layers = [node for node in latency.graph.node if node.op_type == "GRU"]
     widths = [a.i for node in layers for a in node.attribute if a.name == "hidden_size"]
     own_threads = max(widths, default=0) >= _WIDE
+    # A step reads and writes about eight arrays of the size of all states.
+    fitting = _STATE_BYTES // (8 * 4 * max(1, sum(widths)))
+    chunk_rows = min(512, 2 ** max(0, fitting.bit_length() - 1))
+    weights = sum(sizes.get(name, 0) for node in layers for name in node.input[1:3])
+    operations = 2 * max(1, weights) * signature.max_length  # of one row
+    share_rows = max(_SHARE_ROWS if own_threads else 1, math.ceil(_SHARE / operations))
     if throughput is not None and crossover is None:
         models = (latency.SerializeToString(), throughput.SerializeToString())
         crossover = measured_crossover(*models, signature)
-    if throughput is None or crossover is None:
-        return Dispatch(own_threads=own_threads)
-    # A step reads and writes about eight arrays of the size of all states.
-    fitting = _STATE_BYTES // (8 * 4 * max(1, sum(widths)))
-    chunk_rows = max(crossover, min(512, 2 ** max(0, fitting.bit_length() - 1)))
-    weights = sum(sizes.get(name, 0) for node in layers for name in node.input[1:3])
-    operations = 2 * max(1, weights) * signature.max_length  # of one row
-    return Dispatch(crossover, chunk_rows, math.ceil(_SHARE / operations), own_threads)
+    if throughput is None:
+        crossover = None
+    return Dispatch(crossover, max(crossover or 1, chunk_rows), share_rows, own_threads)
 
 
 def measured_crossover(latency: bytes, throughput: bytes, signature: Signature) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
@@ -11,9 +12,10 @@ import numpy as np
 from pe_deploy.runtime.forks import OPENING
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
     from numpy.typing import NDArray
+
+    from pe_deploy.bundle import Dispatch
+    from pe_deploy.runtime.helpers import Helpers
 
 Form = Literal["latency", "throughput"]
 """`model.onnx`, and `model.throughput.onnx`."""
@@ -39,59 +41,108 @@ def chunks(rows: int, length: int, chunk_rows: int = CHUNK_ROWS, shares: int = 1
     return [slice(start, end) for start, end in pairwise(ends) if start < end]
 
 
-class Throughput:
-    """Runs many rows in chunks, side by side on as many threads as there are.
+class Lazy:
+    """A session's `Run`, opened by the first who needs it."""
 
-    onnxruntime's own threads hardly help a small GRU, whose steps depend on each other. One
-    session that runs on the thread which calls it, called by several threads with a chunk each,
-    keeps every core busy. It is opened when it is first needed.
+    def __init__(self, opening: Callable[[], Run]) -> None:
+        self._opening = opening
+        self._run: Run | None = None
+
+    def __call__(self) -> Run:
+        """The same `Run` each time."""
+        if self._run is not None:
+            return self._run
+        with OPENING:
+            if self._run is None:
+                self._run = self._opening()
+            return self._run
+
+
+class Engine:
+    """The sessions of one process, and which of them runs what.
+
+    A few rows are run whole. More are cut into shares, side by side on as many threads as there
+    are, each on a session that runs on the thread which calls it: onnxruntime's own threads divide
+    the work of every step, which is little, and wait for each other after each; ours never wait.
+    Where a share is still few rows, the form that is meant for them runs it.
 
     Args:
-        open_session: gives the session's `Run`, on one thread.
-        chunk_rows: the most rows of a chunk.
-        share_rows: the fewest rows that are worth handing to another thread.
+        whole: runs a few rows, on onnxruntime's own threads where the dispatch says so.
+        longest: the most ids of a row.
+        dispatch: what was measured when the bundle was made.
         threads: how many to use, that of the caller among them.
+        few: gives what runs a share below the crossover, on the thread that calls it.
+        many: gives what runs a share from the crossover on; None where `few` runs them all.
     """
 
     def __init__(
-        self, open_session: Callable[[], Run], chunk_rows: int, share_rows: int, threads: int
+        self,
+        whole: Run,
+        longest: int,
+        dispatch: Dispatch,
+        threads: int,
+        few: Lazy,
+        many: Lazy | None,
     ) -> None:
-        self._open_session = open_session
-        self._chunk_rows = chunk_rows
-        self._share_rows = share_rows
+        self._run = whole
+        self._few = few
+        self._many = many
         self._threads = threads
-        self._run: Run | None = None
-        self._others: ThreadPoolExecutor | None = None
+        self._chunk_rows = dispatch.chunk_rows
+        self._share_rows = dispatch.share_rows
+        self._own_threads = dispatch.own_threads and threads > 1
+        self._crossover = sys.maxsize if many is None else dispatch.crossover or 1
+        # Where `whole` keeps all threads busy, fewer shares than threads are no gain.
+        shares = threads if self._own_threads else 2
+        self._shared_from = sys.maxsize if threads == 1 else shares * dispatch.share_rows
+        fitting = max(1, CHUNK_IDS // longest)
+        self._at_once = min(dispatch.chunk_rows, fitting, max(1, self._shared_from - 1))
+        self._helpers: Helpers | None = None
+
+    def __call__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The logits of a few rows."""
+        return self.whole(len(ids))(ids)
+
+    def at_once(self, rows: int) -> Run | None:
+        """What runs so many rows in one piece, however long they are; None if nothing does."""
+        return self.whole(rows) if rows <= self._at_once else None
+
+    def whole(self, rows: int) -> Run:
+        """What runs so many rows in one piece."""
+        if self._many is None or self._own_threads or rows < self._crossover:
+            return self._run
+        return self._many()
 
     def chunks(self, rows: int, length: int) -> list[slice]:
         """The chunks of a batch, as many for each thread."""
-        shares = max(1, min(self._threads, rows // self._share_rows))
+        shares = 1
+        if rows >= self._shared_from:
+            shares = min(self._threads, rows // self._share_rows)
         return chunks(rows, length, self._chunk_rows, shares)
-
-    def whole(self, length: int) -> int:
-        """The most rows of this many ids that are one chunk."""
-        alone = self._chunk_rows if self._threads == 1 else 2 * self._share_rows - 1
-        return max(1, min(alone, self._chunk_rows, CHUNK_IDS // length))
 
     def each(self, ids: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """The logits of each chunk, in no certain order."""
-        run = self.open()
         todo = self.chunks(*ids.shape)
+        if len(todo) == 1:
+            yield todo[0], self(ids)
+            return
+        largest = max(rows.stop - rows.start for rows in todo)
+        run = self._few() if self._many is None or largest < self._crossover else self._many()
         helpers = min(self._threads, len(todo)) - 1
         waiting = iter(todo)  # `next` on a list's iterator is one step: no two threads get the same
         if helpers < 1:
             yield from _worked_off(run, ids, waiting)
             return
         try:
-            pool = self._others or self._opened_pool()
+            others = self._helpers or self._started_helpers()
+            others.keep_off()
             shares = [
-                pool.submit(lambda: list(_worked_off(run, ids, waiting))) for _ in range(helpers)
+                others.submit(lambda: list(_worked_off(run, ids, waiting))) for _ in range(helpers)
             ]
         except RuntimeError:
-            # No thread is to be had: the interpreter is ending, or the system allows no more. The
-            # pool may still run what it gave no future for, so nothing is left to that, and
-            # neither the pool nor what waits in it is kept.
-            self._others = None
+            # No thread is to be had. A pool may still do what it gave no future for, so nothing is
+            # left to that, and neither the pool nor what waits in it is kept.
+            self._helpers = None
             for _ in waiting:
                 pass
             yield from _worked_off(run, ids, iter(todo))
@@ -107,53 +158,17 @@ class Throughput:
                 raise share
             yield from share.result()
 
-    def open(self) -> Run:
-        """The session's `Run`, opened by the first who asks for it."""
-        if self._run is not None:
-            return self._run
-        with OPENING:
-            if self._run is None:
-                self._run = self._open_session()
-            return self._run
+    def forms(self) -> list[Run]:
+        """What runs a few rows, and then what runs many where that is something else."""
+        return [self._run] if self._many is None else [self._run, self._many()]
 
-    def _opened_pool(self) -> ThreadPoolExecutor:
-        from concurrent.futures import ThreadPoolExecutor  # not at every app's start
+    def _started_helpers(self) -> Helpers:
+        from pe_deploy.runtime.helpers import Helpers  # not at every app's start
 
         with OPENING:
-            if self._others is None:
-                self._others = ThreadPoolExecutor(self._threads - 1, "pe_deploy")
-            return self._others
-
-
-class Engine:
-    """The sessions of one process.
-
-    Attributes:
-        run: for batches below the crossover.
-        crossover: from so many rows on, `many` runs a batch.
-        many: None where `run` is the only one.
-    """
-
-    def __init__(
-        self, run: Run, longest: int, crossover: int = 1, many: Throughput | None = None
-    ) -> None:
-        self.run = run
-        self.crossover = crossover
-        self.many = many
-        self._few = min(crossover - 1, CHUNK_ROWS, CHUNK_IDS // longest)
-        self._whole = 0 if many is None else many.whole(longest)
-
-    def __call__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The logits of a few rows."""
-        return self.run(ids)
-
-    def at_once(self, rows: int) -> Run | None:
-        """What runs so many rows in one piece, however long they are; None if nothing does."""
-        if rows <= self._few:
-            return self.run
-        if self.many is not None and self.crossover <= rows <= self._whole:
-            return self.many.open()
-        return None
+            if self._helpers is None:
+                self._helpers = Helpers(self._threads - 1)
+            return self._helpers
 
 
 def _worked_off(

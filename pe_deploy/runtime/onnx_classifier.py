@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pe_deploy.config import INPUT_IDS, LOGITS, Signature
 from pe_deploy.errors import BundleError, InvalidInputError
 from pe_deploy.runtime.bundled import BundleClassifier
 from pe_deploy.runtime.classifier import check_finite
-from pe_deploy.runtime.forms import CHUNK_ROWS, Engine, Form, Run, Throughput
+from pe_deploy.runtime.forms import Engine, Form, Lazy, Run
 from pe_deploy.runtime.processors import usable_processors
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
 from pe_deploy.runtime.replay import replay
@@ -129,20 +130,14 @@ class OnnxClassifier(BundleClassifier):
 
     def _runs(self) -> dict[str, Run]:
         """From the name of each graph that is in use to what runs every batch by it."""
-        run, longest = self._run or self._reopened(), self.signature.max_length
-        if not isinstance(run, Engine) or run.many is None or ONNX not in self._models:
-            return {next(iter(self._models)): run}
-        return {
-            ONNX: Engine(run.run, longest, CHUNK_ROWS + 1),
-            THROUGHPUT: Engine(run.many.open(), longest, 1, run.many),
-        }
+        run = self._run or self._reopened()
+        runs = run.forms() if isinstance(run, Engine) else [run]
+        return dict(zip(self._models, runs, strict=False))
 
     def _parts(
         self, run: Run, ids: NDArray[np.int64]
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        if isinstance(run, Engine) and run.many is not None and len(ids) >= run.crossover:
-            return run.many.each(ids)
-        return super()._parts(run, ids)
+        return run.each(ids) if isinstance(run, Engine) else super()._parts(run, ids)
 
     def _load(self) -> Run:
         dispatch = self.manifest.dispatch
@@ -156,25 +151,15 @@ class OnnxClassifier(BundleClassifier):
         if _name(self._wanted[0]) != CPU:
             run, self.providers = next(iter(sessions.values()))(threads)
             return run
-        longest = self.signature.max_length
-        many = None
-        if THROUGHPUT in sessions:
-            many = Throughput(
-                lambda: sessions[THROUGHPUT](1)[0],
-                dispatch.chunk_rows,
-                dispatch.share_rows,
-                threads,
-            )
         if ONNX not in sessions:
-            run, self.providers = sessions[THROUGHPUT](1)
-            many = Throughput(lambda: run, dispatch.chunk_rows, dispatch.share_rows, threads)
-            return Engine(run, longest, 1, many)
-        run, self.providers = sessions[ONNX](threads if dispatch.own_threads else 1)
-        if many is None:
-            return Engine(run, longest, CHUNK_ROWS + 1)
-        # Where both use all threads, the form for many rows has to give work to each of them.
-        crossover = (dispatch.crossover or 1) * (threads if dispatch.own_threads else 1)
-        return Engine(run, longest, crossover, many)
+            # One graph and one session: it runs few rows as it runs many.
+            sessions = {ONNX: sessions[THROUGHPUT]}
+            dispatch = replace(dispatch, own_threads=False)
+        own_threads = dispatch.own_threads and threads > 1
+        run, self.providers = sessions[ONNX](threads if own_threads else 1)
+        few = Lazy(lambda: sessions[ONNX](1)[0] if own_threads else run)
+        many = Lazy(lambda: sessions[THROUGHPUT](1)[0]) if THROUGHPUT in sessions else None
+        return Engine(run, self.signature.max_length, dispatch, threads, few, many)
 
 
 def _opened(

@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pe_deploy import BundleError, InvalidInputError, OnnxClassifier, PredictionError, open_bundle
-from pe_deploy.bundle import ONNX, THROUGHPUT, Bundle
+from pe_deploy.bundle import ONNX, THROUGHPUT, Bundle, Dispatch
 from pe_deploy.runtime import onnx_predictors
-from pe_deploy.runtime.forms import CHUNK_IDS, Throughput, chunks
+from pe_deploy.runtime.forms import CHUNK_IDS, Engine, Lazy, Run, chunks
 
 CROSSOVER = 24  # of the bundles here
 
@@ -53,8 +53,9 @@ def test_both_forms_give_the_same_answers(any_bundle: Path, rows: int, threads: 
     np.testing.assert_allclose(logits["throughput"], logits["latency"], rtol=0, atol=2e-5)
     labels = {form: classifier.predict(ids).tolist() for form, classifier in by_form.items()}
     assert labels["latency"] == labels["throughput"] == labels[None]
-    chosen = "latency" if rows < CROSSOVER else "throughput"
-    np.testing.assert_array_equal(logits[None], logits[chosen])
+    if threads == 1:
+        chosen = "latency" if rows < CROSSOVER else "throughput"
+        np.testing.assert_array_equal(logits[None], logits[chosen])
 
 
 def test_the_crossover_of_the_manifest_is_where_the_form_changes(notebook_bundle: Path) -> None:
@@ -71,20 +72,77 @@ def test_the_crossover_of_the_manifest_is_where_the_form_changes(notebook_bundle
         np.testing.assert_array_equal(classifier.predict_logits(ids.tolist()), expected)
 
 
+def engine(run: Run, threads: int, chunk_rows: int, share_rows: int, longest: int = 10) -> Engine:
+    """One that runs everything by `run`."""
+    dispatch = Dispatch(chunk_rows=chunk_rows, share_rows=share_rows)
+    return Engine(run, longest, dispatch, threads, Lazy(lambda: run), None)
+
+
 def test_no_share_is_smaller_than_it_has_to_be() -> None:
     def cut(rows: int, length: int = 10) -> list[int]:
-        parts = Throughput(lambda: answer, chunk_rows=512, share_rows=100, threads=2)
-        return [part.stop - part.start for part in parts.chunks(rows, length)]
+        parts = engine(answer, 2, chunk_rows=512, share_rows=100).chunks(rows, length)
+        return [part.stop - part.start for part in parts]
 
     assert cut(1) == [1]
     assert cut(199) == [199]
     assert cut(200) == [100, 100]
     assert cut(1024) == [512, 512]
     assert cut(1025) == [256, 256, 256, 257]
-    for length in (1, 10, 1000):
-        parts = Throughput(lambda: answer, chunk_rows=512, share_rows=100, threads=2)
-        assert len(parts.chunks(parts.whole(length), length)) == 1
-        assert len(parts.chunks(parts.whole(length) + 1, length)) > 1
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("longest", [1, 10, 1000, 10 * CHUNK_IDS])
+@pytest.mark.parametrize("share_rows", [1, 3, 100])
+def test_what_is_run_at_once_is_one_chunk(threads: int, longest: int, share_rows: int) -> None:
+    parts = engine(answer, threads, 512, share_rows, longest)
+    limit = next(rows for rows in range(1, 1000) if parts.at_once(rows) is None)
+    assert limit == 2 or len(parts.chunks(limit - 1, longest)) == 1
+    assert len(parts.chunks(limit, longest)) > 1
+
+
+def named_engine(threads: int, own_threads: bool) -> tuple[Engine, set[str]]:
+    """One whose three sessions tell when they are run, with a crossover at 12 rows."""
+    called: set[str] = set()
+
+    def session(name: str) -> Run:
+        def run(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+            called.add(name)
+            return answer(ids)
+
+        return run
+
+    dispatch = Dispatch(crossover=12, chunk_rows=64, share_rows=3, own_threads=own_threads)
+    few = Lazy(lambda: session("few"))
+    many = Lazy(lambda: session("many"))
+    return Engine(session("whole"), 10, dispatch, threads, few, many), called
+
+
+@pytest.mark.parametrize(
+    ("threads", "own_threads", "by"),
+    [
+        (1, False, {1: "whole", 11: "whole", 12: "many", 300: "many"}),
+        (1, True, {1: "whole", 11: "whole", 12: "many", 300: "many"}),
+        (2, False, {1: "whole", 5: "whole", 6: "few", 22: "few", 24: "many", 300: "many"}),
+        (2, True, {1: "whole", 5: "whole", 6: "few", 22: "few", 24: "many", 300: "many"}),
+        (4, False, {5: "whole", 6: "few", 12: "few", 44: "few", 48: "many", 300: "many"}),
+        (4, True, {5: "whole", 11: "whole", 12: "few", 44: "few", 48: "many", 300: "many"}),
+    ],
+)
+def test_each_batch_and_each_share_is_run_by_what_is_meant_for_it(
+    threads: int, own_threads: bool, by: dict[int, str]
+) -> None:
+    for rows, name in by.items():
+        engine, called = named_engine(threads, own_threads)
+        ids = np.arange(2 * rows).reshape(rows, 2)
+        logits = np.empty(rows, np.float32)
+        for part, numbers in engine.each(ids):
+            logits[part] = numbers
+        np.testing.assert_array_equal(logits, answer(ids))
+        assert called == {name}
+        called.clear()
+        if run := engine.at_once(rows):
+            run(ids)
+            assert called == {name}
 
 
 def without(bundle: Bundle, name: str) -> Bundle:
@@ -133,7 +191,7 @@ def test_every_chunk_is_run_once_by_no_more_threads_than_stated(threads: int) ->
             seen.extend(ids[:, 0].tolist())
         return answer(ids)
 
-    many = Throughput(lambda: run, chunk_rows=8, share_rows=3, threads=threads)
+    many = engine(run, threads, chunk_rows=8, share_rows=3)
     ids = np.arange(200).reshape(100, 2)
     for _ in range(5):
         seen.clear()
@@ -152,7 +210,7 @@ def test_an_error_in_any_chunk_is_the_answers(notebook_bundle: Path, bad: int) -
             raise RuntimeError("out of\nmemory")
         return answer(ids)
 
-    many = Throughput(lambda: run, chunk_rows=4, share_rows=1, threads=3)
+    many = engine(run, 3, chunk_rows=4, share_rows=1)
     ids = np.arange(100).reshape(100, 1)
     with pytest.raises(RuntimeError, match="out of"):
         list(many.each(ids))
@@ -226,7 +284,7 @@ def test_where_no_thread_can_be_started_one_does_the_work(monkeypatch: pytest.Mo
         started(self)
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    many = Throughput(lambda: answer, chunk_rows=4, share_rows=1, threads=4)
+    many = engine(answer, 4, chunk_rows=4, share_rows=1)
     ids = np.arange(200).reshape(100, 2)
     for allowed in (0, 1, 2, 3, 0):  # noqa: B007
         logits = np.full(100, np.nan, np.float32)

@@ -100,8 +100,7 @@ def _replace(graph: ir.Graph, stack: list[Layer], name: str, numbers: int) -> No
     nodes, body = Nodes(graph, top), Body(f"{name}_step")
     tokens = tokens_of(stack[0].node.inputs[0])
     # Projected, the tokens are as many rows as there are ids: only where that is small.
-    if tokens is not None and tokens.vocabulary > sum(stack[0].inputs.shape[1:]):
-        tokens = None
+    projected = tokens is not None and tokens.vocabulary <= sum(stack[0].inputs.shape[1:])
     outputs_used = is_used(top, 0)
     starts = [given(layer.node, 5) for layer in stack]
     lengths = given(top, 4)
@@ -111,6 +110,7 @@ def _replace(graph: ir.Graph, stack: list[Layer], name: str, numbers: int) -> No
     depth = 0
     if (
         tokens is not None
+        and projected
         and not outputs_used
         and not below_used
         and not any(start is not None for start in starts)
@@ -136,8 +136,10 @@ def _replace(graph: ir.Graph, stack: list[Layer], name: str, numbers: int) -> No
     span = (first, length)
     if tokens is None:
         scanned, parts = _from_inputs(body, stack[0])
-    else:
+    elif projected:
         scanned, parts = _from_tokens(nodes, body, stack[0], tokens, span, name)
+    else:
+        scanned, parts = _from_lookups(nodes, body, stack[0], tokens, span, name)
     active = None
     if lengths is not None:
         scanned.append(_active(nodes, lengths, span))
@@ -209,6 +211,29 @@ def _from_inputs(body: Body, layer: Layer) -> tuple[list[ir.Value], list[ir.Valu
         raise ValueError("a GRU node has no inputs")
     step = body.takes("inputs", ir.DataType.FLOAT, ["batch", layer.inputs.shape[2]])
     return [inputs], _projected(body, layer, 0, step)
+
+
+def _from_lookups(
+    nodes: Nodes,
+    body: Body,
+    layer: Layer,
+    tokens: Tokens,
+    span: tuple[ir.Value | None, ir.Value],
+    name: str,
+) -> tuple[list[ir.Value], list[ir.Value]]:
+    """The ids are scanned, looked up and projected in each step, while they are at hand.
+
+    Looked up for all steps at once, they would be written to memory and read again.
+    """
+    step = body.takes("ids", ir.DataType.INT64, ["batch"])
+    inputs = body.op("Gather", body.weight(tokens.tokens, "tokens"), step, axis=0)
+    scanned = [tokens.ids]
+    if tokens.positions is not None:
+        by_place = nodes.constant(tokens.positions[:, None].astype(np.float32), f"{name}_positions")
+        scanned.append(_sliced(nodes, by_place, span))
+        place = body.takes("position", ir.DataType.FLOAT, [1, tokens.positions.shape[1]])
+        inputs = body.op("Add", inputs, place)
+    return scanned, _projected(body, layer, 0, inputs)
 
 
 def _from_tokens(
