@@ -9,7 +9,7 @@ import sys
 
 from pe_deploy.errors import PeDeployError, requires_extra
 
-_COLLECT_AFTER = 10_000
+_COLLECT_AFTER = 100_000
 """New objects before garbage is looked for. At Python's own 700 to 2000, an export spends a third
 of its imports and of its capture on looking through what torch makes and keeps."""
 
