@@ -15,6 +15,7 @@ from pe_deploy.bundle import ONNX, THROUGHPUT, Bundle, Dispatch, open_bundle, wr
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
 from pe_deploy.errors import InvalidInputError
 from pe_deploy.parity import random_ids
+from pe_deploy.runtime.forms import CHUNK_ROWS
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
 
 CANDIDATES = tuple(
@@ -61,7 +62,7 @@ def dispatch_of(
     own_threads = max(widths, default=0) >= _WIDE
     # A step reads and writes about eight arrays of the size of all states.
     fitting = _STATE_BYTES // (8 * 4 * max(1, sum(widths)))
-    chunk_rows = min(512, 2 ** max(0, fitting.bit_length() - 1))
+    chunk_rows = min(CHUNK_ROWS, 2 ** max(0, fitting.bit_length() - 1))
     weights = sum(sizes.get(name, 0) for node in layers for name in node.input[1:3])
     operations = 2 * max(1, weights) * signature.max_length  # of one row
     share_rows = max(_SHARE_ROWS if own_threads else 1, math.ceil(_SHARE / operations))

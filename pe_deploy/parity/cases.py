@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.config import Signature
+from pe_deploy.runtime.forms import CHUNK_ROWS
 
 BATCHES = (1, 2, 3, 7, 32, 257)
 ALL_LENGTHS_UP_TO = 64
@@ -45,7 +46,8 @@ def parity_cases(
     to do with the length.
 
     `tokens`: one id throughout, lowest and highest; one row many times; with a `pad_id`, rows of a
-    single token; every id at every position, or, for more than 64 ids, every id once.
+    single token; every id at every position, or, for more than 64 ids, every id once; as many rows
+    of three ids as an engine is ever given at once.
     """
     rng = np.random.default_rng(seed)
     spread = all_lengths(signature.max_length) if lengths is None else lengths
@@ -56,7 +58,8 @@ def parity_cases(
         for batch in batches:
             if batch < _LARGE_BATCH or length in few:
                 yield Case("shapes", random_ids(signature, batch, length, rng))
-    for ids in [*_edges(signature), *_every_id(signature)]:
+    many = np.resize(_tokens(signature), (CHUNK_ROWS, min(3, signature.max_length)))
+    for ids in [*_edges(signature), *_every_id(signature), many]:
         yield Case("tokens", ids)
 
 

@@ -36,7 +36,7 @@ def test_what_is_measured_is_one_of_the_candidates(notebook_bundle: Path) -> Non
 @pytest.mark.parametrize(
     ("config", "chunk_rows", "own_threads"),
     [
-        (ModelConfig(12, 10), 512, False),
+        (ModelConfig(12, 10), 1024, False),
         (ModelConfig(50, 64, 16, 256, num_layers=2), 256, True),
         (ModelConfig(50, 8, 16, 191, num_layers=1), 512, False),
     ],

@@ -68,7 +68,7 @@ def test_huge_finite_logits_pass(rows: int, classes: int) -> None:
 
 def test_an_answer_of_another_shape_is_no_answer() -> None:
     classifier = Answers(np.zeros((600, 1), np.float32))
-    with pytest.raises(PredictionError, match=r"with logits \[300, 1\] instead of \[300\]"):
+    with pytest.raises(PredictionError, match=r"with logits \[600, 1\] instead of \[600\]"):
         wrong = Answers(np.zeros(600, np.float32))
         wrong._logits = classifier._logits
         wrong.predict_logits(np.ones((600, 2), int))
