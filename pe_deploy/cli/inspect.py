@@ -40,8 +40,8 @@ def inspect(
         facts(
             "Forms",
             [
-                (ONNX, f"batches below {dispatch.crossover} rows"),
-                (THROUGHPUT, f"from there on, in chunks of up to {dispatch.chunk_rows} rows"),
+                (ONNX, f"fewer than {dispatch.crossover} rows, of a batch or a thread's share"),
+                (THROUGHPUT, f"from there on, up to {dispatch.chunk_rows} rows at once"),
             ],
         )
     facts("Made with", [(name, version) for name, version in manifest.versions.items()])

@@ -47,12 +47,11 @@ from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.export.weights import weights_sha256
 from pe_deploy.parity import Cell, Decider, Predictor, Report, Tolerance, verify
 from pe_deploy.runtime import onnx_predictors
+from pe_deploy.runtime.forms import CHUNK_ROWS
 from pe_deploy.runtime.torchscript import TorchScriptClassifier
 from pe_deploy.training import Checkpoint, load_checkpoint, torch_threads
 
 FORMATS = ("onnx", "torchscript")
-
-_MOST_ROWS = 2**31 - 1
 
 _LOOKS = 20  # at what is to be replaced, while another export replaces it
 
@@ -165,8 +164,8 @@ def export_module(
     output = Path(output)
     formats = [formats] if isinstance(formats, str) else formats
     _check_formats(formats)
-    if crossover is not None and not (type(crossover) is int and 1 <= crossover <= _MOST_ROWS):
-        raise InvalidInputError(f"crossover is {crossover!r}; allowed: 1 to {_MOST_ROWS} rows")
+    if crossover is not None and not (type(crossover) is int and 1 <= crossover <= CHUNK_ROWS):
+        raise InvalidInputError(f"crossover is {crossover!r}; allowed: 1 to {CHUNK_ROWS} rows")
     if crossover is not None and not (throughput and "onnx" in formats):
         raise InvalidInputError(
             f"crossover is {crossover}; allowed only where the throughput form is made of onnx"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pe_deploy.config import Label, Signature
 from pe_deploy.errors import PredictionError
 from pe_deploy.runtime import forks
-from pe_deploy.runtime.forms import Run, chunks
+from pe_deploy.runtime.forms import Run, chunks, largest_chunk
 from pe_deploy.runtime.validation import to_input_ids
 
 _FEW = 32
@@ -168,7 +168,7 @@ class Classifier(ABC):
         self, run: Run, ids: NDArray[np.int64]
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """The logits of checked ids, in chunks of an order of their own."""
-        for rows in chunks(*ids.shape):
+        for rows in chunks(len(ids), largest_chunk(ids.shape[1])):
             yield rows, run(ids[rows])
 
     def _checked(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -30,13 +31,14 @@ Run = Callable[["NDArray[np.int64]"], "NDArray[np.float32]"]
 """From checked ids `[batch, sequence]`, at least one row and one column, to logits."""
 
 
-def chunks(rows: int, length: int, chunk_rows: int = CHUNK_ROWS, shares: int = 1) -> list[slice]:
-    """Cut rows into slices of about the same size, a whole number of them for each share.
+def largest_chunk(length: int, chunk_rows: int = CHUNK_ROWS) -> int:
+    """The most rows of this many ids that an engine is given at once."""
+    return max(1, min(chunk_rows, CHUNK_ROWS, CHUNK_IDS // max(1, length)))
 
-    No slice has more than `chunk_rows` rows, nor more than `CHUNK_IDS` ids unless one row has.
-    """
-    most = max(1, min(chunk_rows, CHUNK_ROWS, CHUNK_IDS // max(1, length)))
-    count = shares * -(-rows // (most * shares))
+
+def chunks(rows: int, largest: int, shares: int = 1) -> list[slice]:
+    """Cut rows into slices of about the same size, a whole number of them for each share."""
+    count = shares * -(-rows // (largest * shares))
     ends = [rows * number // count for number in range(count + 1)]
     return [slice(start, end) for start, end in pairwise(ends) if start < end]
 
@@ -61,10 +63,10 @@ class Lazy:
 class Engine:
     """The sessions of one process, and which of them runs what.
 
-    A few rows are run whole. More are cut into shares, side by side on as many threads as there
-    are, each on a session that runs on the thread which calls it: onnxruntime's own threads divide
-    the work of every step, which is little, and wait for each other after each; ours never wait.
-    Where a share is still few rows, the form that is meant for them runs it.
+    A little work is done in one piece. More is cut into shares, side by side on as many threads as
+    there are, each on a session that runs on the thread which calls it: onnxruntime's own threads
+    divide the work of every step, which is little, and wait for each other after each; ours never
+    wait. Where a share is still few rows, the form that is meant for them runs it.
 
     Args:
         whole: runs a few rows, on onnxruntime's own threads where the dispatch says so.
@@ -89,24 +91,26 @@ class Engine:
         self._many = many
         self._threads = threads
         self._chunk_rows = dispatch.chunk_rows
-        self._share_rows = dispatch.share_rows
+        self._share_ids = dispatch.share_rows * longest
         self._own_threads = dispatch.own_threads and threads > 1
         self._crossover = sys.maxsize if many is None else dispatch.crossover or 1
-        # Where `whole` keeps all threads busy, fewer shares than threads are no gain.
-        shares = threads if self._own_threads else 2
-        self._shared_from = sys.maxsize if threads == 1 else shares * dispatch.share_rows
-        fitting = max(1, CHUNK_IDS // longest)
-        most = min(dispatch.chunk_rows, CHUNK_ROWS, fitting)
-        self._at_once = min(most, max(1, self._shared_from - 1))
+        # Fewer rows than this are one piece below the crossover, however long they are.
+        self._always = min(
+            self._crossover,
+            2 * dispatch.share_rows,
+            largest_chunk(longest, dispatch.chunk_rows) + 1,
+        )
         self._helpers: Helpers | None = None
 
     def __call__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """The logits of a few rows."""
         return self.whole(len(ids))(ids)
 
-    def at_once(self, rows: int) -> Run | None:
-        """What runs so many rows in one piece, however long they are; None if nothing does."""
-        return self.whole(rows) if rows <= self._at_once else None
+    def at_once(self, rows: int, length: int) -> Run | None:
+        """What runs a batch in one piece; None where it is to be cut."""
+        if rows < self._always:
+            return self._run
+        return self.whole(rows) if len(self.chunks(rows, length)) == 1 else None
 
     def whole(self, rows: int) -> Run:
         """What runs so many rows in one piece."""
@@ -114,12 +118,17 @@ class Engine:
             return self._run
         return self._many()
 
+    def forms(self) -> list[Run]:
+        """What runs a few rows, and then what runs many where that is something else."""
+        return [self._run] if self._many is None else [self._run, self._many()]
+
     def chunks(self, rows: int, length: int) -> list[slice]:
-        """The chunks of a batch, as many for each thread."""
-        shares = 1
-        if rows >= self._shared_from:
-            shares = min(self._threads, rows // self._share_rows)
-        return chunks(rows, length, self._chunk_rows, shares)
+        """The chunks of a batch, as many for each thread that is worth its share."""
+        largest = largest_chunk(length, self._chunk_rows)
+        shares = max(1, min(self._threads, rows, rows * length // self._share_ids))
+        if self._own_threads and shares < self._threads and rows <= largest:
+            shares = 1  # in one piece, all threads are busy
+        return chunks(rows, largest, shares)
 
     def each(self, ids: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """The logits of each chunk, in no certain order."""
@@ -129,51 +138,39 @@ class Engine:
             return
         largest = max(rows.stop - rows.start for rows in todo)
         run = self._few() if self._many is None or largest < self._crossover else self._many()
+        # The global lock makes `next` on a list's iterator one step: no two threads get the same.
+        # Once it is at its end it holds nothing, whoever still holds it.
+        waiting = iter([(rows, ids[rows]) for rows in todo])
+        answers: SimpleQueue[tuple[slice, NDArray[np.float32]] | BaseException] = SimpleQueue()
+
+        def help_along() -> None:
+            for rows, part in waiting:
+                try:
+                    answers.put((rows, run(part)))
+                except BaseException as error:  # noqa: BLE001 - raised again in the caller
+                    answers.put(error)
+
         helpers = min(self._threads, len(todo)) - 1
-        waiting = iter(todo)  # `next` on a list's iterator is one step: no two threads get the same
-        if helpers < 1:
-            yield from _worked_off(run, ids, waiting)
-            return
+        if helpers:
+            self._ready_helpers().ask(help_along, helpers)
+        left = len(todo)
         try:
-            others = self._helpers or self._started_helpers()
-            others.keep_off()
-            shares = [
-                others.submit(lambda: list(_worked_off(run, ids, waiting))) for _ in range(helpers)
-            ]
-        except RuntimeError:
-            # No thread is to be had. A pool may still do what it gave no future for, so nothing is
-            # left to that, and neither the pool nor what waits in it is kept.
-            self._helpers = None
-            for _ in waiting:
-                pass
-            yield from _worked_off(run, ids, iter(todo))
-            return
-        try:
-            yield from _worked_off(run, ids, waiting)
+            for rows, part in waiting:
+                yield rows, run(part)
+                left -= 1
+            for _ in range(left):
+                answer = answers.get()
+                if isinstance(answer, BaseException):
+                    raise answer
+                yield answer
         finally:
             for _ in waiting:  # after an error, nobody starts on another
                 pass
-            done = [share.exception() or share for share in shares]
-        for share in done:
-            if isinstance(share, BaseException):
-                raise share
-            yield from share.result()
 
-    def forms(self) -> list[Run]:
-        """What runs a few rows, and then what runs many where that is something else."""
-        return [self._run] if self._many is None else [self._run, self._many()]
+    def _ready_helpers(self) -> Helpers:
+        if self._helpers is None:
+            with OPENING:  # a child that is forked in the middle of an import waits for it for ever
+                from pe_deploy.runtime.helpers import Helpers  # not at every app's start
 
-    def _started_helpers(self) -> Helpers:
-        from pe_deploy.runtime.helpers import Helpers  # not at every app's start
-
-        with OPENING:
-            if self._helpers is None:
-                self._helpers = Helpers(self._threads - 1)
-            return self._helpers
-
-
-def _worked_off(
-    run: Run, ids: NDArray[np.int64], waiting: Iterator[slice]
-) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    for rows in waiting:
-        yield rows, run(ids[rows])
+                self._helpers = self._helpers or Helpers()
+        return self._helpers

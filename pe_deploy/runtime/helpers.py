@@ -1,9 +1,12 @@
-"""Threads that work beside their caller, each on a processor of its own where there is one.
+"""Threads that work beside their caller, and off its processor where there is another.
 
 Linux may wake a thread on the processor of the thread that wakes it, and leave it to wait there
 while another processor idles: with two processors that was seen in nearly every call after a pause
 of 30 ms, and two threads took as long as one. Threads that may not run on their caller's processor
 cannot wait behind it.
+
+Not a `ThreadPoolExecutor`: its queue would let a small request wait for what others have in it,
+and importing it takes 4 ms.
 """
 
 from __future__ import annotations
@@ -12,48 +15,72 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from queue import SimpleQueue
 
-T = TypeVar("T")
+Job = Callable[[], None]
+"""Work that raises nothing; it may be done after its caller has stopped to wait for it."""
 
 
 class Helpers:
     """Some threads, started when they are first needed, that end with this object."""
 
-    def __init__(self, count: int) -> None:
-        self._threads: list[int] = []
-        self._pool = ThreadPoolExecutor(count, "pe_deploy", self._started)
-        self._kept_off: int | None = None
+    def __init__(self) -> None:
+        self._threads: list[threading.Thread] = []
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._starting = threading.Lock()
+        self._placed: tuple[set[int], int] | None = None
 
-    def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Have one of them do this.
+    def __del__(self) -> None:
+        for _ in self._threads:
+            self._jobs.put(None)
 
-        Raises:
-            RuntimeError: no thread is to be had: the interpreter is ending, or the system allows
-                no more. Whether the work is done then is not known.
+    def ask(self, job: Job, count: int) -> None:
+        """Have so many threads do a job; fewer or none where the system allows no more threads.
+
+        They are kept off the processor that the calling thread runs on just now, if the calling
+        thread may use as many others as there are helpers.
         """
-        return self._pool.submit(work)
+        with self._starting:
+            while len(self._threads) < count and self._start():
+                pass
+            self._keep_off()
+        for _ in range(min(count, len(self._threads))):
+            self._jobs.put(job)
 
-    def keep_off(self) -> None:
-        """Keep them off the processor that the calling thread runs on just now.
+    def _start(self) -> bool:
+        # The thread knows nothing of `self`, which is deleted when its last user is.
+        thread = threading.Thread(
+            target=_work, args=(self._jobs,), name="pe_deploy helper", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is ending, or the system has no thread left
+            return False
+        self._threads.append(thread)
+        return True
 
-        They may use every other that this thread may; where there is none, or the system does not
-        let them be moved, they are left as they are.
-        """
-        if _processor is None or (processor := _processor()) == self._kept_off:
+    def _keep_off(self) -> None:
+        if _processor is None:
             return
-        self._kept_off = processor
-        others = os.sched_getaffinity(0) - {processor}
-        for thread in list(self._threads) if others else ():
+        allowed = os.sched_getaffinity(0)
+        others = allowed - {_processor()}
+        if len(others) < len(self._threads):
+            others = allowed
+        if (place := (others, len(self._threads))) == self._placed:
+            return
+        self._placed = place
+        for thread in self._threads:
             try:
-                os.sched_setaffinity(thread, others)
-            except OSError:  # a sandbox that forbids it; then nothing is gained, and nothing lost
+                if thread.is_alive() and thread.native_id is not None:
+                    os.sched_setaffinity(thread.native_id, others)
+            except OSError:  # a sandbox forbids it: nothing is gained then, and nothing lost
                 return
 
-    def _started(self) -> None:
-        self._threads.append(threading.get_native_id())
-        self._kept_off = None
+
+def _work(jobs: SimpleQueue[Job | None]) -> None:
+    while (job := jobs.get()) is not None:
+        job()
+        del job  # what it holds is not kept until the next one comes
 
 
 def _number_of_processor() -> Callable[[], int] | None:

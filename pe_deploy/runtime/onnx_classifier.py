@@ -29,6 +29,8 @@ Provider = str | tuple[str, dict[str, Any]]
 """An execution provider by name, or by name with its options."""
 
 
+_MOST_THREADS = 1024
+
 _INT64 = np.dtype(np.int64)  # of this machine's byte order, and one object for all arrays of it
 
 
@@ -37,8 +39,8 @@ class OnnxClassifier(BundleClassifier):
 
     A bundle may hold two graphs of the model: few rows are run by `model.onnx`, and from the
     crossover on, which was measured when the bundle was made, many rows by
-    `model.throughput.onnx`, in chunks on several threads. Both passed the same comparison with
-    torch.
+    `model.throughput.onnx`. A batch that is worth it is shared out among several threads, and then
+    the crossover is that of each share. Both graphs passed the same comparison with torch.
 
     Args:
         bundle: the bundle's folder, or a `Bundle` that is already open.
@@ -56,8 +58,8 @@ class OnnxClassifier(BundleClassifier):
         BundleError: the bundle is incomplete or changed, not signed with that key, onnxruntime
             does not load its model, or the graph answers what it should refuse.
         ParityError: by its self-test, the model answers otherwise than was published.
-        InvalidInputError: a provider that this onnxruntime does not have, fewer than 1 thread, or
-            a form that is none.
+        InvalidInputError: a provider that this onnxruntime does not have, threads outside 1 to
+            1024, or a form that is none.
     """
 
     providers: tuple[str, ...]
@@ -105,7 +107,7 @@ class OnnxClassifier(BundleClassifier):
             # The graph itself refuses what is wrong with the ids, as was tried when it was loaded.
             # Where anything fails, the long way finds the words.
             try:
-                run = engine.at_once(len(input_ids))
+                run = engine.at_once(*input_ids.shape)
                 logits = None if run is None else run(input_ids)
             except Exception:  # noqa: BLE001
                 return super().predict_logits(input_ids)
@@ -230,8 +232,10 @@ def _name(provider: Provider) -> str:
 
 
 def _check_threads(num_threads: int | None) -> None:
-    if num_threads is not None and (type(num_threads) is not int or num_threads < 1):
-        raise InvalidInputError(f"num_threads is {num_threads!r}; allowed: 1 or more")
+    if num_threads is None:
+        return
+    if type(num_threads) is not int or not 1 <= num_threads <= _MOST_THREADS:
+        raise InvalidInputError(f"num_threads is {num_threads!r}; allowed: 1 to {_MOST_THREADS}")
 
 
 def _session_options(num_threads: int) -> ort.SessionOptions:

@@ -296,7 +296,7 @@ def test_a_users_own_module_becomes_a_bundle(tmp_path: Path) -> None:
 def test_a_crossover_that_is_no_number_of_rows(
     tmp_path: Path, padded_source: Source, crossover: Any
 ) -> None:
-    with pytest.raises(InvalidInputError, match=r"crossover is .*; allowed: 1 to 2147483647 rows"):
+    with pytest.raises(InvalidInputError, match=r"crossover is .*; allowed: 1 to 1024 rows"):
         export_module(padded_source, tmp_path / "bundle", crossover=crossover)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from pe_deploy import BundleError, InvalidInputError, OnnxClassifier, PredictionError, open_bundle
 from pe_deploy.bundle import ONNX, THROUGHPUT, Bundle, Dispatch
 from pe_deploy.runtime import onnx_predictors
-from pe_deploy.runtime.forms import CHUNK_IDS, Engine, Lazy, Run, chunks
+from pe_deploy.runtime.forms import CHUNK_IDS, Engine, Lazy, Run, chunks, largest_chunk
 
 CROSSOVER = 24  # of the bundles here
 
@@ -32,7 +33,7 @@ def rows_of(bundle: Path, count: int, length: int, seed: int = 0) -> NDArray[np.
 @pytest.mark.parametrize("shares", [1, 2, 3, 7])
 @pytest.mark.parametrize("length", [1, 64, 4096, 10 * CHUNK_IDS])
 def test_chunks_are_all_the_rows_in_even_parts(rows: int, shares: int, length: int) -> None:
-    cut = chunks(rows, length, 512, shares)
+    cut = chunks(rows, largest_chunk(length, 512), shares)
     assert [row for part in cut for row in range(part.start, part.stop)] == list(range(rows))
     sizes = [part.stop - part.start for part in cut]
     assert max(sizes) - min(sizes) <= 1
@@ -90,14 +91,35 @@ def test_no_share_is_smaller_than_it_has_to_be() -> None:
     assert cut(1025) == [256, 256, 256, 257]
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_share_is_so_many_ids_however_long_rows_are() -> None:
+    parts = engine(answer, 2, chunk_rows=512, share_rows=100, longest=10)
+    for length in range(1, 11):
+        fewest = next(rows for rows in range(1, 5000) if len(parts.chunks(rows, length)) > 1)
+        assert fewest == min(-(-2000 // length), 513)
+    assert len(engine(answer, 8, 512, share_rows=1, longest=4096).chunks(3, 4096)) == 3
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5, 64])
+@pytest.mark.parametrize("own_threads", [False, True])
 @pytest.mark.parametrize("longest", [1, 10, 1000, 10 * CHUNK_IDS])
-@pytest.mark.parametrize("share_rows", [1, 3, 100])
-def test_what_is_run_at_once_is_one_chunk(threads: int, longest: int, share_rows: int) -> None:
-    parts = engine(answer, threads, 512, share_rows, longest)
-    limit = next(rows for rows in range(1, 1000) if parts.at_once(rows) is None)
-    assert limit == 2 or len(parts.chunks(limit - 1, longest)) == 1
-    assert len(parts.chunks(limit, longest)) > 1
+@pytest.mark.parametrize("share_rows", [1, 3, 100, 10**12])
+def test_what_is_run_at_once_is_one_chunk(
+    threads: int, own_threads: bool, longest: int, share_rows: int
+) -> None:
+    dispatch = Dispatch(chunk_rows=64, share_rows=share_rows, own_threads=own_threads)
+    parts = Engine(answer, longest, dispatch, threads, Lazy(lambda: answer), None)
+    for length in {1, (longest + 1) // 2, longest}:
+        for rows in (1, 2, 3, 5, 6, 7, 63, 64, 65, 191, 192, 193, 500):
+            cut = parts.chunks(rows, length)
+            assert sum(part.stop - part.start for part in cut) == rows
+            assert (parts.at_once(rows, length) is None) == (len(cut) > 1)
+
+
+def test_no_thread_idles_where_chunks_have_to_be_cut_anyway() -> None:
+    """A wide model on many processors: 64 rows are one piece for onnxruntime's own threads."""
+    dispatch = Dispatch(crossover=24, chunk_rows=64, share_rows=3, own_threads=True)
+    parts = Engine(answer, 10, dispatch, 64, Lazy(lambda: answer), Lazy(lambda: answer))
+    assert [len(parts.chunks(rows, 10)) for rows in (64, 65, 191, 192)] == [1, 21, 63, 64]
 
 
 def named_engine(threads: int, own_threads: bool) -> tuple[Engine, set[str]]:
@@ -114,7 +136,7 @@ def named_engine(threads: int, own_threads: bool) -> tuple[Engine, set[str]]:
     dispatch = Dispatch(crossover=12, chunk_rows=64, share_rows=3, own_threads=own_threads)
     few = Lazy(lambda: session("few"))
     many = Lazy(lambda: session("many"))
-    return Engine(session("whole"), 10, dispatch, threads, few, many), called
+    return Engine(session("whole"), 2, dispatch, threads, few, many), called
 
 
 @pytest.mark.parametrize(
@@ -140,7 +162,7 @@ def test_each_batch_and_each_share_is_run_by_what_is_meant_for_it(
         np.testing.assert_array_equal(logits, answer(ids))
         assert called == {name}
         called.clear()
-        if run := engine.at_once(rows):
+        if run := engine.at_once(rows, 2):
             run(ids)
             assert called == {name}
 
@@ -221,8 +243,8 @@ def test_an_error_in_any_chunk_is_the_answers(notebook_bundle: Path, bad: int) -
     classifier._parts = lambda run, ids: many.each(  # type: ignore[method-assign]
         np.full((len(ids), 1), bad)
     )
-    with pytest.raises(PredictionError, match=r"400 × length 2: RuntimeError: out of memory$"):
-        classifier.predict(np.ones((400, 2), np.int64))
+    with pytest.raises(PredictionError, match=r"4000 × length 2: RuntimeError: out of memory$"):
+        classifier.predict(np.ones((4000, 2), np.int64))
 
 
 @pytest.mark.parametrize("rows", [CROSSOVER, 2000])
@@ -272,6 +294,62 @@ def test_a_classifier_that_nobody_has_is_freed_at_once(notebook_bundle: Path) ->
         gc.enable()
 
 
+def test_helpers_end_with_their_classifier(notebook_bundle: Path) -> None:
+    before = set(threading.enumerate())
+    classifier = OnnxClassifier(notebook_bundle, num_threads=3)
+    classifier.predict(rows_of(notebook_bundle, 2000, 10))
+    started = set(threading.enumerate()) - before
+    assert len(started) == 2
+    classifier.close()
+    for thread in started:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_a_small_batch_does_not_wait_for_anothers_large_one() -> None:
+    """The only helper is busy with the large one until the small one has been answered."""
+    large_begun, small_done = threading.Event(), threading.Event()
+    caller = threading.get_ident()
+
+    def run(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        if ids[0, 0] == 7:
+            large_begun.set()
+            assert small_done.wait(30)
+        return answer(ids)
+
+    parts = engine(run, 2, chunk_rows=4, share_rows=1)
+    large = threading.Thread(target=lambda: list(parts.each(np.full((100, 1), 7))))
+    large.start()
+    assert large_begun.wait(30)
+    answered = sum(len(part) for _, part in parts.each(np.arange(8, 28).reshape(20, 1)))
+    small_done.set()
+    large.join(30)
+    assert (answered, large.is_alive(), threading.get_ident()) == (20, False, caller)
+
+
+def test_what_waits_for_a_helper_keeps_no_input(notebook_bundle: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def run(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        if ids[0, 0] == 7:
+            begun.set()
+            assert go_on.wait(30)
+        return answer(ids)
+
+    parts = engine(run, 2, chunk_rows=4, share_rows=1)
+    large = threading.Thread(target=lambda: list(parts.each(np.full((100, 1), 7))))
+    large.start()
+    assert begun.wait(30)
+    ids = np.arange(8, 28).reshape(20, 1).copy()
+    kept = weakref.ref(ids)
+    list(parts.each(ids))
+    del ids
+    gc.collect()
+    assert kept() is None
+    go_on.set()
+    large.join(30)
+
+
 def test_where_no_thread_can_be_started_one_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     started = threading.Thread.start
     allowed = 0
@@ -312,3 +390,32 @@ threading.Thread(target=late).start()
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout.split(), ended.stderr) == (0, ["2000", "2000"], "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_process_forked_while_the_first_large_batches_run_answers_too(
+    notebook_bundle: Path,
+) -> None:
+    """Helpers are imported when they are first needed, which a fork may fall into."""
+    code = f"""
+import faulthandler, os, threading
+import numpy as np
+from pe_deploy import OnnxClassifier
+classifier = OnnxClassifier({str(notebook_bundle)!r}, num_threads=3)
+ids = np.random.default_rng(0).integers(0, 12, (3000, 10))
+threads = [threading.Thread(target=classifier.predict_logits, args=(ids,)) for _ in range(6)]
+for thread in threads:
+    thread.start()
+children = []
+for _ in range(4):
+    child = os.fork()
+    if child == 0:
+        faulthandler.dump_traceback_later(20, exit=True)
+        os._exit(0 if len(classifier.predict_logits(ids)) == 3000 else 3)
+    children.append(child)
+for thread in threads:
+    thread.join()
+print([os.waitpid(child, 0)[1] for child in children])
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=90)
+    assert (ended.returncode, ended.stdout) == (0, "[0, 0, 0, 0]\n"), ended.stderr

@@ -15,37 +15,51 @@ on_linux = pytest.mark.skipif(
 )
 
 
-def thread() -> int:
-    return threading.get_native_id()
+def threads_of(helpers: Helpers, count: int) -> list[int]:
+    """The system's numbers of so many helpers, each busy until all have answered."""
+    meeting, numbers = threading.Barrier(count + 1), []
+
+    def job() -> None:
+        numbers.append(threading.get_native_id())
+        meeting.wait(30)
+
+    helpers.ask(job, count)
+    meeting.wait(30)
+    assert len(set(numbers)) == count
+    return numbers
 
 
 @on_linux
 def test_helpers_keep_off_the_processor_of_their_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     allowed = os.sched_getaffinity(0)
-    others = Helpers(2)
-    # Two threads, each known by what it is asked for while the other is busy.
-    meeting = threading.Barrier(2)
-    threads = {
-        share.result()
-        for share in [others.submit(lambda: (meeting.wait(10), thread())[1]) for _ in range(2)]
-    }
-    assert len(threads) == 2
+    others = Helpers()
     for processor in sorted(allowed):
         monkeypatch.setattr(helpers, "_processor", lambda processor=processor: processor)
-        others.keep_off()
-        for number in threads:
-            assert os.sched_getaffinity(number) == (allowed - {processor} or allowed)
+        (number,) = threads_of(others, 1)
+        assert os.sched_getaffinity(number) == (allowed - {processor} or allowed)
     assert os.sched_getaffinity(0) == allowed  # the caller's own never changes
 
 
 @on_linux
-def test_a_helper_that_starts_later_is_kept_off_too() -> None:
-    others = Helpers(1)
-    others.keep_off()
-    number = others.submit(thread).result()
-    others.keep_off()
+def test_helpers_are_not_crowded_on_fewer_processors_than_they_are() -> None:
     allowed = os.sched_getaffinity(0)
-    assert len(os.sched_getaffinity(number)) == max(1, len(allowed) - 1)
+    others = Helpers()
+    for number in threads_of(others, len(allowed)):
+        assert os.sched_getaffinity(number) == allowed
+
+
+@on_linux
+def test_a_caller_with_one_processor_shares_it() -> None:
+    allowed = os.sched_getaffinity(0)
+    others = Helpers()
+    threads_of(others, 1)
+    try:
+        for processor in sorted(allowed):
+            os.sched_setaffinity(0, {processor})
+            (number,) = threads_of(others, 1)
+            assert os.sched_getaffinity(number) == {processor}
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 @on_linux
@@ -56,36 +70,33 @@ def test_where_threads_cannot_be_moved_they_work_where_they_are(
     def refuse(*args: object) -> None:
         raise error("no")
 
-    others = Helpers(1)
-    others.submit(thread).result()
     monkeypatch.setattr(os, "sched_setaffinity", refuse)
-    others.keep_off()
-    assert others.submit(lambda: 5).result() == 5
+    assert len(threads_of(Helpers(), 2)) == 2
 
 
 def test_a_system_without_affinities_has_helpers_all_the_same() -> None:
     code = """
-import os
+import os, threading
 for name in ("sched_setaffinity", "sched_getaffinity"):
     if hasattr(os, name):
         delattr(os, name)
 from pe_deploy.runtime.helpers import Helpers
-others = Helpers(1)
-others.keep_off()
-print(others.submit(lambda: 5).result())
+done = threading.Event()
+others = Helpers()
+others.ask(done.set, 1)
+print(done.wait(30))
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (ended.returncode, ended.stdout) == (0, "5\n"), ended.stderr
+    assert (ended.returncode, ended.stdout) == (0, "True\n"), ended.stderr
 
 
-@on_linux
-def test_a_caller_with_one_processor_leaves_its_helpers_on_it() -> None:
-    allowed = os.sched_getaffinity(0)
-    others = Helpers(1)
-    try:
-        os.sched_setaffinity(0, {min(allowed)})
-        number = others.submit(thread).result()
-        others.keep_off()
-        assert os.sched_getaffinity(number) == {min(allowed)}
-    finally:
-        os.sched_setaffinity(0, allowed)
+def test_threads_end_when_nobody_has_the_helpers() -> None:
+    before = set(threading.enumerate())
+    others = Helpers()
+    threads_of(others, 3)
+    started = set(threading.enumerate()) - before
+    assert len(started) == 3
+    del others
+    for thread in started:
+        thread.join(10)
+        assert not thread.is_alive()

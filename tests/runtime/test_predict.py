@@ -234,7 +234,7 @@ def test_providers_and_threads_are_checked(notebook_bundle: Path) -> None:
     for odd in odds:
         with pytest.raises(InvalidInputError, match=r"providers are .*; allowed: a list of"):
             OnnxClassifier(notebook_bundle, providers=odd)
-    with pytest.raises(InvalidInputError, match="num_threads is 0; allowed: 1 or more"):
+    with pytest.raises(InvalidInputError, match="num_threads is 0; allowed: 1 to 1024"):
         OnnxClassifier(notebook_bundle, num_threads=0)
 
 

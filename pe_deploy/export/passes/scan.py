@@ -101,6 +101,9 @@ def _replace(graph: ir.Graph, stack: list[Layer], name: str, numbers: int) -> No
     tokens = tokens_of(stack[0].node.inputs[0])
     # Projected, the tokens are as many rows as there are ids: only where that is small.
     projected = tokens is not None and tokens.vocabulary <= sum(stack[0].inputs.shape[1:])
+    # A step has a table of its own: where another reads it too, the file would hold it twice.
+    if tokens is not None and not projected and not tokens.alone:
+        tokens = None
     outputs_used = is_used(top, 0)
     starts = [given(layer.node, 5) for layer in stack]
     lengths = given(top, 4)

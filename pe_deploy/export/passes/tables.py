@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from pe_deploy.export.passes.graph import axes, constant, integers, made_by
+from pe_deploy.export.passes.graph import axes, constant, integers, made_by, used_once
 from pe_deploy.export.passes.layers import Floats, Layer
 
 
@@ -22,12 +22,14 @@ class Tokens:
     Attributes:
         ids: int64 `[sequence, batch]`.
         tokens: `[vocabulary, inputs]`.
+        alone: whether nothing else reads that table, or what is looked up in it.
         positions: `[longest, inputs]`; None where positions play no part.
     """
 
     ids: ir.Value
     tokens: Floats
     positions: Floats | None
+    alone: bool = False
 
     @property
     def vocabulary(self) -> int:
@@ -37,20 +39,24 @@ class Tokens:
 
 def tokens_of(inputs: ir.Value | None) -> Tokens | None:
     """What gives the inputs of a GRU, if it is a lookup of ids, with or without positions."""
+    if inputs is None:
+        return None
     if added := made_by(inputs, "Add"):
         for lookup, other in (added.inputs, reversed(added.inputs)):
             found = tokens_of(lookup) if made_by(lookup, "Gather") else None
             if found is not None and (rows := _position_rows(other, found.ids)) is not None:
-                return Tokens(found.ids, found.tokens, rows)
+                return Tokens(found.ids, found.tokens, rows, found.alone and used_once(inputs))
         return None
     gathered = made_by(inputs, "Gather")
     if gathered is None or gathered.attributes.get_int("axis", 0) != 0:
         return None
-    table, ids = constant(gathered.inputs[0]), gathered.inputs[1]
+    source, ids = gathered.inputs
+    table = constant(source)
     transposed = made_by(ids, "Transpose")
-    if table is None or table.ndim != 2 or ids is None or transposed is None:
+    if source is None or table is None or table.ndim != 2 or ids is None or transposed is None:
         return None
-    return Tokens(ids, np.asarray(table, np.float64), None)
+    alone = used_once(source) and used_once(inputs)
+    return Tokens(ids, np.asarray(table, np.float64), None, alone)
 
 
 def _position_rows(value: ir.Value | None, ids: ir.Value) -> Floats | None:

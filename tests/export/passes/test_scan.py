@@ -189,3 +189,31 @@ def test_the_lint_counts_layers_in_scans(made: Make, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(onnx_model, "scan", one_layer_lost)
     with pytest.raises(ExportError, match="Scan nodes compute 1 GRU layers instead of 2"):
         to_throughput(lean(made("classifier", NOTEBOOK)[2]), NOTEBOOK.signature)
+
+
+class TwoReaders(GRUClassifier):
+    """Two stacks of GRUs over one embedding."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.other = nn.GRU(config.embedding_dim, config.hidden_dim, batch_first=True)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        embedded = self.embedding(input_ids)
+        _, first = self.rnn_lay(embedded)
+        _, second = self.other(embedded)
+        logits: Tensor = self.fc_lay(first[-1] + second[-1]).squeeze(1)
+        return logits
+
+
+def test_a_large_table_is_in_the_file_once() -> None:
+    config = ModelConfig(2000, 6, 16, 8, 1)
+    for module in (GRUClassifier(config).eval(), TwoReaders(config).eval()):
+        model = to_onnx(module, config.signature)
+        fast = to_throughput(model, config.signature)
+        assert fast is not None
+        assert len(fast.SerializeToString()) < 1.3 * len(model.SerializeToString())
+        ids = np.random.default_rng(0).integers(0, 2000, (5, 6))
+        with torch.no_grad():
+            expected = module(torch.from_numpy(ids)).numpy()
+        np.testing.assert_allclose(run(fast, ids), expected, atol=1e-6)
