@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -138,34 +137,8 @@ class Engine:
             return
         largest = max(rows.stop - rows.start for rows in todo)
         run = self._few() if self._many is None or largest < self._crossover else self._many()
-        # The global lock makes `next` on a list's iterator one step: no two threads get the same.
-        # Once it is at its end it holds nothing, whoever still holds it.
-        waiting = iter([(rows, ids[rows]) for rows in todo])
-        answers: SimpleQueue[tuple[slice, NDArray[np.float32]] | BaseException] = SimpleQueue()
-
-        def help_along() -> None:
-            for rows, part in waiting:
-                try:
-                    answers.put((rows, run(part)))
-                except BaseException as error:  # noqa: BLE001 - raised again in the caller
-                    answers.put(error)
-
-        helpers = min(self._threads, len(todo)) - 1
-        if helpers:
-            self._ready_helpers().ask(help_along, helpers)
-        left = len(todo)
-        try:
-            for rows, part in waiting:
-                yield rows, run(part)
-                left -= 1
-            for _ in range(left):
-                answer = answers.get()
-                if isinstance(answer, BaseException):
-                    raise answer
-                yield answer
-        finally:
-            for _ in waiting:  # after an error, nobody starts on another
-                pass
+        parts = ((rows, ids[rows]) for rows in todo)
+        yield from self._ready_helpers().side_by_side(run, list(parts), self._threads)
 
     def _ready_helpers(self) -> Helpers:
         if self._helpers is None:

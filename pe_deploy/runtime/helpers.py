@@ -14,11 +14,16 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
+from typing import TypeVar
 
 Job = Callable[[], None]
 """Work that raises nothing; it may be done after its caller has stopped to wait for it."""
+
+Key = TypeVar("Key")
+Part = TypeVar("Part")
+Answer = TypeVar("Answer")
 
 
 class Helpers:
@@ -34,12 +39,50 @@ class Helpers:
         for _ in self._threads:
             self._jobs.put(None)
 
-    def ask(self, job: Job, count: int) -> None:
+    def side_by_side(
+        self, run: Callable[[Part], Answer], parts: Sequence[tuple[Key, Part]], threads: int
+    ) -> Iterator[tuple[Key, Answer]]:
+        """What `run` makes of each part, in no certain order, by so many threads.
+
+        That of the caller is one of them: it does what no other has begun, so it never waits for a
+        helper that is busy elsewhere. The first error is raised, and no part is begun after it.
+        """
+        # The global lock makes `next` on a list's iterator one step: no two threads get the same.
+        # At its end it holds nothing, whoever still holds it.
+        waiting = iter(list(parts))
+        answers: SimpleQueue[tuple[Key, Answer] | BaseException] = SimpleQueue()
+
+        def help_along() -> None:
+            for key, part in waiting:
+                try:
+                    answers.put((key, run(part)))
+                except BaseException as error:  # noqa: BLE001 - raised again in the caller
+                    answers.put(error)
+
+        left = len(parts)
+        del parts
+        self._ask(help_along, min(threads, left) - 1)
+        try:
+            for key, part in waiting:
+                yield key, run(part)
+                left -= 1
+            for _ in range(left):
+                answer = answers.get()
+                if isinstance(answer, BaseException):
+                    raise answer
+                yield answer
+        finally:
+            for _ in waiting:  # after an error, nobody starts on another
+                pass
+
+    def _ask(self, job: Job, count: int) -> None:
         """Have so many threads do a job; fewer or none where the system allows no more threads.
 
         They are kept off the processor that the calling thread runs on just now, if the calling
         thread may use as many others as there are helpers.
         """
+        if count < 1:
+            return
         with self._starting:
             while len(self._threads) < count and self._start():
                 pass

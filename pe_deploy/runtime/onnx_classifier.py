@@ -19,7 +19,6 @@ from pe_deploy.runtime.classifier import check_finite
 from pe_deploy.runtime.forms import Engine, Form, Lazy, Run
 from pe_deploy.runtime.processors import usable_processors
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
-from pe_deploy.runtime.replay import replay
 
 CPU = "CPUExecutionProvider"
 
@@ -118,6 +117,8 @@ class OnnxClassifier(BundleClassifier):
 
     def _replay(self, golden: Sequence[GoldenCase]) -> None:
         """Replay golden vectors by each graph, however many rows it is meant for."""
+        from pe_deploy.runtime.replay import replay  # not at every app's start
+
         whole = self._run
         engine = f"onnxruntime {ort.__version__}, {', '.join(self.providers)}"
         for name, run in self._runs().items():

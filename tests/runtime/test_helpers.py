@@ -17,16 +17,16 @@ on_linux = pytest.mark.skipif(
 
 def threads_of(helpers: Helpers, count: int) -> list[int]:
     """The system's numbers of so many helpers, each busy until all have answered."""
-    meeting, numbers = threading.Barrier(count + 1), []
+    meeting = threading.Barrier(count + 1)
 
-    def job() -> None:
-        numbers.append(threading.get_native_id())
+    def meet(part: int) -> int:
         meeting.wait(30)
+        return threading.get_native_id()
 
-    helpers.ask(job, count)
-    meeting.wait(30)
-    assert len(set(numbers)) == count
-    return numbers
+    found = helpers.side_by_side(meet, [(key, key) for key in range(count + 1)], count + 1)
+    numbers = {number for _, number in found} - {threading.get_native_id()}
+    assert len(numbers) == count
+    return sorted(numbers)
 
 
 @on_linux
@@ -81,13 +81,11 @@ for name in ("sched_setaffinity", "sched_getaffinity"):
     if hasattr(os, name):
         delattr(os, name)
 from pe_deploy.runtime.helpers import Helpers
-done = threading.Event()
-others = Helpers()
-others.ask(done.set, 1)
-print(done.wait(30))
+meeting = threading.Barrier(2)
+print(len(dict(Helpers().side_by_side(lambda part: meeting.wait(30), [(0, 0), (1, 1)], 2))))
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (ended.returncode, ended.stdout) == (0, "True\n"), ended.stderr
+    assert (ended.returncode, ended.stdout) == (0, "2\n"), ended.stderr
 
 
 def test_threads_end_when_nobody_has_the_helpers() -> None:
