@@ -44,7 +44,7 @@ def plot(result: Benchmark, path: Path) -> None:
     """
     check_plot(path)
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     threads = result.threads
     figure = Figure(figsize=(1.2 + 4.6 * len(threads), 4.8), layout="constrained", dpi=150)
@@ -66,7 +66,9 @@ def plot(result: Benchmark, path: Path) -> None:
         batches = [timing.batch for timing in result.of(count, OURS)]
         axes.set_xticks(batches, [f"{batch:,}" for batch in batches])
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.9g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(which="major", alpha=0.35)
         axes.grid(which="minor", axis="y", alpha=0.12)
     panels[0].set_ylabel("sequences a second")
