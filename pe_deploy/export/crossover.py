@@ -16,6 +16,7 @@ from pe_deploy.config import INPUT_IDS, LOGITS, Signature
 from pe_deploy.errors import InvalidInputError
 from pe_deploy.parity import random_ids
 from pe_deploy.runtime.forms import CHUNK_ROWS
+from pe_deploy.runtime.onnx_classifier import CPU, session_options
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
 
 CANDIDATES = tuple(
@@ -80,7 +81,9 @@ def measured_crossover(latency: bytes, throughput: bytes, signature: Signature) 
     Both run the same rows in turns; what counts is the median of the ratios. Bisection: where the
     form pays for some number of rows, it pays for every larger one.
     """
-    sessions = [_session(model) for model in (latency, throughput)]
+    sessions = [
+        ort.InferenceSession(model, session_options(1), [CPU]) for model in (latency, throughput)
+    ]
     low, high = 0, len(CANDIDATES)
     while low < high:
         middle = (low + high) // 2
@@ -113,14 +116,6 @@ def tune(bundle: Bundle) -> Bundle:
         write_bundle(staging, dataclasses.replace(manifest, dispatch=dispatch), bundle.files)
         tuned = open_bundle(staging)
     return dataclasses.replace(tuned, path=bundle.path)
-
-
-def _session(model: bytes) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.enable_cpu_mem_arena = False
-    options.log_severity_level = 4
-    return ort.InferenceSession(model, options, ["CPUExecutionProvider"])
 
 
 def _gain(sessions: list[ort.InferenceSession], signature: Signature, rows: int) -> float:

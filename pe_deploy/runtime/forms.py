@@ -109,7 +109,8 @@ class Engine:
         """What runs a batch in one piece; None where it is to be cut."""
         if rows < self._always:
             return self._run
-        return self.whole(rows) if len(self.chunks(rows, length)) == 1 else None
+        largest, shares = self._cut(rows, length)
+        return self.whole(rows) if shares == 1 and rows <= largest else None
 
     def whole(self, rows: int) -> Run:
         """What runs so many rows in one piece."""
@@ -123,11 +124,7 @@ class Engine:
 
     def chunks(self, rows: int, length: int) -> list[slice]:
         """The chunks of a batch, as many for each thread that is worth its share."""
-        largest = largest_chunk(length, self._chunk_rows)
-        shares = max(1, min(self._threads, rows, rows * length // self._share_ids))
-        if self._own_threads and shares < self._threads and rows <= largest:
-            shares = 1  # in one piece, all threads are busy
-        return chunks(rows, largest, shares)
+        return chunks(rows, *self._cut(rows, length))
 
     def each(self, ids: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """The logits of each chunk, in no certain order."""
@@ -137,8 +134,16 @@ class Engine:
             return
         largest = max(rows.stop - rows.start for rows in todo)
         run = self._few() if self._many is None or largest < self._crossover else self._many()
-        parts = ((rows, ids[rows]) for rows in todo)
-        yield from self._ready_helpers().side_by_side(run, list(parts), self._threads)
+        parts = [(rows, ids[rows]) for rows in todo]
+        yield from self._ready_helpers().side_by_side(run, parts, self._threads)
+
+    def _cut(self, rows: int, length: int) -> tuple[int, int]:
+        """The most rows of a chunk, and how many threads share the batch."""
+        largest = largest_chunk(length, self._chunk_rows)
+        shares = max(1, min(self._threads, rows, rows * length // self._share_ids))
+        if self._own_threads and shares < self._threads and rows <= largest:
+            shares = 1  # in one piece, all threads are busy
+        return largest, shares
 
     def _ready_helpers(self) -> Helpers:
         if self._helpers is None:

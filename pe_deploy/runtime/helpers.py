@@ -49,7 +49,7 @@ class Helpers:
         """
         # The global lock makes `next` on a list's iterator one step: no two threads get the same.
         # At its end it holds nothing, whoever still holds it.
-        waiting = iter(list(parts))
+        waiting = iter(parts)
         answers: SimpleQueue[tuple[Key, Answer] | BaseException] = SimpleQueue()
 
         def help_along() -> None:
@@ -60,7 +60,6 @@ class Helpers:
                     answers.put(error)
 
         left = len(parts)
-        del parts
         self._ask(help_along, min(threads, left) - 1)
         try:
             for key, part in waiting:

@@ -27,7 +27,6 @@ FORMS: dict[Form, str] = {"latency": ONNX, "throughput": THROUGHPUT}
 Provider = str | tuple[str, dict[str, Any]]
 """An execution provider by name, or by name with its options."""
 
-
 _MOST_THREADS = 1024
 
 _INT64 = np.dtype(np.int64)  # of this machine's byte order, and one object for all arrays of it
@@ -119,9 +118,10 @@ class OnnxClassifier(BundleClassifier):
         """Replay golden vectors by each graph, however many rows it is meant for."""
         from pe_deploy.runtime.replay import replay  # not at every app's start
 
-        whole = self._run
+        whole = self._run or self._reopened()
+        runs = whole.forms() if isinstance(whole, Engine) else [whole]
         engine = f"onnxruntime {ort.__version__}, {', '.join(self.providers)}"
-        for name, run in self._runs().items():
+        for name, run in zip(self._models, runs, strict=False):  # only the first on other providers
             self._run = run
             replay(
                 self.predict_logits,
@@ -130,12 +130,6 @@ class OnnxClassifier(BundleClassifier):
                 lambda logits: self._decide(logits)[0],
             )
         self._run = whole
-
-    def _runs(self) -> dict[str, Run]:
-        """From the name of each graph that is in use to what runs every batch by it."""
-        run = self._run or self._reopened()
-        runs = run.forms() if isinstance(run, Engine) else [run]
-        return dict(zip(self._models, runs, strict=False))
 
     def _parts(
         self, run: Run, ids: NDArray[np.int64]
@@ -170,7 +164,7 @@ def _opened(
 ) -> tuple[Run, tuple[str, ...]]:
     """A session's `Run`, and the execution providers that it runs on."""
     try:
-        session = ort.InferenceSession(model, _session_options(threads), providers=wanted)
+        session = ort.InferenceSession(model, session_options(threads), providers=wanted)
     except Exception as error:
         line = " ".join(str(error).split())
         raise BundleError(
@@ -239,7 +233,8 @@ def _check_threads(num_threads: int | None) -> None:
         raise InvalidInputError(f"num_threads is {num_threads!r}; allowed: 1 to {_MOST_THREADS}")
 
 
-def _session_options(num_threads: int) -> ort.SessionOptions:
+def session_options(num_threads: int) -> ort.SessionOptions:
+    """How a classifier opens each of its sessions."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.inter_op_num_threads = 1

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -306,28 +308,9 @@ def test_helpers_end_with_their_classifier(notebook_bundle: Path) -> None:
         assert not thread.is_alive()
 
 
-def test_a_small_batch_does_not_wait_for_anothers_large_one() -> None:
-    """The only helper is busy with the large one until the small one has been answered."""
-    large_begun, small_done = threading.Event(), threading.Event()
-    caller = threading.get_ident()
-
-    def run(ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        if ids[0, 0] == 7:
-            large_begun.set()
-            assert small_done.wait(30)
-        return answer(ids)
-
-    parts = engine(run, 2, chunk_rows=4, share_rows=1)
-    large = threading.Thread(target=lambda: list(parts.each(np.full((100, 1), 7))))
-    large.start()
-    assert large_begun.wait(30)
-    answered = sum(len(part) for _, part in parts.each(np.arange(8, 28).reshape(20, 1)))
-    small_done.set()
-    large.join(30)
-    assert (answered, large.is_alive(), threading.get_ident()) == (20, False, caller)
-
-
-def test_what_waits_for_a_helper_keeps_no_input(notebook_bundle: Path) -> None:
+@contextmanager
+def whose_only_helper_is_busy() -> Iterator[Engine]:
+    """An engine in which another caller's large batch goes on until the block ends."""
     begun, go_on = threading.Event(), threading.Event()
 
     def run(ids: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -340,14 +323,26 @@ def test_what_waits_for_a_helper_keeps_no_input(notebook_bundle: Path) -> None:
     large = threading.Thread(target=lambda: list(parts.each(np.full((100, 1), 7))))
     large.start()
     assert begun.wait(30)
-    ids = np.arange(8, 28).reshape(20, 1).copy()
-    kept = weakref.ref(ids)
-    list(parts.each(ids))
-    del ids
-    gc.collect()
-    assert kept() is None
+    yield parts
     go_on.set()
     large.join(30)
+    assert not large.is_alive()
+
+
+def test_a_small_batch_does_not_wait_for_anothers_large_one() -> None:
+    with whose_only_helper_is_busy() as parts:
+        answered = sum(len(part) for _, part in parts.each(np.arange(8, 28).reshape(20, 1)))
+    assert answered == 20
+
+
+def test_what_waits_for_a_helper_keeps_no_input() -> None:
+    with whose_only_helper_is_busy() as parts:
+        ids = np.arange(8, 28).reshape(20, 1).copy()
+        kept = weakref.ref(ids)
+        list(parts.each(ids))
+        del ids
+        gc.collect()
+        assert kept() is None
 
 
 def test_where_no_thread_can_be_started_one_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:

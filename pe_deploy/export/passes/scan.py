@@ -27,7 +27,7 @@ from pe_deploy.export.passes.graph import (
     remove_unused,
     written,
 )
-from pe_deploy.export.passes.layers import Layer, stacks_of
+from pe_deploy.export.passes.layers import Floats, Layer, stacks_of
 from pe_deploy.export.passes.lengths import stop_at_lengths
 from pe_deploy.export.passes.tables import Tokens, prefix_depth, prefix_states, tokens_of
 
@@ -232,8 +232,7 @@ def _from_lookups(
     inputs = body.op("Gather", body.weight(tokens.tokens, "tokens"), step, axis=0)
     scanned = [tokens.ids]
     if tokens.positions is not None:
-        by_place = nodes.constant(tokens.positions[:, None].astype(np.float32), f"{name}_positions")
-        scanned.append(_sliced(nodes, by_place, span))
+        scanned.append(_by_step(nodes, tokens.positions, span, f"{name}_positions"))
         place = body.takes("position", ir.DataType.FLOAT, [1, tokens.positions.shape[1]])
         inputs = body.op("Add", inputs, place)
     return scanned, _projected(body, layer, 0, inputs)
@@ -262,13 +261,18 @@ def _from_tokens(
         else:
             places = layer.projected(tokens.positions, gate) + layer.bias[gate]
             by_token = nodes.constant(table.astype(np.float32), f"{name}_tokens_{label}")
-            by_place = nodes.constant(
-                places[:, None].astype(np.float32), f"{name}_positions_{label}"
-            )
-            scanned.append(nodes.op("Add", by_token, _sliced(nodes, by_place, span)))
+            by_place = _by_step(nodes, places, span, f"{name}_positions_{label}")
+            scanned.append(nodes.op("Add", by_token, by_place))
             rows = body.takes(f"table_{label}", ir.DataType.FLOAT, list(table.shape))
         parts.append(body.op("Gather", rows, step, axis=0))
     return scanned, parts
+
+
+def _by_step(
+    nodes: Nodes, rows: Floats, span: tuple[ir.Value | None, ir.Value], name: str
+) -> ir.Value:
+    """A table's rows for the steps that the Scan runs over, `[steps, 1, …]`."""
+    return _sliced(nodes, nodes.constant(rows[:, None].astype(np.float32), name), span)
 
 
 def _sliced(nodes: Nodes, value: ir.Value, span: tuple[ir.Value | None, ir.Value]) -> ir.Value:

@@ -22,8 +22,8 @@ class Tokens:
     Attributes:
         ids: int64 `[sequence, batch]`.
         tokens: `[vocabulary, inputs]`.
-        alone: whether nothing else reads that table, or what is looked up in it.
         positions: `[longest, inputs]`; None where positions play no part.
+        alone: whether nothing else reads the table of tokens, or what is looked up in it.
     """
 
     ids: ir.Value
