@@ -280,7 +280,7 @@ def main(*arguments: object) -> tuple[int, str]:
 
 def commands(inputs: Path, outputs: Path) -> list[tuple[object, ...]]:
     """Every command that writes, and each writer of rows."""
-    bundle = MADE / "notebook"
+    bundle = inputs / "bundle"
     return [
         ("export", inputs / "weights.pt", "-o", outputs / "bundle"),
         ("train", "synthetic", "--seed", 1, "--epochs", 1, "-o", outputs / "checkpoint"),
@@ -302,6 +302,7 @@ def make_inputs(inputs: Path) -> None:
     from pe_deploy.training import GRUClassifier
 
     inputs.mkdir()
+    shutil.copytree(MADE / "notebook", inputs / "bundle")  # any user can read it here
     torch.manual_seed(0)
     config = ModelConfig(vocab_size=12, max_length=10)
     torch.save(GRUClassifier(config).state_dict(), inputs / "weights.pt")
