@@ -23,8 +23,8 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a narrow encoding must not cost the work
     try:
         with requires_extra("cli"):
-            from pe_deploy.cli import app
-        app()
+            from pe_deploy.cli import app_for
+        app_for(sys.argv[1:])()
     except (PeDeployError, OSError) as error:
         sys.exit(f"pe-deploy: {' '.join(str(error).split())}")
 

@@ -9,9 +9,15 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
 
 from pe_deploy.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 INPUT_IDS = "input_ids"
 LOGITS = "logits"
@@ -114,33 +120,125 @@ class Signature(_Config):
         return (BATCH,) if self.num_classes == 1 else (BATCH, self.num_classes)
 
 
-def check_decision(
-    signature: Signature, labels: tuple[Label, ...], threshold: float | None
-) -> None:
-    """Check that labels and threshold fit a model's output.
+@dataclass(frozen=True)
+class Decision:
+    """From logits to probabilities and labels: the only place where that is done.
 
-    Raises:
-        InvalidInputError: not one distinct label a class, all int or all str; or a threshold that
-            is missing, superfluous or outside 0 to 1.
+    Of a binary logit `z` the probabilities are the softmax of `(0, z)`, which is `1 - sigmoid(z)`
+    and `sigmoid(z)`, each exact in its tail; `labels[1]` is the answer where its probability is
+    above `threshold`. Of several logits, one a class, they are the softmax, and the largest logit
+    is the answer (the first of equals); there is no threshold then.
+
+    >>> import numpy as np
+    >>> decision = Decision(labels=("ham", "spam"), threshold=0.5)
+    >>> decision.labels_of(np.array([-1.5, 2.0]))
+    array(['ham', 'spam'], dtype='<U4')
+    >>> decision.probabilities(np.array([-1.5, 2.0])).round(3)
+    array([[0.818, 0.182],
+           [0.119, 0.881]])
+
+    Attributes:
+        labels: the label of each class, all int or all str.
+        threshold: 0.0 to 1.0 for a binary logit, else None.
     """
-    kinds = {type(label) for label in labels}
-    if kinds not in ({int}, {str}):
-        raise InvalidInputError(f"labels are {list(labels)}; allowed: all int or all str")
-    for label in labels:
-        if not _survives(label):
+
+    labels: tuple[Label, ...]
+    threshold: float | None = None
+
+    def check(self, signature: Signature) -> None:
+        """Check that labels and threshold fit a model's output.
+
+        Raises:
+            InvalidInputError: not one distinct label a class, all int or all str; or a threshold
+                that is missing, superfluous or outside 0 to 1.
+        """
+        labels, threshold = self.labels, self.threshold
+        if {type(label) for label in labels} not in ({int}, {str}):
+            raise InvalidInputError(f"labels are {list(labels)}; allowed: all int or all str")
+        for label in labels:
+            if not _survives(label):
+                raise InvalidInputError(
+                    f"label {label!r} would not come back unchanged; allowed: int64, or Unicode "
+                    "text that does not end with NUL"
+                )
+        if not len(set(labels)) == len(labels) == signature.num_labels:
             raise InvalidInputError(
-                f"label {label!r} would not come back unchanged; allowed: int64, or Unicode text "
-                "that does not end with NUL"
+                f"labels are {list(labels)}; allowed: {signature.num_labels} distinct labels"
             )
-    if not len(set(labels)) == len(labels) == signature.num_labels:
-        raise InvalidInputError(
-            f"labels are {list(labels)}; allowed: {signature.num_labels} distinct labels"
-        )
-    if signature.num_classes > 1:
-        if threshold is not None:
-            raise InvalidInputError(f"threshold is {threshold!r}; allowed: none with classes")
-    elif type(threshold) is not float or not 0.0 <= threshold <= 1.0:
-        raise InvalidInputError(f"threshold is {threshold!r}; allowed: 0.0 to 1.0")
+        if signature.num_classes > 1:
+            if threshold is not None:
+                raise InvalidInputError(f"threshold is {threshold!r}; allowed: none with classes")
+        elif type(threshold) is not float or not 0.0 <= threshold <= 1.0:
+            raise InvalidInputError(f"threshold is {threshold!r}; allowed: 0.0 to 1.0")
+
+    @cached_property
+    def label_array(self) -> NDArray[Any]:
+        """The labels as `[labels]`, int64 or str."""
+        return np.array(self.labels)
+
+    def probabilities(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """From `[batch]` or `[batch, num_classes]` to float64 `[batch, labels]`; rows sum to 1."""
+        exact = _by_label(logits)
+        shifted = np.exp(exact - exact.max(axis=1, keepdims=True))
+        probabilities: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
+        return probabilities
+
+    def classes(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+        """The index of each row's label in `labels`, int64 `[batch]`."""
+        return self._classes(logits, None if self.threshold is None else self.probabilities(logits))
+
+    def labels_of(self, logits: NDArray[np.floating[Any]]) -> NDArray[Any]:
+        """The label of each row, `[batch]`."""
+        labels: NDArray[Any] = self.label_array[self.classes(logits)]
+        return labels
+
+    def with_probability(
+        self, logits: NDArray[np.floating[Any]]
+    ) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """The label of each row and the probability of that label, float64 `[batch]`.
+
+        With a threshold that is not 0.5, the probability may be below a half.
+        """
+        probabilities = self.probabilities(logits)
+        classes = self._classes(logits, probabilities)
+        return self.label_array[classes], probabilities[np.arange(len(classes)), classes]
+
+    def _classes(
+        self, logits: NDArray[np.floating[Any]], probabilities: NDArray[np.float64] | None
+    ) -> NDArray[np.int64]:
+        if self.threshold is None or probabilities is None:
+            return np.asarray(logits.argmax(axis=1))
+        return (probabilities[:, 1] > self.threshold).astype(np.int64)
+
+    def margins(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """How far each row's logits are from giving another label, float64 `[batch]`.
+
+        A shift of every logit by less than half of it (for a binary logit: by less than it)
+        cannot change the label.
+        """
+        exact = logits.astype(np.float64)
+        if self.threshold is not None:
+            with np.errstate(divide="ignore"):
+                edge = np.log(self.threshold) - np.log1p(-self.threshold)
+            distances: NDArray[np.float64] = np.abs(exact - edge)
+            return distances
+        top = np.sort(exact, axis=1)[:, -2:]
+        margins: NDArray[np.float64] = (top[:, 1] - top[:, 0]) / 2
+        return margins
+
+
+def cross_entropy(logits: NDArray[np.floating[Any]], targets: NDArray[np.int64]) -> float:
+    """Mean cross-entropy in float64 of logits `[batch]` (binary) or `[batch, num_classes]`."""
+    exact = _by_label(logits)
+    highest = exact.max(axis=1)
+    log_sum = highest + np.log(np.exp(exact - highest[:, None]).sum(axis=1))
+    return float((log_sum - exact[np.arange(len(exact)), targets]).mean())
+
+
+def _by_label(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Logits in float64, one for each label: of a binary logit z, `(0, z)`."""
+    exact = logits.astype(np.float64)
+    return np.stack([np.zeros_like(exact), exact], axis=1) if exact.ndim == 1 else exact
 
 
 def _survives(label: Label) -> bool:

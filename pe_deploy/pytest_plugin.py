@@ -128,7 +128,7 @@ class Evidence:
         return explain(mine, str(self._bundle.path))
 
     def _report(self, group: Group) -> Report:
-        from pe_deploy.parity import Decider, published_floor, verify
+        from pe_deploy.parity import published_floor, verify
 
         self.load()
         together = group.check in AGAINST_REFERENCE
@@ -141,7 +141,7 @@ class Evidence:
                 self._golden,
                 exact=self._exact,
                 floor_from="eager",
-                decider=Decider(manifest.labels, manifest.threshold),
+                decision=manifest.decision,
                 # A part of the cases may by chance show less of torch's own error than the whole.
                 floor=0.0 if group.check == "golden" else published_floor(manifest),
                 checks=[group.check],

@@ -82,10 +82,10 @@ def test_every_snippet_answers_what_it_says(
 def test_every_command_and_option_named_exists(root: Path) -> None:
     from typer.main import get_command
 
-    from pe_deploy.cli import app
+    from pe_deploy.cli import COMMANDS, app_for
 
     text = (root / "README.md").read_text()
-    commands = get_command(app).commands  # type: ignore[attr-defined]
+    commands = get_command(app_for(list(COMMANDS))).commands  # type: ignore[attr-defined]
     for name, command in commands.items():
         assert f"\n### {name}\n" in text, f"the README does not show {name}"
         section = text.split(f"\n### {name}\n")[1].split("\n## ")[0].split("\n### ")[0]

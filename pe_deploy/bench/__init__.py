@@ -5,8 +5,8 @@ what else the machine does meets both.
 """
 
 from pe_deploy.bench.cold import ColdStart, cold_start
-from pe_deploy.bench.engines import ENGINES, USUAL_ENGINES
-from pe_deploy.bench.file import FileRate, file_rate
+from pe_deploy.bench.contenders import ENGINES, USUAL_ENGINES
+from pe_deploy.bench.file_rate import FileRate, file_rate
 from pe_deploy.bench.measure import bench
 from pe_deploy.bench.plot import plot
 from pe_deploy.bench.result import Benchmark, Spread, Timing, save_json

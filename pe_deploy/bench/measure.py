@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bench.engines import BASELINE, OURS, USUAL_ENGINES, check_engines, why_not
+from pe_deploy.bench.contenders import BASELINE, OURS, USUAL_ENGINES, check_engines, why_not
 from pe_deploy.bench.result import Benchmark, Spread, Timing, about
 from pe_deploy.bench.subject import Subject, subject_of
 from pe_deploy.bench.worker import Worker, worker
 from pe_deploy.bundle import open_bundle
 from pe_deploy.config import Signature, Weights
 from pe_deploy.errors import InvalidInputError, ParityError, PeDeployError
-from pe_deploy.runtime import usable_processors
+from pe_deploy.runtime import usable_cpus
 
 BATCHES = (1, 8, 64, 512, 4096)
 SECONDS = 25.0
@@ -70,7 +70,7 @@ def bench(
     """
     names = check_engines(engines)
     batches = _checked("batch", batches)
-    threads = _checked("threads", (1, usable_processors()) if threads is None else threads)
+    threads = _checked("threads", (1, usable_cpus()) if threads is None else threads)
     if not 0 < seconds < float("inf"):
         raise InvalidInputError(f"seconds is {seconds}; allowed: above 0")
     opened = open_bundle(bundle)

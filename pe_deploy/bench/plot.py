@@ -6,10 +6,10 @@ import io
 from pathlib import Path
 from typing import Any
 
-from pe_deploy import atomic
-from pe_deploy.bench.engines import BASELINE, OURS
+from pe_deploy.bench.contenders import BASELINE, OURS
 from pe_deploy.bench.result import Benchmark
 from pe_deploy.errors import InvalidInputError, requires_extra
+from pe_deploy.storage import atomic
 
 _STYLES: dict[str, dict[str, Any]] = {
     OURS: {"color": "black", "marker": "o", "linewidth": 2.5, "zorder": 3},

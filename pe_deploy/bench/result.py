@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 import pe_deploy
-from pe_deploy.atomic import write_bytes
 from pe_deploy.machine import processor_name
-from pe_deploy.runtime import usable_processors
+from pe_deploy.runtime import usable_cpus
+from pe_deploy.storage.atomic import write_bytes
 
 _PACKAGES = ("onnxruntime", "numpy", "torch", "onnx", "openvino", "pyarrow")
 
@@ -108,7 +108,7 @@ def about() -> dict[str, str | int]:
     """The machine and the versions that a measurement was taken with."""
     found: dict[str, str | int] = {
         "processor": processor_name(),
-        "processors": usable_processors(),
+        "processors": usable_cpus(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "pe_deploy": pe_deploy.__version__,

@@ -107,7 +107,7 @@ def _module_of(
         return trained_module(bundle, checkpoint, weights), ""
     if missing := [name for name in ("torch", "onnx", "onnxscript") if find_spec(name) is None]:
         return None, f"{missing[0]} is not installed"
-    from pe_deploy.export.rebuilt import rebuilt
+    from pe_deploy.export.rebuild import rebuilt
 
     try:
         return rebuilt(bundle), ""

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bench.engines import Run, build
+from pe_deploy.bench.contenders import Run, build
 from pe_deploy.bench.subject import Subject
 from pe_deploy.errors import PeDeployError
 from pe_deploy.parity import random_ids

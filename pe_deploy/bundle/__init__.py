@@ -1,15 +1,6 @@
 """What a bundle is: its files, its manifest, its golden vectors."""
 
-from pe_deploy.bundle.files import Bundle, open_bundle, write_bundle
-from pe_deploy.bundle.golden import GoldenCase, golden_from_bytes, golden_to_bytes
-from pe_deploy.bundle.manifest import (
-    FORMAT,
-    FORMAT_VERSION,
-    Dispatch,
-    FileRecord,
-    Manifest,
-)
-from pe_deploy.bundle.names import (
+from pe_deploy.bundle.artifacts import (
     CONFIG_KEY,
     GOLDEN,
     MANIFEST,
@@ -19,6 +10,15 @@ from pe_deploy.bundle.names import (
     SIGNATURE,
     THROUGHPUT,
     TORCHSCRIPT,
+)
+from pe_deploy.bundle.bundle import Bundle, open_bundle, write_bundle
+from pe_deploy.bundle.golden import GoldenCase, golden_from_bytes, golden_to_bytes
+from pe_deploy.bundle.manifest import (
+    FORMAT,
+    FORMAT_VERSION,
+    Dispatch,
+    FileRecord,
+    Manifest,
 )
 from pe_deploy.bundle.signing import Signer, signer
 

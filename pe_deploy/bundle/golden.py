@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bundle.names import GOLDEN, MIB
-from pe_deploy.bundle.plain_arrays import read_array
-from pe_deploy.bundle.plain_zip import PlainZip
+from pe_deploy.bundle.artifacts import GOLDEN, MIB
 from pe_deploy.errors import BundleError
+from pe_deploy.storage.strict_npz import read_array
+from pe_deploy.storage.strict_zip import StrictZip
 
 LARGEST_UNPACKED = 1024 * MIB
 """The most bytes that the arrays may have together."""
@@ -101,11 +101,11 @@ def golden_from_bytes(data: bytes) -> list[GoldenCase]:
     return cases
 
 
-def _open(data: bytes) -> PlainZip:
-    return PlainZip(data, GOLDEN, LARGEST_UNPACKED)
+def _open(data: bytes) -> StrictZip:
+    return StrictZip(data, GOLDEN, LARGEST_UNPACKED)
 
 
-def _weights(archive: PlainZip) -> str:
+def _weights(archive: StrictZip) -> str:
     array = read_array(archive, f"{_WEIGHTS}.npy")
     if array.dtype != np.uint8 or array.shape != (32,):
         raise BundleError(

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pe_deploy.bundle import strict_json
+from pe_deploy.bundle.artifacts import LARGEST, MANIFEST
 from pe_deploy.bundle.manifest_fields import check_fields
-from pe_deploy.bundle.names import LARGEST, MANIFEST
-from pe_deploy.bundle.seal import SEAL, is_sealed, sealed
-from pe_deploy.config import INPUT_IDS, LOGITS, Label, Signature, check_decision
+from pe_deploy.config import INPUT_IDS, LOGITS, Decision, Label, Signature
 from pe_deploy.errors import BundleError
+from pe_deploy.storage import strict_json
+from pe_deploy.storage.own_digest import SEAL, is_sealed, sealed
 
 FORMAT = "pe_deploy.bundle"
 FORMAT_VERSION = 1
@@ -80,7 +80,12 @@ class Manifest:
     files: Mapping[str, FileRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_decision(self.signature, self.labels, self.threshold)
+        self.decision.check(self.signature)
+
+    @property
+    def decision(self) -> Decision:
+        """How labels are taken from logits."""
+        return Decision(self.labels, self.threshold)
 
     def config(self) -> dict[str, Any]:
         """What each artifact repeats under `CONFIG_KEY`, so that it says whose export it is of."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pe_deploy.bundle.names import may_be_listed
+from pe_deploy.bundle.artifacts import may_be_listed
 
 _MOST_SHOWN = 200
 

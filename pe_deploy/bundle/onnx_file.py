@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bundle.names import ONNX
+from pe_deploy.bundle.artifacts import ONNX
 from pe_deploy.errors import BundleError
 
 DEEPEST = 16

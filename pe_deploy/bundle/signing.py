@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pe_deploy.bundle.names import SIGNATURE
+from pe_deploy.bundle.artifacts import SIGNATURE
 from pe_deploy.errors import BundleError, InvalidInputError, requires_extra
 
 Signer = Callable[[Mapping[str, bytes], str], bytes]

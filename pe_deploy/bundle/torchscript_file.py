@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pe_deploy.bundle.names import CONFIG_KEY, LARGEST, MIB, TORCHSCRIPT
-from pe_deploy.bundle.plain_zip import PlainZip
+from pe_deploy.bundle.artifacts import CONFIG_KEY, LARGEST, MIB, TORCHSCRIPT
 from pe_deploy.errors import BundleError
+from pe_deploy.storage.strict_zip import StrictZip
 
 
 def torchscript_config(data: bytes) -> bytes:
@@ -13,7 +13,7 @@ def torchscript_config(data: bytes) -> bytes:
     Raises:
         BundleError: it is no plain zip archive, has more than one folder in it, or no config.
     """
-    archive = PlainZip(data, TORCHSCRIPT, LARGEST[TORCHSCRIPT])
+    archive = StrictZip(data, TORCHSCRIPT, LARGEST[TORCHSCRIPT])
     # torch reads the folder that the first member is in.
     folders = {member.split("/")[0] for member in archive.members}
     if len(folders) != 1:

@@ -13,13 +13,13 @@ from rich.columns import Columns
 from rich.markup import escape
 from rich.panel import Panel
 
-from pe_deploy.atomic import write_bytes
 from pe_deploy.cli.console import facts, out, progress_bar
 from pe_deploy.cli.train import epochs_shown
 from pe_deploy.config import TrainConfig
 from pe_deploy.errors import requires_extra
 from pe_deploy.parity import ratio, worst
 from pe_deploy.runtime import OnnxClassifier
+from pe_deploy.storage.atomic import write_bytes
 
 if TYPE_CHECKING:
     from pe_deploy.data import Dataset

@@ -11,7 +11,7 @@ import typer
 from pe_deploy.cli.console import out, progress_bar
 from pe_deploy.cli.options import PUBLIC_KEY
 from pe_deploy.runtime import OnnxClassifier
-from pe_deploy.runtime.files import predict_file
+from pe_deploy.runtime.predict_file import predict_file
 
 
 def predict(

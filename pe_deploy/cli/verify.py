@@ -22,7 +22,6 @@ from pe_deploy.machine import processor_name
 from pe_deploy.parity import (
     CHECKS,
     Cell,
-    Decider,
     Predictor,
     Report,
     Tolerance,
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pe_deploy.bundle import Bundle
-    from pe_deploy.export.self_test import Outcome
+    from pe_deploy.mutation.run import Outcome
 
 REPLAY = ("golden", "padding", "batches", "decisions")
 """The checks that hold each graph against what was recorded, and against itself."""
@@ -134,7 +133,7 @@ def _measure(
             bundle.golden(),
             exact=exact,
             floor_from="eager",
-            decider=Decider(manifest.labels, manifest.threshold),
+            decision=manifest.decision,
             tolerance=tolerance,
             floor=0.0 if golden_only or exact else published_floor(manifest),
             checks=REPLAY if golden_only else CHECKS,
@@ -150,13 +149,13 @@ def _by_other_engines(
     bundle: Bundle, predictors: dict[str, Predictor], exact: Predictor | None
 ) -> Report:
     """`model.onnx` by engines that read the graph independently, on a coarse grid: one is slow."""
-    from pe_deploy.export import judges
+    from pe_deploy.runtime.reference import reference_runtimes
 
     signature = bundle.manifest.signature
     longest = signature.max_length
     reference = {} if exact else dict([next(iter(predictors.items()))])
     return verify_predictors(
-        {**reference, **judges(bundle.read(ONNX))},
+        {**reference, **reference_runtimes(bundle.read(ONNX))},
         signature,
         exact=exact,
         checks=("shapes", "tokens", "positions"),
@@ -168,7 +167,7 @@ def _by_other_engines(
 def _self_test(bundle: Bundle) -> None:
     """Print which check catches each planted fault; a fault that none does is an error."""
     with requires_extra("train"):
-        from pe_deploy.export.self_test import self_test
+        from pe_deploy.mutation.run import self_test
 
     with progress_bar() as progress:
         task = progress.add_task("self-test", total=None)

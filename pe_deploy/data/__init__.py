@@ -2,9 +2,9 @@
 
 from pe_deploy.data.dataset import Dataset
 from pe_deploy.data.digits import digits
-from pe_deploy.data.files import open_rows
 from pe_deploy.data.loading import load
-from pe_deploy.data.rows import Chunk, RowReader, WriteChunk
+from pe_deploy.data.open_rows import open_rows
+from pe_deploy.data.reader import Chunk, RowReader, WriteChunk
 from pe_deploy.data.splitting import split
 from pe_deploy.data.synthetic import (
     NOTEBOOK_LENGTH,

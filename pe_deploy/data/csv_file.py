@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pe_deploy.config import INPUT_IDS
 from pe_deploy.data.ragged import offsets_of
-from pe_deploy.data.rows import LABEL, Chunk, RowReader, WriteChunk, in_int64
+from pe_deploy.data.reader import LABEL, Chunk, RowReader, WriteChunk, in_int64
 from pe_deploy.data.text_file import TextFile, open_text, plain
 from pe_deploy.errors import DataError
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pe_deploy.config import INPUT_IDS, Label
 from pe_deploy.data.dataset import Dataset
 from pe_deploy.data.digits import digits
-from pe_deploy.data.files import open_rows
+from pe_deploy.data.open_rows import open_rows
 from pe_deploy.data.ragged import offsets_of, row_at
-from pe_deploy.data.rows import LABEL
+from pe_deploy.data.reader import LABEL
 from pe_deploy.errors import DataError, InvalidInputError
 
 _PLAIN_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from pe_deploy.config import INPUT_IDS
 from pe_deploy.data.damage import reading
-from pe_deploy.data.rows import LABEL, Chunk, RowReader, WriteChunk
+from pe_deploy.data.reader import LABEL, Chunk, RowReader, WriteChunk
 from pe_deploy.errors import DataError
 
 # All that zipfile, its decompressors and numpy's header parser raise for a damaged file.

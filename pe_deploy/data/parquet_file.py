@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pe_deploy.config import INPUT_IDS
 from pe_deploy.data.damage import reading
 from pe_deploy.data.ragged import offsets_of, row_at
-from pe_deploy.data.rows import LABEL, Chunk, RowReader, WriteChunk
+from pe_deploy.data.reader import LABEL, Chunk, RowReader, WriteChunk
 from pe_deploy.errors import DataError, requires_extra
 
 # Without these, pyarrow reads whole row groups ahead, and a file may be one row group.

@@ -1,6 +1,5 @@
 """Export a trained module to a bundle."""
 
-from pe_deploy.export.eager import LabelledRows, eager_predictor, golden_cases
 from pe_deploy.export.exporter import (
     FORMATS,
     Exported,
@@ -9,9 +8,9 @@ from pe_deploy.export.exporter import (
     export_module,
     predictors_of,
 )
-from pe_deploy.export.judges import judges, openvino, reference_evaluator
+from pe_deploy.export.golden import LabelledRows, eager_predictor, golden_cases
 from pe_deploy.export.lint import Expectation, lint
-from pe_deploy.export.onnx_model import (
+from pe_deploy.export.onnx import (
     DEFAULT_OPSET,
     OPSETS,
     operators,
@@ -19,7 +18,8 @@ from pe_deploy.export.onnx_model import (
     to_throughput,
 )
 from pe_deploy.export.torchscript import to_torchscript
-from pe_deploy.export.weights import weights_sha256
+from pe_deploy.export.weights_digest import weights_sha256
+from pe_deploy.runtime.reference import openvino, reference_evaluator, reference_runtimes
 
 __all__ = [
     "DEFAULT_OPSET",
@@ -33,12 +33,12 @@ __all__ = [
     "export",
     "export_module",
     "golden_cases",
-    "judges",
     "lint",
     "openvino",
     "operators",
     "predictors_of",
     "reference_evaluator",
+    "reference_runtimes",
     "to_onnx",
     "to_throughput",
     "to_torchscript",

@@ -10,14 +10,14 @@ from statistics import median
 import numpy as np
 import onnx
 
-from pe_deploy.atomic import publishing
 from pe_deploy.bundle import ONNX, THROUGHPUT, Bundle, Dispatch, open_bundle, write_bundle
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
 from pe_deploy.errors import InvalidInputError
 from pe_deploy.parity import random_ids
-from pe_deploy.runtime.forms import CHUNK_ROWS
-from pe_deploy.runtime.onnx_classifier import CPU, session_options
+from pe_deploy.runtime.onnx import CPU, session_options
+from pe_deploy.runtime.plan import CHUNK_ROWS
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
+from pe_deploy.storage.atomic import publishing
 
 CANDIDATES = tuple(
     4 * 2**octave + quarter * 2**octave for octave in range(7) for quarter in range(4)

@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 import pe_deploy
-from pe_deploy.atomic import check_writable, publishing
 from pe_deploy.bundle import (
     CONFIG_KEY,
     GOLDEN,
@@ -36,19 +35,20 @@ from pe_deploy.bundle import (
     signer,
     write_bundle,
 )
-from pe_deploy.config import Label, Signature, Weights, check_decision
+from pe_deploy.config import Decision, Label, Signature, Weights
 from pe_deploy.errors import BundleError, ExportError, InvalidInputError
 from pe_deploy.export.card import model_card
 from pe_deploy.export.crossover import dispatch_of
-from pe_deploy.export.eager import LabelledRows, eager_predictor, golden_cases
-from pe_deploy.export.onnx_model import DEFAULT_OPSET, operators, to_onnx, to_throughput
+from pe_deploy.export.golden import LabelledRows, eager_predictor, golden_cases
+from pe_deploy.export.onnx import DEFAULT_OPSET, operators, to_onnx, to_throughput
 from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
 from pe_deploy.export.torchscript import to_torchscript
-from pe_deploy.export.weights import weights_sha256
-from pe_deploy.parity import Cell, Decider, Predictor, Report, Tolerance, verify
+from pe_deploy.export.weights_digest import weights_sha256
+from pe_deploy.parity import Cell, Predictor, Report, Tolerance, verify
 from pe_deploy.runtime import onnx_predictors
-from pe_deploy.runtime.forms import CHUNK_ROWS
+from pe_deploy.runtime.plan import CHUNK_ROWS
 from pe_deploy.runtime.torchscript import TorchScriptClassifier
+from pe_deploy.storage.atomic import check_writable, publishing
 from pe_deploy.training import Checkpoint, load_checkpoint, torch_threads
 
 FORMATS = ("onnx", "torchscript")
@@ -77,9 +77,9 @@ class Source:
     rows: LabelledRows | None = None
 
     @property
-    def decider(self) -> Decider:
+    def decision(self) -> Decision:
         """How labels are taken from the logits."""
-        return Decider(self.labels, self.threshold)
+        return Decision(self.labels, self.threshold)
 
 
 @dataclass(frozen=True)
@@ -170,11 +170,11 @@ def export_module(
         raise InvalidInputError(
             f"crossover is {crossover}; allowed only where the throughput form is made of onnx"
         )
-    check_decision(source.signature, source.labels, source.threshold)
+    source.decision.check(source.signature)
     _check_output(output)
     signature_of = None if sign is None else signer(sign)
     with torch_threads(1):
-        golden = golden_cases(source.module, source.signature, source.decider, source.rows)
+        golden = golden_cases(source.module, source.signature, source.decision, source.rows)
         artifacts, manifest = _make(source, formats, opset, throughput, crossover)
         artifacts[GOLDEN] = golden_to_bytes(golden, manifest.weights_sha256)
         # The gate runs the very bytes that are published.
@@ -185,7 +185,7 @@ def export_module(
             golden,
             exact=eager_predictor(source.module, torch.float64),
             floor_from="eager",
-            decider=source.decider,
+            decision=source.decision,
             tolerance=tolerance,
             about={"torch": str(torch.__version__), "onnxruntime": onnxruntime.__version__},
             progress=progress,

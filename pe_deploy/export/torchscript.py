@@ -13,7 +13,7 @@ from torch import nn
 
 from pe_deploy.config import Signature
 from pe_deploy.errors import ExportError
-from pe_deploy.export.guarded import Guarded
+from pe_deploy.export.torchscript_guards import Guarded
 from pe_deploy.runtime.torchscript import jit_deprecation_ignored
 
 _NOT_NEEDED = (".debug_pkl", ".data/serialization_id")

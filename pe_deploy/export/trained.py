@@ -9,8 +9,8 @@ import torch
 from pe_deploy.bundle import Bundle
 from pe_deploy.config import Weights
 from pe_deploy.errors import CheckpointError
-from pe_deploy.export.eager import eager_predictor
-from pe_deploy.export.weights import weights_sha256
+from pe_deploy.export.golden import eager_predictor
+from pe_deploy.export.weights_digest import weights_sha256
 from pe_deploy.parity import Predictor
 from pe_deploy.training import GRUClassifier, load_checkpoint
 

@@ -2,8 +2,8 @@
 
 from pe_deploy.parity.assertion import assert_parity, explain
 from pe_deploy.parity.cases import Case, golden_inputs, parity_cases, random_ids
-from pe_deploy.parity.compare import CHECKS, Predictor, verify
-from pe_deploy.parity.decisions import Decider, Decisions
+from pe_deploy.parity.compare import CHECKS, verify
+from pe_deploy.parity.decisions import Decisions
 from pe_deploy.parity.render import (
     check_report_path,
     ratio,
@@ -14,12 +14,12 @@ from pe_deploy.parity.render import (
 )
 from pe_deploy.parity.report import Cell, Report, load_report, published_floor, worst
 from pe_deploy.parity.tolerance import Tolerance
+from pe_deploy.runtime.engines import Predictor
 
 __all__ = [
     "CHECKS",
     "Case",
     "Cell",
-    "Decider",
     "Decisions",
     "Predictor",
     "Report",

@@ -10,12 +10,12 @@ from typing import overload
 from pe_deploy.bundle import ONNX, Bundle, open_bundle
 from pe_deploy.config import Signature
 from pe_deploy.errors import InvalidInputError
-from pe_deploy.parity.compare import Predictor, verify
-from pe_deploy.parity.decisions import Decider
+from pe_deploy.parity.compare import verify
 from pe_deploy.parity.render import ratio, repeat_line
 from pe_deploy.parity.report import Cell, Report, published_floor
 from pe_deploy.parity.tolerance import Tolerance
 from pe_deploy.runtime import OnnxClassifier
+from pe_deploy.runtime.engines import Predictor
 
 REFERENCE = "reference"
 
@@ -155,7 +155,7 @@ def _against_bundle(
         {**predictors, name: predictor},
         manifest.signature,
         opened.golden(),
-        decider=Decider(manifest.labels, manifest.threshold),
+        decision=manifest.decision,
         tolerance=tolerance,
         floor=published_floor(manifest),
     )

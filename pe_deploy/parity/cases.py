@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.config import Signature
-from pe_deploy.runtime.forms import CHUNK_ROWS
+from pe_deploy.runtime.plan import CHUNK_ROWS
 
 BATCHES = (1, 2, 3, 7, 32, 257)
 ALL_LENGTHS_UP_TO = 64

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.bundle import GoldenCase
-from pe_deploy.config import Signature
+from pe_deploy.config import Decision, Signature
 from pe_deploy.errors import InvalidInputError
 from pe_deploy.parity.cases import (
     BATCHES,
@@ -26,13 +26,11 @@ from pe_deploy.parity.cases import (
     random_batches,
     trimmed_rows,
 )
-from pe_deploy.parity.decisions import Decider, Decisions, decide, undecided
+from pe_deploy.parity.decisions import Decisions, decide, undecided
 from pe_deploy.parity.report import EXACT, GOLDEN, Cell, Report
 from pe_deploy.parity.shrink import smallest_failure
 from pe_deploy.parity.tolerance import Tolerance
-
-Predictor = Callable[[NDArray[np.int64]], NDArray[np.floating[Any]]]
-"""From int64 `[batch, sequence]` to logits `[batch]` or `[batch, num_classes]`."""
+from pe_deploy.runtime.engines import Predictor
 
 CHECKS = ("golden", "shapes", "tokens", "padding", "batches", "positions", "decisions")
 
@@ -48,7 +46,7 @@ def verify(
     golden: Sequence[GoldenCase] = (),
     *,
     exact: Predictor | None = None,
-    decider: Decider | None = None,
+    decision: Decision | None = None,
     tolerance: Tolerance | None = None,
     floor: float = 0.0,
     floor_from: str | None = None,
@@ -73,7 +71,7 @@ def verify(
         signature: what the model takes and gives.
         golden: inputs with the logits that torch gave.
         exact: the model in float64.
-        decider: how labels are taken from logits; without it, decisions are not judged.
+        decision: how labels are taken from logits; without it, decisions are not judged.
         tolerance: how far apart two logits may be.
         floor: torch's own error as it was measured before, over more cases than there are here.
         floor_from: the predictor that is the model in float32 torch; its errors against `exact`
@@ -97,7 +95,7 @@ def verify(
         signature,
         golden,
         exact,
-        decider,
+        decision,
         tolerance or Tolerance(),
         batches,
         lengths,
@@ -127,7 +125,7 @@ class _Run:
     signature: Signature
     golden: Sequence[GoldenCase]
     exact: Predictor | None
-    decider: Decider | None
+    decision: Decision | None
     tolerance: Tolerance
     batches: Sequence[int]
     lengths: Sequence[int] | None
@@ -166,13 +164,13 @@ class _Run:
             )
             found.append(Cell("torch", EXACT, "floor", 0, 0, float("nan"), 0.0, problem))
         unlabelled = self.golden and all(case.labels is None for case in self.golden)
-        if "decisions" in checks and self.decider is not None and unlabelled:
+        if "decisions" in checks and self.decision is not None and unlabelled:
             problem = "the golden vectors hold no labels to judge decisions by"
             found.append(Cell("torch", GOLDEN, "decisions", 0, 0, float("nan"), 0.0, problem))
         return found
 
     def decisions(self, floor: float) -> list[Decisions]:
-        if self.decider is None:
+        if self.decision is None:
             return []
         rounding = self.tolerance.from_floor(floor)
         judged = []
@@ -183,7 +181,7 @@ class _Run:
                     judged.append(
                         undecided(name, case)
                         if problem
-                        else decide(name, self.decider, case, logits, rounding)
+                        else decide(name, self.decision, case, logits, rounding)
                     )
         return judged
 

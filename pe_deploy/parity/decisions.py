@@ -1,4 +1,4 @@
-"""From logits to labels, and whether two sets of logits decide alike."""
+"""Whether two sets of logits decide alike."""
 
 from __future__ import annotations
 
@@ -9,42 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.bundle import GoldenCase
-from pe_deploy.config import Label
-
-
-@dataclass(frozen=True)
-class Decider:
-    """How labels are taken from logits: of a binary model by `threshold`, else the largest."""
-
-    labels: tuple[Label, ...]
-    threshold: float | None
-
-    def labels_of(self, logits: NDArray[np.floating[Any]]) -> NDArray[Any]:
-        """The label of each row, from logits `[batch]` or `[batch, num_classes]`."""
-        labels: NDArray[Any] = np.array(self.labels)
-        return labels[self._classes(logits)]
-
-    def margins(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """How far each row's logits are from giving another label, float64 `[batch]`.
-
-        A shift of every logit by less than half of it (for a binary logit: by less than it)
-        cannot change the label.
-        """
-        exact = logits.astype(np.float64)
-        if self.threshold is not None:
-            with np.errstate(divide="ignore"):
-                edge = np.log(self.threshold) - np.log1p(-self.threshold)
-            distances: NDArray[np.float64] = np.abs(exact - edge)
-            return distances
-        top = np.sort(exact, axis=1)[:, -2:]
-        margins: NDArray[np.float64] = (top[:, 1] - top[:, 0]) / 2
-        return margins
-
-    def _classes(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
-        if self.threshold is None:
-            return np.asarray(logits.argmax(axis=1))
-        probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
-        return np.asarray(probabilities > self.threshold, np.int64)
+from pe_deploy.config import Decision, cross_entropy
 
 
 @dataclass(frozen=True)
@@ -83,7 +48,7 @@ class Decisions:
 
 def decide(
     predictor: str,
-    decider: Decider,
+    decision: Decision,
     golden: GoldenCase,
     logits: NDArray[np.floating[Any]],
     rounding: float,
@@ -94,8 +59,8 @@ def decide(
     """
     if golden.labels is None:
         raise ValueError("the golden case has no labels")
-    margins = decider.margins(golden.float64)
-    flipped = decider.labels_of(logits) != golden.labels
+    margins = decision.margins(golden.float64)
+    flipped = decision.labels_of(logits) != golden.labels
     explained = flipped & (margins <= rounding)
     counts = (len(logits), golden.targets is not None, int(flipped.sum()), int(explained.sum()))
     # With a threshold of 0 or 1 no logit comes near; JSON has no infinity.
@@ -103,7 +68,7 @@ def decide(
     if golden.targets is None:
         return Decisions(predictor, *counts, nearest)
     targets = golden.targets
-    accuracy, before = (_accuracy(decider, values, targets) for values in (logits, golden.float64))
+    accuracy, before = (_accuracy(decision, values, targets) for values in (logits, golden.float64))
     auc, auc_before = _auc(logits, targets), _auc(golden.float64, targets)
     return Decisions(
         predictor,
@@ -112,7 +77,7 @@ def decide(
         accuracy,
         accuracy - before,
         None if auc is None or auc_before is None else auc - auc_before,
-        _loss(logits, targets) - _loss(golden.float64, targets),
+        cross_entropy(logits, targets) - cross_entropy(golden.float64, targets),
     )
 
 
@@ -123,20 +88,9 @@ def undecided(predictor: str, golden: GoldenCase) -> Decisions:
 
 
 def _accuracy(
-    decider: Decider, logits: NDArray[np.floating[Any]], targets: NDArray[np.int64]
+    decision: Decision, logits: NDArray[np.floating[Any]], targets: NDArray[np.int64]
 ) -> float:
-    truth = np.array(decider.labels)[targets]
-    return float((decider.labels_of(logits) == truth).mean())
-
-
-def _loss(logits: NDArray[np.floating[Any]], targets: NDArray[np.int64]) -> float:
-    """Mean cross-entropy."""
-    exact = logits.astype(np.float64)
-    if exact.ndim == 1:
-        exact = np.stack([np.zeros_like(exact), exact], axis=1)
-    highest = exact.max(axis=1)
-    log_sum = highest + np.log(np.exp(exact - highest[:, None]).sum(axis=1))
-    return float((log_sum - exact[np.arange(len(exact)), targets]).mean())
+    return float((decision.classes(logits) == targets).mean())
 
 
 def _auc(logits: NDArray[np.floating[Any]], targets: NDArray[np.int64]) -> float | None:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
-from pe_deploy.atomic import check_writable, write_bytes
 from pe_deploy.errors import InvalidInputError
 from pe_deploy.parity.report import Cell, Report, worst
+from pe_deploy.storage.atomic import check_writable, write_bytes
 
 
 def save_report(report: Report, path: Path) -> None:

@@ -1,8 +1,8 @@
 """Run a bundle in an app: numpy and onnxruntime, no torch."""
 
 from pe_deploy.runtime.classifier import Classifier
-from pe_deploy.runtime.onnx_classifier import OnnxClassifier, onnx_predictors
-from pe_deploy.runtime.processors import usable_processors
+from pe_deploy.runtime.cpu_count import usable_cpus
+from pe_deploy.runtime.onnx import OnnxClassifier, onnx_predictors
 from pe_deploy.runtime.validation import to_input_ids
 
 __all__ = [
@@ -10,5 +10,5 @@ __all__ = [
     "OnnxClassifier",
     "onnx_predictors",
     "to_input_ids",
-    "usable_processors",
+    "usable_cpus",
 ]

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.config import Label, Signature
+from pe_deploy.config import Decision, Label, Signature
 from pe_deploy.errors import PredictionError
-from pe_deploy.runtime import forks
-from pe_deploy.runtime.forms import Run, chunks, largest_chunk
+from pe_deploy.runtime import fork
+from pe_deploy.runtime.plan import Run, chunks, largest_chunk
 from pe_deploy.runtime.validation import to_input_ids
 
 _FEW = 32
@@ -43,16 +43,22 @@ class Classifier(ABC):
     - `close` gives the engine's memory and threads back; `with` does so at the end of its block.
     """
 
-    def __init__(
-        self, signature: Signature, labels: tuple[Label, ...], threshold: float | None
-    ) -> None:
+    def __init__(self, signature: Signature, decision: Decision) -> None:
         self.signature = signature
-        self.labels = labels
-        self.threshold = threshold
+        self.decision = decision
         self._columns = () if signature.num_classes == 1 else (signature.num_classes,)
-        self._label_array: NDArray[Any] = np.array(labels)
         self._run: Run | None = None
         self._closed = False
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The label of each class."""
+        return self.decision.labels
+
+    @property
+    def threshold(self) -> float | None:
+        """The probability above which a binary model answers `labels[1]`; None with classes."""
+        return self.decision.threshold
 
     def predict_logits(self, input_ids: Any) -> NDArray[np.float32]:
         """The raw output of the model, every number of it finite.
@@ -84,7 +90,7 @@ class Classifier(ABC):
         Returns:
             float64 `[batch, num_labels]`, rows sum to 1, columns in the order of `labels`.
         """
-        return _probabilities(self.predict_logits(input_ids))
+        return self.decision.probabilities(self.predict_logits(input_ids))
 
     def predict(self, input_ids: Any) -> NDArray[Any]:
         """The label of each row.
@@ -92,7 +98,7 @@ class Classifier(ABC):
         Returns:
             `[batch]`, int64 or str as the labels are.
         """
-        return self.predict_with_probability(input_ids)[0]
+        return self.decision.labels_of(self.predict_logits(input_ids))
 
     def predict_with_probability(self, input_ids: Any) -> tuple[NDArray[Any], NDArray[np.float64]]:
         """The label of each row, and the probability of that label.
@@ -101,14 +107,14 @@ class Classifier(ABC):
             Labels as from `predict`, and float64 `[batch]`. With a threshold that is not 0.5, a
             label may be given whose probability is below a half.
         """
-        return self._decide(self.predict_logits(input_ids))
+        return self.decision.with_probability(self.predict_logits(input_ids))
 
     def close(self) -> None:
         """Give the engine back; predicting afterwards is a `PredictionError`.
 
         What another thread is predicting is still answered. Closing twice is closing once.
         """
-        with forks.OPENING:
+        with fork.OPENING:
             self._closed = True
             self._run = None
 
@@ -132,20 +138,10 @@ class Classifier(ABC):
             self._reopened()
 
     def forget_engine(self) -> None:
-        """Leave the engine to the process that this one was forked from; only for `forks`."""
+        """Leave the engine to the process that this one was forked from; only for `fork`."""
         if self._run is not None:
-            forks.keep_for_ever(self._run)
+            fork.keep_for_ever(self._run)
             self._run = None
-
-    def _decide(
-        self, logits: NDArray[np.floating[Any]]
-    ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-        probabilities = _probabilities(logits)
-        if self.threshold is None:
-            classes = probabilities.argmax(axis=1)
-        else:
-            classes = (probabilities[:, 1] > self.threshold).astype(np.int64)
-        return self._label_array[classes], probabilities[np.arange(len(classes)), classes]
 
     @abstractmethod
     def _open(self) -> Run:
@@ -153,14 +149,14 @@ class Classifier(ABC):
 
     def _reopened(self) -> Run:
         """The engine, opened by the first thread that asks for it."""
-        with forks.OPENING:
+        with fork.OPENING:
             if self._closed:
                 raise PredictionError("this classifier was closed; open the bundle again")
             return self._run or self._hold(self._open)
 
     def _hold(self, opening: Callable[[], Run]) -> Run:
-        with forks.OPENING:
-            forks.forget_after_fork(self)
+        with fork.OPENING:
+            fork.forget_after_fork(self)
             self._run = opening()
             return self._run
 
@@ -181,16 +177,6 @@ class Classifier(ABC):
                 f"{list(logits.shape)} instead of {list(shape)}"
             )
         return logits
-
-
-def _probabilities(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    exact = logits.astype(np.float64)
-    if exact.ndim == 1:
-        # The softmax of (0, z) is (1 - sigmoid(z), sigmoid(z)), each side exact in its tail.
-        exact = np.stack([np.zeros_like(exact), exact], axis=1)
-    shifted = np.exp(exact - exact.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def check_finite(logits: NDArray[np.float32]) -> None:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from pe_deploy.bundle import TORCHSCRIPT, Bundle
 from pe_deploy.errors import BundleError
-from pe_deploy.runtime.bundled import BundleClassifier
-from pe_deploy.runtime.forms import Run
+from pe_deploy.runtime.bundle_classifier import BundleClassifier
+from pe_deploy.runtime.plan import Run
 
 
 @contextmanager

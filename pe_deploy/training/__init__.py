@@ -4,7 +4,7 @@ from pe_deploy.errors import requires_extra
 
 with requires_extra("train"):
     from pe_deploy.training.checkpoint import Checkpoint, load_checkpoint
-    from pe_deploy.training.eager import EagerClassifier
+    from pe_deploy.training.eager_classifier import EagerClassifier
     from pe_deploy.training.loop import Progress, TrainResult, train
     from pe_deploy.training.metrics import EpochMetrics
     from pe_deploy.training.model import (

@@ -24,14 +24,14 @@ from typing import Any, get_args
 
 import numpy as np
 
-from pe_deploy import atomic
-from pe_deploy.bundle.plain_arrays import read_array
-from pe_deploy.bundle.plain_zip import PlainZip
-from pe_deploy.config import Label, ModelConfig, TrainConfig, Weights, check_decision
+from pe_deploy.config import Decision, Label, ModelConfig, TrainConfig, Weights
 from pe_deploy.data import Dataset
 from pe_deploy.errors import BundleError, CheckpointError, DataError, InvalidInputError
+from pe_deploy.storage import atomic
+from pe_deploy.storage.strict_npz import read_array
+from pe_deploy.storage.strict_zip import StrictZip
 from pe_deploy.training.model import GRUClassifier
-from pe_deploy.training.weights import (
+from pe_deploy.training.state_dict import (
     build_model,
     infer_config,
     read_bytes,
@@ -86,6 +86,11 @@ class Checkpoint:
     threshold: float | None
     validation: Dataset | None = None
 
+    @property
+    def decision(self) -> Decision:
+        """How labels are taken from logits."""
+        return Decision(self.labels, self.threshold)
+
 
 def load_checkpoint(path: str | Path, *, weights: Weights = "best") -> Checkpoint:
     """Read a checkpoint folder, or a plain state_dict file (`.safetensors`, `.pt`, `.pth`).
@@ -113,14 +118,13 @@ def load_checkpoint(path: str | Path, *, weights: Weights = "best") -> Checkpoin
     state = read_state_dict(path)
     config = infer_config(path, state)
     model = build_model(path, config, state)
-    return Checkpoint(
-        model, config, tuple(range(config.signature.num_labels)), threshold_of(config)
-    )
+    decision = decision_of(config, tuple(range(config.signature.num_labels)))
+    return Checkpoint(model, config, decision.labels, decision.threshold)
 
 
-def threshold_of(config: ModelConfig) -> float | None:
-    """0.5 for a binary model; a model with a logit for each class takes the largest instead."""
-    return BINARY_THRESHOLD if config.num_classes == 1 else None
+def decision_of(config: ModelConfig, labels: tuple[Label, ...]) -> Decision:
+    """By a threshold of 0.5 for a binary model; of a logit for each class, the largest."""
+    return Decision(labels, BINARY_THRESHOLD if config.num_classes == 1 else None)
 
 
 def save_validation(folder: Path, rows: Dataset) -> None:
@@ -135,7 +139,7 @@ def _validation_of(
 ) -> Dataset:
     try:
         # Not np.load, which raises nearly any error for a hostile file, and takes what it states.
-        archive = PlainZip(data, path.name, _LARGEST_VALIDATION)
+        archive = StrictZip(data, path.name, _LARGEST_VALIDATION)
         input_ids, targets = (
             read_array(archive, f"{name}.npy") for name in ("input_ids", "targets")
         )
@@ -152,7 +156,7 @@ def write_config(
         "model": model_config.to_dict(),
         "training": train_config.to_dict(),
         "labels": list(labels),
-        "threshold": threshold_of(model_config),
+        "threshold": decision_of(model_config, labels).threshold,
         "files": {name: _sha256(read_bytes(folder / name)) for name in _DIGESTED},
     }
     atomic.write_bytes(folder / CONFIG_FILE, seal(content))
@@ -238,7 +242,7 @@ def _parse_config(
     try:
         config = ModelConfig.from_dict(content["model"])
         labels, threshold = tuple(content["labels"]), content["threshold"]
-        check_decision(config.signature, labels, threshold)
+        Decision(labels, threshold).check(config.signature)
         digests = {name: content["files"][name] for name in _DIGESTED}
     except KeyError as error:
         raise CheckpointError(f"{path}: field {error} is missing") from error

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pe_deploy.config import ModelConfig, TrainConfig
+from pe_deploy.config import Decision, ModelConfig, TrainConfig, cross_entropy
 from pe_deploy.data import Dataset
 from pe_deploy.errors import InvalidInputError
-from pe_deploy.training.metrics import EpochMetrics, accuracy, auc, evaluate, log_loss
+from pe_deploy.training.metrics import EpochMetrics, auc, evaluate
 from pe_deploy.training.model import GRUClassifier
 
 
@@ -64,10 +64,11 @@ def run_epoch(
     rows: Rows,
     validation: Rows,
     config: TrainConfig,
+    decision: Decision,
     epoch: int,
     report: Callable[[int], None],
 ) -> EpochMetrics:
-    """Update the model with each batch in turn, then validate it.
+    """Update the model with each batch in turn, then validate it by this decision.
 
     `report` is called after each batch with the number of batches done.
 
@@ -94,17 +95,21 @@ def run_epoch(
         seen.append(logits.detach())
         report(number)
     val_logits = evaluate(model, validation.input_ids)  # [rows] or [rows, num_classes]
-    if not torch.isfinite(val_logits).all():
+    if not np.isfinite(val_logits).all():
         raise _diverged("a validation logit", math.nan, epoch, config)
     return EpochMetrics(
         epoch=epoch,
         loss=summed,
         mean_loss=weighted / len(rows),
-        accuracy=accuracy(torch.cat(seen), rows.classes),
-        val_loss=log_loss(val_logits, validation.classes),
-        val_accuracy=accuracy(val_logits, validation.classes),
+        accuracy=_share_right(decision, torch.cat(seen).numpy(), rows),
+        val_loss=cross_entropy(val_logits, validation.classes),
+        val_accuracy=_share_right(decision, val_logits, validation),
         val_auc=auc(val_logits, validation.classes),
     )
+
+
+def _share_right(decision: Decision, logits: NDArray[np.float32], rows: Rows) -> float:
+    return float((decision.classes(logits) == rows.classes).mean())
 
 
 def _diverged(what: str, value: float, epoch: int, config: TrainConfig) -> InvalidInputError:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from pe_deploy import atomic
-from pe_deploy.config import Label, ModelConfig, TrainConfig, check_decision
+from pe_deploy.config import Label, ModelConfig, TrainConfig
 from pe_deploy.data import NOTEBOOK_LENGTH, NOTEBOOK_VOCAB_SIZE, Dataset, split
 from pe_deploy.errors import CheckpointError, InvalidInputError
+from pe_deploy.storage import atomic
 from pe_deploy.training import checkpoint
 from pe_deploy.training.epoch import Rows, run_epoch
 from pe_deploy.training.metrics import EpochMetrics, best_of
@@ -32,7 +32,7 @@ from pe_deploy.training.resume import (
     load_run,
     run_to_bytes,
 )
-from pe_deploy.training.rows import (
+from pe_deploy.training.sources import (
     Source,
     check_labels,
     check_rows,
@@ -41,8 +41,8 @@ from pe_deploy.training.rows import (
     longest_row,
     smallest_vocab_size,
 )
+from pe_deploy.training.state_dict import tensors_to_bytes
 from pe_deploy.training.threads import torch_threads
-from pe_deploy.training.weights import tensors_to_bytes
 
 _NOTEBOOK = TrainConfig()
 
@@ -183,7 +183,7 @@ def train(
         check_labels(rows, validation)
         check_rows(rows, model_config, "rows" if isinstance(source, Dataset) else str(source))
         # Now, not when the checkpoint is written: training may take hours.
-        check_decision(model_config.signature, rows.labels, checkpoint.threshold_of(model_config))
+        checkpoint.decision_of(model_config, rows.labels).check(model_config.signature)
         with in_memory(model_config):
             model = GRUClassifier(model_config)
         if validation is not None:
@@ -234,6 +234,7 @@ def _train(
         )
 
     train_rows, validation_rows = Rows.of(rows, model.config), Rows.of(validation, model.config)
+    decision = checkpoint.decision_of(model.config, rows.labels)
     batches = math.ceil(len(train_rows) / config.batch_size)
 
     def report(epoch: int, batch: int, metrics: EpochMetrics | None = None) -> None:
@@ -242,7 +243,14 @@ def _train(
 
     for epoch in range(done + 1, config.epochs + 1):
         metrics = run_epoch(
-            model, optimizer, train_rows, validation_rows, config, epoch, partial(report, epoch)
+            model,
+            optimizer,
+            train_rows,
+            validation_rows,
+            config,
+            decision,
+            epoch,
+            partial(report, epoch),
         )
         state.add(metrics, model, optimizer)
         with atomic.replacing(output / checkpoint.RESUME_FILE) as temporary:

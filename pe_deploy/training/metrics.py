@@ -46,41 +46,19 @@ def best_of(metrics: Sequence[EpochMetrics]) -> EpochMetrics:
     return min(metrics, key=lambda epoch: epoch.val_loss)
 
 
-def evaluate(model: GRUClassifier, input_ids: Tensor) -> Tensor:
+def evaluate(model: GRUClassifier, input_ids: Tensor) -> NDArray[np.float32]:
     """Logits `[rows]` or `[rows, num_classes]` in eval mode, without gradients."""
     model.eval()
     with torch.no_grad():
-        return torch.cat([model(ids) for ids in torch.split(input_ids, _ROWS_AT_ONCE)])
+        parts = [model(ids) for ids in torch.split(input_ids, _ROWS_AT_ONCE)]
+    logits: NDArray[np.float32] = torch.cat(parts).numpy()
+    return logits
 
 
-def accuracy(logits: Tensor, targets: NDArray[np.int64]) -> float:
-    """Share of rows decided right.
-
-    A binary model decides for 1 where its probability is above 0.5, as rounding half to even
-    does; other models for the class with the largest logit.
-    """
-    with requires_extra("train"):
-        from sklearn.metrics import accuracy_score
-    decided = logits.sigmoid() > 0.5 if logits.dim() == 1 else logits.argmax(1)
-    return float(accuracy_score(targets, decided.to(torch.int64).numpy()))
-
-
-def log_loss(logits: Tensor, targets: NDArray[np.int64]) -> float:
-    """Mean cross-entropy of `logits` `[rows]` (binary) or `[rows, num_classes]`, in float64."""
-    with requires_extra("train"):
-        from sklearn.metrics import log_loss as mean_cross_entropy
-    logits = logits.double()
-    if logits.dim() == 1:
-        logits = torch.stack([torch.zeros_like(logits), logits], 1)  # softmax of (0, z)
-    probabilities = logits.softmax(1).numpy()  # [rows, labels]
-    labels = np.arange(probabilities.shape[1])
-    return float(mean_cross_entropy(targets, probabilities, labels=labels))
-
-
-def auc(logits: Tensor, targets: NDArray[np.int64]) -> float | None:
+def auc(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> float | None:
     """Area under the ROC curve of a binary model; None where it has no meaning."""
-    if logits.dim() != 1 or len(np.unique(targets)) != 2:
+    if logits.ndim != 1 or len(np.unique(targets)) != 2:
         return None
     with requires_extra("train"):
         from sklearn.metrics import roc_auc_score
-    return float(roc_auc_score(targets, logits.numpy()))
+    return float(roc_auc_score(targets, logits))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy import atomic
 from pe_deploy.errors import requires_extra
+from pe_deploy.storage import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -19,7 +19,7 @@ from pe_deploy.data import Dataset
 from pe_deploy.errors import CheckpointError
 from pe_deploy.training.metrics import EpochMetrics, best_of
 from pe_deploy.training.model import GRUClassifier
-from pe_deploy.training.weights import (
+from pe_deploy.training.state_dict import (
     State,
     read_bytes,
     tensors_from_bytes,

@@ -18,14 +18,14 @@ import torch
 
 from pe_deploy import BundleError, CheckpointError, InvalidInputError, ModelConfig, ParityError
 from pe_deploy.bench import Benchmark, bench, measure
-from pe_deploy.bench.engines import BASELINE, ENGINES, OURS, build, check_engines, why_not
+from pe_deploy.bench.contenders import BASELINE, ENGINES, OURS, build, check_engines, why_not
 from pe_deploy.bench.subject import Subject, subject_of
 from pe_deploy.bench.worker import Host, worker
 from pe_deploy.bundle import ONNX, TORCHSCRIPT, open_bundle, write_bundle
 from pe_deploy.config import INPUT_IDS
 from pe_deploy.errors import PeDeployError
 from pe_deploy.export import Source, export_module
-from pe_deploy.export.rebuilt import rebuilt
+from pe_deploy.export.rebuild import rebuilt
 from pe_deploy.parity import random_ids
 from pe_deploy.training import GRUClassifier
 
@@ -249,7 +249,7 @@ def test_without_torch_it_runs_against_the_own_graph(notebook_bundle: Path) -> N
     code = (
         "import sys\n"
         "for name in ('torch', 'onnx', 'onnxscript', 'openvino'): sys.modules[name] = None\n"
-        "from pe_deploy.bench.engines import ENGINES, build, why_not\n"
+        "from pe_deploy.bench.contenders import ENGINES, build, why_not\n"
         "from pe_deploy import open_bundle\n"
         "from pe_deploy.bench.subject import subject_of\n"
         f"subject = subject_of(open_bundle({str(notebook_bundle)!r}))\n"

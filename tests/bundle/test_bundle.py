@@ -57,7 +57,7 @@ def test_a_bundle_without_onnx_says_so(own_bundle: Path, reseal: Callable[..., b
 
 def test_settings_outside_their_range_are_named() -> None:
     from pe_deploy import ModelConfig, Signature, TrainConfig
-    from pe_deploy.config import check_decision
+    from pe_deploy.config import Decision
 
     for make, message in (
         (
@@ -70,9 +70,9 @@ def test_settings_outside_their_range_are_named() -> None:
         (lambda: TrainConfig(epochs=0), "epochs is 0"),
         (lambda: ModelConfig(2**40, 3), "vocab_size is .* 1 to 2147483647"),
         (lambda: ModelConfig(1, 3, pad_id=0), "vocab_size is 1; allowed: .* 2 to"),
-        (lambda: check_decision(Signature(5, 3), (-1, 2**63), 0.5), "would not come back"),
-        (lambda: check_decision(Signature(5, 3), ("a", "a\0"), 0.5), "would not come back"),
-        (lambda: check_decision(Signature(5, 3), ("a", "\ud800"), 0.5), "would not come back"),
+        (lambda: Decision((-1, 2**63), 0.5).check(Signature(5, 3)), "would not come back"),
+        (lambda: Decision(("a", "a\0"), 0.5).check(Signature(5, 3)), "would not come back"),
+        (lambda: Decision(("a", "\ud800"), 0.5).check(Signature(5, 3)), "would not come back"),
         (lambda: TrainConfig(batch_size=True), "batch_size is True"),
         (lambda: TrainConfig(learning_rate=float("nan")), "learning_rate is nan"),
     ):

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-import pe_deploy.bundle.reading as reading
+import pe_deploy.storage.folder as reading
 from pe_deploy import BundleError, Manifest, OnnxClassifier, open_bundle
-from pe_deploy.atomic import publishing
+from pe_deploy.storage.atomic import publishing
 
 Reseal = Callable[..., bytes]
 FILES = ("README.md", "golden.npz", "manifest.json", "model.onnx", "model.pt", "parity.json")

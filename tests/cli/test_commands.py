@@ -18,7 +18,7 @@ from onnx import numpy_helper
 from safetensors.torch import save_file
 
 import pe_deploy.export.exporter as exporter
-from pe_deploy import ModelConfig, OnnxClassifier, open_bundle
+from pe_deploy import ModelConfig, OnnxClassifier, cli, open_bundle
 from pe_deploy.bundle import write_bundle
 from pe_deploy.export import to_torchscript
 from pe_deploy.training import GRUClassifier
@@ -267,3 +267,16 @@ def test_without_the_extra_the_pip_command_is_named() -> None:
         assert done.stderr == (
             f"pe-deploy: {missing} is not installed; run: pip install 'pe-deploy[{extra}]'\n"
         )
+
+
+def test_help_names_each_command_by_its_first_line_and_imports_none() -> None:
+    for name, summary in cli.COMMANDS.items():
+        assert (cli.command(name).__doc__ or "").splitlines()[0] == summary
+    code = (
+        "import sys; sys.argv = ['pe-deploy', '--help']\n"
+        "import pe_deploy.__main__, pe_deploy.pytest_plugin\n"
+        "try: pe_deploy.__main__.main()\n"
+        "except SystemExit: pass\n"
+        "assert not {'numpy', 'onnxruntime', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -11,7 +11,7 @@ from pe_deploy import BundleError, InvalidInputError, ModelConfig, OnnxClassifie
 from pe_deploy.bundle import ONNX, THROUGHPUT, TORCHSCRIPT
 from pe_deploy.export import Source, crossover, export_module, to_onnx
 from pe_deploy.export.crossover import CANDIDATES, dispatch_of, measured_crossover, tune
-from pe_deploy.export.onnx_model import to_throughput
+from pe_deploy.export.onnx import to_throughput
 from pe_deploy.training import GRUClassifier
 
 

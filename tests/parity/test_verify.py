@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from pe_deploy import DataError, InvalidInputError, ParityError, Signature
 from pe_deploy.bundle import GoldenCase
+from pe_deploy.config import Decision
 from pe_deploy.parity import (
-    Decider,
     Predictor,
     Report,
     Tolerance,
@@ -26,7 +26,7 @@ from pe_deploy.parity import (
 from pe_deploy.runtime import to_input_ids
 
 SIGNATURE = Signature(vocab_size=9, max_length=6)
-DECIDER = Decider(("no", "yes"), 0.5)
+DECISION = Decision(("no", "yes"), 0.5)
 
 
 def exact(ids: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -53,7 +53,7 @@ def golden_of(model: Predictor, targets: bool = False) -> list[GoldenCase]:
     ids = np.random.default_rng(8).integers(0, 9, (100, 6))
     logits = model(ids).astype(np.float64)
     truth = np.where(np.arange(100) % 10, logits > 0, logits < 0).astype(np.int64)
-    labels = DECIDER.labels_of(logits)
+    labels = DECISION.labels_of(logits)
     return [
         *cases,
         GoldenCase(ids, logits, logits.astype(np.float32), labels, truth if targets else None),
@@ -61,7 +61,7 @@ def golden_of(model: Predictor, targets: bool = False) -> list[GoldenCase]:
 
 
 def test_the_same_model_passes_every_cell() -> None:
-    report = judged(lambda ids: rounded(ids).copy(), golden=golden_of(exact), decider=DECIDER)
+    report = judged(lambda ids: rounded(ids).copy(), golden=golden_of(exact), decision=DECISION)
     assert report.passed
     report.raise_if_failed()
     grid = {(cell.batch, cell.length) for cell in report.cells if cell.check == "shapes"}
@@ -124,7 +124,7 @@ def test_a_floor_that_is_no_rounding_judges_nothing() -> None:
 
 def test_decisions_without_recorded_labels_are_not_passed_over() -> None:
     unlabelled = golden_of(exact)[:-1]
-    report = verify({"onnx": rounded}, SIGNATURE, unlabelled, decider=DECIDER)
+    report = verify({"onnx": rounded}, SIGNATURE, unlabelled, decision=DECISION)
     assert report.failed_checks == ("decisions",)
 
 
@@ -243,8 +243,8 @@ def test_golden_vectors_judge_every_predictor() -> None:
 
 def test_flips_are_told_apart_by_their_margin() -> None:
     golden = golden_of(exact, targets=True)
-    margins = np.sort(DECIDER.margins(golden[-1].float64))
-    nearest = golden[-1].input_ids[np.argsort(DECIDER.margins(golden[-1].float64))[0]]
+    margins = np.sort(DECISION.margins(golden[-1].float64))
+    nearest = golden[-1].input_ids[np.argsort(DECISION.margins(golden[-1].float64))[0]]
 
     def nudged(ids: NDArray[np.int64]) -> NDArray[np.float64]:
         logits = exact(ids)
@@ -256,7 +256,7 @@ def test_flips_are_told_apart_by_their_margin() -> None:
         SIGNATURE,
         golden,
         exact=exact,
-        decider=DECIDER,
+        decision=DECISION,
         floor_from="eager",
     )
     (other,) = (d for d in explained.decisions if d.predictor == "other")
@@ -264,15 +264,15 @@ def test_flips_are_told_apart_by_their_margin() -> None:
     assert other.unexplained == 0
     assert other.accuracy is not None
     assert other.real
-    unexplained = verify({"other": nudged}, SIGNATURE, golden, decider=DECIDER)
+    unexplained = verify({"other": nudged}, SIGNATURE, golden, decision=DECISION)
     if margins[0] > 1e-5:
         assert "decisions" in unexplained.failed_checks
 
 
 def test_a_moved_threshold_and_exchanged_labels_are_unexplained_flips() -> None:
     golden = golden_of(exact, targets=True)
-    for wrong in (Decider(("no", "yes"), 0.7), Decider(("yes", "no"), 0.5)):
-        report = verify({"onnx": rounded}, SIGNATURE, golden, decider=wrong)
+    for wrong in (Decision(("no", "yes"), 0.7), Decision(("yes", "no"), 0.5)):
+        report = verify({"onnx": rounded}, SIGNATURE, golden, decision=wrong)
         assert report.failed_checks == ("decisions",)
         with pytest.raises(ParityError, match=r"onnx gives \d+ of 100 rows another label"):
             report.raise_if_failed()
@@ -280,7 +280,7 @@ def test_a_moved_threshold_and_exchanged_labels_are_unexplained_flips() -> None:
 
 def test_the_figures_of_the_decisions() -> None:
     golden = golden_of(exact, targets=True)
-    report = verify({"onnx": lambda ids: -exact(ids)}, SIGNATURE, golden, decider=DECIDER)
+    report = verify({"onnx": lambda ids: -exact(ids)}, SIGNATURE, golden, decision=DECISION)
     (decided,) = report.decisions
     assert decided.rows == 100
     assert decided.flips == 100
@@ -364,7 +364,7 @@ def failing_report() -> Report:
     return judged(
         lambda ids: rounded(ids) + np.float32(ids.shape[1] == 3),
         golden=golden_of(exact, targets=True),
-        decider=DECIDER,
+        decision=DECISION,
     )
 
 

@@ -7,8 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pe_deploy import PredictionError, Signature
+from pe_deploy.config import Decision
 from pe_deploy.runtime import Classifier
-from pe_deploy.runtime.forms import CHUNK_ROWS, Run
+from pe_deploy.runtime.plan import CHUNK_ROWS, Run
 
 
 class Answers(Classifier):
@@ -17,7 +18,8 @@ class Answers(Classifier):
     def __init__(self, logits: NDArray[np.float32]) -> None:
         classes = 1 if logits.ndim == 1 else logits.shape[1]
         labels = tuple(range(max(2, classes)))
-        super().__init__(Signature(5, 64, classes), labels, 0.5 if classes == 1 else None)
+        decision = Decision(labels, 0.5 if classes == 1 else None)
+        super().__init__(Signature(5, 64, classes), decision)
         self._logits = logits
 
     def _open(self) -> Run:

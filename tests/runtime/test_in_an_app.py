@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from pe_deploy import BundleError, OnnxClassifier, PredictionError, open_bundle
 from pe_deploy.bundle import ONNX, THROUGHPUT
+from pe_deploy.config import Decision
 from pe_deploy.runtime import to_input_ids
-from pe_deploy.runtime.forms import CHUNK_IDS, CHUNK_ROWS
+from pe_deploy.runtime.plan import CHUNK_IDS, CHUNK_ROWS
 
 CLOSED = "this classifier was closed; open the bundle again"
 
@@ -165,7 +166,7 @@ def test_an_engine_sees_bounded_chunks() -> None:
     """Rows and ids are bounded, and the answer is that of the rows one by one."""
     from pe_deploy import Signature
     from pe_deploy.runtime import Classifier
-    from pe_deploy.runtime.forms import Run
+    from pe_deploy.runtime.plan import Run
 
     seen: list[tuple[int, ...]] = []
 
@@ -179,7 +180,9 @@ def test_an_engine_sees_bounded_chunks() -> None:
             return run
 
     for classes in (1, 2):
-        classifier = Sums(Signature(9, 100_000, classes), (0, 1), 0.5 if classes == 1 else None)
+        classifier = Sums(
+            Signature(9, 100_000, classes), Decision((0, 1), 0.5 if classes == 1 else None)
+        )
         for rows, length in [(1, 100_000), (5, 40_000), (1300, 64), (513, 1), (64, 1024), (0, 3)]:
             seen.clear()
             ids = np.random.default_rng(rows).integers(0, 9, (rows, length))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pe_deploy import BundleError, OnnxClassifier, ParityError, open_bundle
 from pe_deploy.bundle import GOLDEN, ONNX, THROUGHPUT, GoldenCase, golden_to_bytes, write_bundle
 from pe_deploy.parity import Tolerance
-from pe_deploy.runtime import onnx_classifier
+from pe_deploy.runtime import onnx as runtime_onnx
 from pe_deploy.runtime.replay import replay
 
 IDS = np.array([[1, 2, 3]])
@@ -49,7 +49,7 @@ def test_golden_vectors_of_another_model_fail_in_one_line(own_bundle: Path) -> N
 def test_each_graph_is_replayed_whatever_batches_it_is_for(
     notebook_bundle: Path, monkeypatch: pytest.MonkeyPatch, name: str, crossover: int
 ) -> None:
-    bundle, opened = open_bundle(notebook_bundle), onnx_classifier._opened
+    bundle, opened = open_bundle(notebook_bundle), runtime_onnx._opened
 
     def opened_off_by_one(model: bytes, where: Path, *rest: Any) -> Any:
         run, providers = opened(model, where, *rest)
@@ -59,7 +59,7 @@ def test_each_graph_is_replayed_whatever_batches_it_is_for(
     manifest = dataclasses.replace(bundle.manifest, dispatch=dispatch)
     made = dataclasses.replace(bundle, manifest=manifest)
     OnnxClassifier(made, self_test=True)
-    monkeypatch.setattr(onnx_classifier, "_opened", opened_off_by_one)
+    monkeypatch.setattr(runtime_onnx, "_opened", opened_off_by_one)
     with pytest.raises(ParityError, match=rf"/{name} on .* worst difference 1 "):
         OnnxClassifier(made, self_test=True)
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from pe_deploy import atomic
 from pe_deploy.config import TrainConfig
 from pe_deploy.data import Dataset
 from pe_deploy.errors import CheckpointError
+from pe_deploy.storage import atomic
 from pe_deploy.training import Progress, load_checkpoint, train
 
 CONFIG = TrainConfig(epochs=4, shuffle=True)

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pe_deploy import ModelConfig, Signature
-from pe_deploy.export import onnx_model
+from pe_deploy.export import onnx as export_onnx
 from pe_deploy.export.guards import unguarded
-from pe_deploy.export.judges import judges
 from pe_deploy.parity import Tolerance
+from pe_deploy.runtime.reference import reference_runtimes
 from pe_deploy.training import GRUClassifier
 
 Ids = NDArray[np.int64]
@@ -164,8 +164,8 @@ def captured(name: str, config: ModelConfig | None) -> tuple[nn.Module, Signatur
     module = GRUClassifier(config) if config else module_of(name)
     signature = config.signature if config else Signature(vocab_size=12, max_length=8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx_model, "lean", lambda model: model)
-        model = onnx_model.to_onnx(module.eval(), signature)
+        patch.setattr(export_onnx, "simplify", lambda model: model)
+        model = export_onnx.to_onnx(module.eval(), signature)
     return module, signature, unguarded(model, signature)
 
 
@@ -194,7 +194,9 @@ def holds() -> Hold:
                 allowed = Tolerance().from_floor(float(np.abs(single - reference).max()))
                 answers = {"onnxruntime": session.run(None, {"input_ids": ids})[0]}
                 if batch == 5:
-                    answers |= {name: judge(ids) for name, judge in judges(data).items()}
+                    answers |= {
+                        name: judge(ids) for name, judge in reference_runtimes(data).items()
+                    }
                 for name, answer in answers.items():
                     assert answer.shape == reference.shape, (name, ids.shape)
                     assert np.abs(answer - reference).max() <= allowed, (name, ids.shape)

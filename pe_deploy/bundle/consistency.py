@@ -1,0 +1,65 @@
+"""The parts of a bundle are of one export: each repeats what the manifest says of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pe_deploy.bundle.artifacts import CONFIG_KEY, GOLDEN, MANIFEST, ONNX, THROUGHPUT, TORCHSCRIPT
+from pe_deploy.bundle.golden import golden_from_bytes, golden_weights
+from pe_deploy.bundle.manifest import Manifest
+from pe_deploy.bundle.onnx_file import read_onnx
+from pe_deploy.bundle.torchscript_file import torchscript_config
+from pe_deploy.errors import BundleError
+from pe_deploy.storage import strict_json
+
+
+def check_parts(manifest: Manifest, files: Mapping[str, bytes]) -> None:
+    """Check each model and the golden vectors as far as this needs neither torch nor onnx.
+
+    Raises:
+        BundleError: a part is malformed, is of another export than the manifest, or an ONNX graph
+            has weights outside itself or weights that are not finite.
+    """
+    for name in (ONNX, THROUGHPUT):
+        if name in files:
+            _check_onnx(name, files[name], manifest)
+    if TORCHSCRIPT in files:
+        _check_config(TORCHSCRIPT, torchscript_config(files[TORCHSCRIPT]), manifest)
+    if GOLDEN in files:
+        _check_weights(GOLDEN, golden_weights(files[GOLDEN]), manifest)
+        golden_from_bytes(files[GOLDEN])  # here already, not when somebody asks for them
+
+
+def _check_onnx(name: str, data: bytes, manifest: Manifest) -> None:
+    model = read_onnx(data, name)
+    model.check_tensors(name)
+    if CONFIG_KEY not in model.metadata:
+        raise BundleError(
+            f"{name} does not say which export it is of: its metadata lacks {CONFIG_KEY}"
+        )
+    _check_config(name, model.metadata[CONFIG_KEY].encode(), manifest)
+
+
+def _check_config(name: str, text: bytes, manifest: Manifest) -> None:
+    try:
+        config = strict_json.loads(text)
+    except ValueError as error:
+        line = " ".join(str(error).split())[:200]
+        raise BundleError(f"{name}: {CONFIG_KEY} is not JSON: {line}") from error
+    expected = manifest.config()
+    if strict_json.same(config, expected):
+        return
+    if not isinstance(config, dict) or config.keys() != expected.keys():
+        raise BundleError(f"{name}: {CONFIG_KEY} does not hold just {', '.join(expected)}")
+    _check_weights(name, config["weights_sha256"], manifest)
+    other = next(key for key in expected if not strict_json.same(config[key], expected[key]))
+    raise BundleError(f"{name} is of another export: its {other} is not the one in {MANIFEST}")
+
+
+def _check_weights(name: str, found: Any, manifest: Manifest) -> None:
+    if found != manifest.weights_sha256:
+        raise BundleError(
+            f"{name} is of another export: its weights_sha256 is {str(found)[:64]}, "
+            f"in {MANIFEST} {manifest.weights_sha256}"
+        )

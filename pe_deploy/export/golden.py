@@ -1,0 +1,93 @@
+"""A torch module as a predictor, and the golden vectors that it gives."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pe_deploy.bundle import GoldenCase
+from pe_deploy.config import Decision, Signature
+from pe_deploy.errors import ExportError
+from pe_deploy.parity import Predictor, golden_inputs, random_ids
+
+_MOST_ROWS = 512
+_RANDOM_ROWS = 256
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Rows of the data, int64 `[rows, length]`, and the class of each, int64 `[rows]` or None."""
+
+    input_ids: NDArray[np.int64]
+    targets: NDArray[np.int64] | None
+
+
+def eager_predictor(module: nn.Module, dtype: torch.dtype = torch.float32) -> Predictor:
+    """Run a copy of a module in eval mode, with its weights as `dtype`."""
+    frozen = copy.deepcopy(module).eval().requires_grad_(False).to(dtype)
+
+    def predict(input_ids: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        with torch.inference_mode():
+            logits: NDArray[np.floating[Any]] = frozen(torch.from_numpy(input_ids)).numpy()
+        return logits
+
+    return predict
+
+
+def golden_cases(
+    module: nn.Module, signature: Signature, decision: Decision, rows: LabelledRows | None = None
+) -> list[GoldenCase]:
+    """The logits of a module for each golden input, in float64 and in float32.
+
+    The last case is the one to judge decisions on: the rows of the data, as far as there are some
+    and up to 512 of them, else random rows; it holds the label that the model gives each.
+
+    Raises:
+        ExportError: the module fails on an input that its signature allows, or answers with
+            another shape or dtype.
+    """
+    exact, single = eager_predictor(module, torch.float64), eager_predictor(module)
+
+    def case(ids: NDArray[np.int64]) -> GoldenCase:
+        return GoldenCase(
+            ids,
+            _answer(exact, ids, signature, np.dtype(np.float64)),
+            _answer(single, ids, signature, np.dtype(np.float32)),
+        )
+
+    if rows is None:
+        rng = np.random.default_rng(5)
+        rows = LabelledRows(random_ids(signature, _RANDOM_ROWS, signature.max_length, rng), None)
+    decided = case(rows.input_ids[:_MOST_ROWS])
+    decided = dataclasses.replace(
+        decided,
+        labels=decision.labels_of(decided.float64),
+        targets=None if rows.targets is None else rows.targets[:_MOST_ROWS],
+    )
+    return [*map(case, golden_inputs(signature)), decided]
+
+
+def _answer(
+    predict: Predictor, ids: NDArray[np.int64], signature: Signature, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    batch, length = ids.shape
+    try:
+        logits = predict(ids)
+        found = f"{logits.dtype} {list(logits.shape)}"
+    except Exception as error:
+        line = " ".join(str(error).split())
+        raise ExportError(
+            f"the module fails in {dtype} on ids of batch {batch} × length {length} that its "
+            f"signature allows: {type(error).__name__}: {line}"
+        ) from error
+    shape = [batch, *signature.output_axes[1:]]
+    if found != f"{dtype} {shape}":
+        raise ExportError(f"the module gives {found} for {batch} rows instead of {dtype} {shape}")
+    return logits

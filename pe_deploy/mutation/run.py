@@ -1,0 +1,225 @@
+"""The checks checked: plant known faults one at a time, and see which check catches each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pe_deploy import parity
+from pe_deploy.bundle import ONNX, THROUGHPUT, TORCHSCRIPT, Bundle
+from pe_deploy.config import Signature
+from pe_deploy.errors import BundleError, ExportError, ParityError
+from pe_deploy.export.exporter import predictors_of
+from pe_deploy.export.golden import eager_predictor
+from pe_deploy.export.lint import Expectation, lint
+from pe_deploy.export.onnx import scanned
+from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
+from pe_deploy.export.torchscript import to_torchscript
+from pe_deploy.mutation.faults import FAULTS, PLACES, Fault, Subject
+from pe_deploy.parity import Predictor, published_floor, verify
+from pe_deploy.training import torch_threads
+
+LINT = "lint"
+
+CHECKS = (*parity.CHECKS, LINT)
+"""Those of `parity.verify`, and the rules for a finished artifact: the lint of an ONNX graph, and
+that bad inputs are refused."""
+
+FILES = {"onnx": ONNX, "throughput": THROUGHPUT, "torchscript": TORCHSCRIPT}
+
+BATCHES = (1, 2, 7)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one fault in one format.
+
+    Attributes:
+        fault: its name.
+        format: one of `PLACES`.
+        caught_by: the checks that failed, in the order of `CHECKS`.
+        planted: whether it was planted, so that this outcome counts.
+        note: why it was not planted, or why it went unseen; empty where it was caught.
+    """
+
+    fault: str
+    format: str
+    caught_by: tuple[str, ...] = ()
+    planted: bool = True
+    note: str = ""
+
+    @property
+    def caught(self) -> bool:
+        """Whether a check saw the fault."""
+        return bool(self.caught_by)
+
+
+def self_test(
+    bundle: Bundle,
+    *,
+    checks: Sequence[str] = CHECKS,
+    faults: Sequence[Fault] = FAULTS,
+    progress: Callable[[Outcome], None] | None = None,
+) -> tuple[Outcome, ...]:
+    """Plant each fault into copies of a bundle's models, and say which checks catch it.
+
+    The bundle itself goes first: a check that fails without a fault would seem to catch them all.
+
+    Args:
+        bundle: an open bundle with a `model.onnx`, exported from a checkpoint.
+        checks: which of `CHECKS` to run.
+        faults: what to plant.
+        progress: called with each outcome.
+
+    Raises:
+        BundleError: the bundle holds no `model.onnx`.
+        ExportError: the module cannot be built again from the bundle.
+        ParityError: the bundle fails a check as it is.
+    """
+    with torch_threads(1):
+        subject = Subject.of(bundle)
+        judge = _Judge(subject, checks)
+        _check_control(bundle, subject, judge)
+        outcomes = []
+        for fault in faults:
+            for outcome in _outcomes(fault, subject, judge):
+                outcomes.append(outcome)
+                if progress is not None:
+                    progress(outcome)
+    return tuple(outcomes)
+
+
+def _outcomes(fault: Fault, subject: Subject, judge: _Judge) -> Iterator[Outcome]:
+    faulty = fault.plant(subject)
+    for name in PLACES:
+        if isinstance(faulty, str):
+            yield Outcome(fault.name, name, planted=False, note=faulty)
+        elif name not in fault.formats:
+            note = f"it is a fault of {', '.join(fault.formats)} alone"
+            yield Outcome(fault.name, name, planted=False, note=note)
+        elif (data := _made(faulty, name)) is None:
+            note = "this graph has no form for large batches"
+            yield Outcome(fault.name, name, planted=False, note=note)
+        else:
+            caught_by, unseen = judge(faulty, name, data)
+            yield Outcome(fault.name, name, caught_by, note=unseen)
+
+
+def _check_control(bundle: Bundle, subject: Subject, judge: _Judge) -> None:
+    for name in PLACES:
+        # The published files too, not only their like that the self-test makes.
+        for data in (_made(subject, name), bundle.files.get(FILES[name])):
+            if data is None:
+                continue
+            failed, _ = judge(subject, name, data)
+            if failed:
+                raise ParityError(
+                    f"{bundle.path} fails ({', '.join(failed)}) in {name} before any fault is "
+                    "planted; a self-test needs a bundle that passes"
+                )
+
+
+class _Judge:
+    """Runs the checks on one format at a time."""
+
+    def __init__(self, good: Subject, checks: Sequence[str]) -> None:
+        self.good = good
+        self.checks = checks
+        self.exact = _remembering(_exact(good.trained))
+
+    def __call__(
+        self, subject: Subject, format_name: str, data: bytes
+    ) -> tuple[tuple[str, ...], str]:
+        """The checks that an artifact fails; where none does, how near it came."""
+        failed = set()
+        if LINT in self.checks and self._breaks_rules(subject, format_name, data):
+            failed.add(LINT)
+        try:
+            predictor = _predictor(subject, format_name, data)
+        except BundleError:  # no app would run it either
+            return tuple(failed), "" if failed else "no classifier opens it"
+        same = subject.trained is self.good.trained
+        report = verify(
+            {format_name: predictor},
+            subject.manifest.signature,
+            subject.golden,
+            exact=self.exact if same else _exact(subject.trained),
+            decision=subject.decision,
+            tolerance=subject.tolerance,
+            floor=published_floor(subject.manifest),
+            checks=[check for check in self.checks if check != LINT],
+            batches=BATCHES,
+            lengths=_lengths(subject.manifest.signature),
+        )
+        failed |= set(report.failed_checks)
+        unseen = (
+            f"where these checks look, no logit is off by more than {report.worst:.2g} "
+            f"(allowed: {report.tolerance}, floor {report.floor:.2g}) and no label differs"
+        )
+        return tuple(check for check in CHECKS if check in failed), "" if failed else unseen
+
+    def _breaks_rules(self, subject: Subject, format_name: str, data: bytes) -> bool:
+        signature = subject.manifest.signature
+        try:
+            if format_name == "torchscript":
+                check_torchscript_refuses(data, signature)
+                return False
+            model = onnx.load_from_string(data)
+            # No sample to be suspicious of: that of the capture is not recorded.
+            opset = int(subject.manifest.versions["opset"])
+            layers = subject.config.num_layers
+            in_scan = layers if format_name == "throughput" else 0
+            if lint(model, Expectation(signature, layers - in_scan, opset, (1, 1), in_scan)):
+                return True
+            check_onnx_refuses(data, signature, FILES[format_name])
+        except ExportError:
+            return True
+        return False
+
+
+def _made(subject: Subject, format_name: str) -> bytes | None:
+    """An artifact of a subject; None where the graph has no such form."""
+    if format_name == "torchscript":
+        signature = subject.guarded_for or subject.manifest.signature
+        return to_torchscript(subject.module, signature)
+    if format_name == "onnx":
+        return bytes(subject.model.SerializeToString())
+    model = scanned(subject.model, subject.manifest.signature)
+    return None if model is None else bytes(model.SerializeToString())
+
+
+def _predictor(subject: Subject, format_name: str, data: bytes) -> Predictor:
+    """The engine that runs an artifact."""
+    bundle = Bundle(Path("self-test"), subject.manifest, {FILES[format_name]: data})
+    return predictors_of(bundle)[format_name]
+
+
+def _exact(module: nn.Module) -> Predictor:
+    return eager_predictor(module, torch.float64)
+
+
+def _remembering(predict: Predictor) -> Predictor:
+    """The same predictor, which works on no input twice: every fault is tried on the same ones."""
+    answers: dict[tuple[tuple[int, ...], bytes], NDArray[np.floating[Any]]] = {}
+
+    def answer(input_ids: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        key = (input_ids.shape, input_ids.tobytes())
+        if key not in answers:
+            answers[key] = predict(input_ids)
+        return answers[key]
+
+    return answer
+
+
+def _lengths(signature: Signature) -> list[int]:
+    """A few lengths from 1 to `max_length`, with the one at which a fault is planted."""
+    longest = signature.max_length
+    return sorted({1, min(2, longest), (longest + 1) // 2, max(1, longest - 2), longest})

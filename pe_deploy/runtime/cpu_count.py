@@ -1,0 +1,112 @@
+"""How many processors this process may use: its affinity and its container's quota, not the host.
+
+Linux keeps the quota of a container in its control group: version 2 in `cpu.max`, version 1 in
+`cpu.cfs_quota_us` and `cpu.cfs_period_us`. A limit of any group above holds too, so the smallest
+on the way up to the mount point counts. What cannot be read is no limit.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+_ROOT = Path("/")
+
+_UNLIMITED = float(2**31)
+"""Stands for no limit, and is finite, so that it has a whole part."""
+
+
+def usable_cpus(root: Path = _ROOT) -> int:
+    """The processors that this process may keep busy, at least 1.
+
+    A quota of one and a half processors counts as 1. Two threads would use it up after three
+    quarters of each period, and the kernel would then stop the whole process until the next:
+    the rare slow answers that this gives cost more than the half processor brings.
+
+    Args:
+        root: the root of the file system, where `proc` and the control groups are.
+    """
+    return max(1, min(_by_affinity(), *map(int, _quotas(root))))
+
+
+def _by_affinity() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """The processors that each group of this process grants."""
+    yield _UNLIMITED
+    paths = dict(_paths(_text(root / "proc/self/cgroup")))
+    for line in _text(root / "proc/self/mountinfo").splitlines():
+        # 31 23 0:28 /docker/1a /sys/fs/cgroup/cpu rw,nosuid shared:9 - cgroup cgroup rw,cpu
+        before, _, after = line.partition(" - ")
+        fields, (kind, _, options) = before.split(), (after.split() + [""] * 3)[:3]
+        controller = {"cgroup2": "", "cgroup": "cpu"}.get(kind)
+        if len(fields) < 5 or controller not in paths:
+            continue
+        if kind == "cgroup" and "cpu" not in options.split(","):
+            continue
+        mounted, point = map(_unescaped, fields[3:5])
+        for group in _groups(root / point.lstrip("/"), mounted, paths[controller]):
+            yield _quota_2(group) if kind == "cgroup2" else _quota_1(group)
+
+
+def _paths(text: str) -> Iterator[tuple[str, str]]:
+    """The path of this process's group: under "" that of version 2, under "cpu" of version 1."""
+    for line in text.splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0" and not controllers:
+            yield "", path
+        elif "cpu" in controllers.split(","):
+            yield "cpu", path
+
+
+def _groups(point: Path, mounted: str, path: str) -> Iterator[Path]:
+    """The folder of a group and of each above it, up to where the hierarchy is mounted.
+
+    A container may see its group's path as the host does, and only a part of it mounted; or the
+    path may lie outside of what is mounted. Then the mount point is the nearest that can be seen.
+    """
+    try:
+        inside = PurePosixPath(path).relative_to(mounted)
+    except ValueError:
+        inside = PurePosixPath()
+    if ".." in inside.parts:
+        inside = PurePosixPath()
+    yield point / inside
+    for above in inside.parents:
+        yield point / above
+
+
+def _quota_2(group: Path) -> float:
+    return _processors(*_text(group / "cpu.max").split()[:2])
+
+
+def _quota_1(group: Path) -> float:
+    return _processors(_text(group / "cpu.cfs_quota_us"), _text(group / "cpu.cfs_period_us"))
+
+
+def _processors(quota: str = "", period: str = "") -> float:
+    """Microseconds of processor time in each period of so many; "max" or -1 is no limit."""
+    try:
+        used, of = int(quota), int(period)
+    except ValueError:
+        return _UNLIMITED
+    return used / of if used > 0 and of > 0 else _UNLIMITED
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _unescaped(field: str) -> str:
+    """A path out of mountinfo, which writes a space as a backslash and 040."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field)

@@ -1,0 +1,88 @@
+"""Label a file of any size, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pe_deploy.config import Signature
+from pe_deploy.data import Chunk, open_rows
+from pe_deploy.errors import DataError, InvalidInputError, PredictionError
+from pe_deploy.runtime.classifier import Classifier
+from pe_deploy.storage.atomic import replacing
+
+
+def predict_file(
+    classifier: Classifier,
+    source: Path,
+    output: Path,
+    progress: Callable[[float], None] | None = None,
+) -> int:
+    """Write a file's rows, in their order, with a label and its probability added.
+
+    A file that has a column of that name keeps it; the added one is then called predicted_label
+    or predicted_probability.
+
+    Args:
+        classifier: what labels the rows.
+        source: a `.csv`, `.jsonl`, `.parquet` or `.npz` file.
+        output: the file to write, of the same suffix; it appears whole or not at all.
+        progress: called with the share of the file that is done, 0 to 1.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        DataError: the file cannot be read, or holds a row that the model does not take or for
+            which it has no finite answer.
+        MissingDependencyError: the format needs pyarrow, and it is not installed.
+    """
+    columns = {"label": np.array(classifier.labels).dtype, "probability": np.dtype(np.float64)}
+    count = 0
+    first_length: int | None = None
+    with (
+        open_rows(source) as reader,
+        replacing(output) as temporary,
+        reader.writer(temporary, columns) as write,
+    ):
+        for chunk in reader:
+            lengths = np.diff(chunk.offsets)
+            if first_length is None:
+                first_length = int(lengths[0])
+            try:
+                _check_lengths(lengths, first_length, classifier.signature)
+                labels, probabilities = classifier.predict_with_probability(chunk.rows())
+            except (InvalidInputError, PredictionError) as error:
+                raise _in_file(error, source, chunk) from error
+            write(chunk, {"label": labels, "probability": probabilities})
+            count += len(chunk)
+            if progress is not None:
+                progress(chunk.done)
+    return count
+
+
+def _check_lengths(lengths: NDArray[np.int64], first_length: int, signature: Signature) -> None:
+    """Judge lengths over the whole file, so that an answer does not hang on where chunks end."""
+    wrong = (lengths < 1) | (lengths > signature.max_length)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InvalidInputError(
+            f"has {lengths[row]} ids; allowed: 1 to {signature.max_length}", row=row
+        )
+    odd = lengths != first_length
+    if signature.pad_id is None and odd.any():
+        row = int(odd.argmax())
+        raise InvalidInputError(
+            f"has {lengths[row]} ids where the first row has {first_length}; "
+            "rows of differing length need a model with a pad_id",
+            row=row,
+        )
+
+
+def _in_file(error: InvalidInputError | PredictionError, source: Path, chunk: Chunk) -> DataError:
+    """The error with the row's number in the file."""
+    where = "" if error.row is None else f"row {chunk.first_row + error.row}: "
+    return DataError(f"{source}: {where}{error.reason}")

@@ -1,0 +1,99 @@
+"""A zip archive with nothing odd about it, so that every reader finds the same in it."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+
+from pe_deploy.errors import BundleError
+
+_MOST_MEMBERS = 10_000
+_FIRST = b"PK\x03\x04"
+_ENTRY = b"PK\x01\x02"
+_END = struct.Struct("<4s4H2LH")
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED = 1
+
+
+class StrictZip:
+    """The members of an archive, none of which is read before it is asked for.
+
+    Args:
+        data: the archive.
+        name: what to call it in an error.
+        largest: the most bytes that its members may have together, decompressed.
+
+    Raises:
+        BundleError: it is no zip archive, or has a comment, something before or after it, a member
+            twice, an encrypted one, another compression than deflate, or too much in it.
+    """
+
+    def __init__(self, data: bytes, name: str, largest: int) -> None:
+        self.name = name
+        _check_frame(data, name)
+        try:
+            self._archive = zipfile.ZipFile(io.BytesIO(data))
+        except Exception as error:
+            raise BundleError(f"{name} is not a plain zip archive: {_line(error)}") from error
+        entries = self._archive.infolist()
+        self.members = {entry.filename: entry for entry in entries}
+        if len(self.members) != len(entries):
+            raise BundleError(f"{name} holds a member twice")
+        for entry in entries:
+            odd = entry.flag_bits & _ENCRYPTED or entry.compress_type not in _METHODS
+            if odd or entry.filename != entry.orig_filename:
+                raise BundleError(
+                    f"{name} holds {entry.filename[:100]!r}, which is encrypted, compressed by "
+                    "another method than deflate, or oddly named"
+                )
+        total = sum(entry.file_size for entry in entries)
+        if total > largest:
+            raise BundleError(f"{name} holds {total} bytes; allowed: {largest} or fewer")
+
+    def read(self, member: str) -> bytes:
+        """The bytes of a member, as many as the archive states and no more.
+
+        Raises:
+            BundleError: there is no such member, or it is damaged.
+        """
+        try:
+            entry = self.members[member]
+        except KeyError:
+            raise BundleError(f"{self.name} lacks {member}") from None
+        try:
+            with self._archive.open(entry) as file:
+                content = file.read(entry.file_size + 1)
+        except Exception as error:
+            raise BundleError(f"{self.name}: {member[:100]!r}: {_line(error)}") from error
+        if len(content) != entry.file_size:
+            raise BundleError(
+                f"{self.name}: {member[:100]!r} has {len(content)} bytes instead of the "
+                f"{entry.file_size} that the archive states"
+            )
+        return content
+
+
+def _check_frame(data: bytes, name: str) -> None:
+    """Members from the first byte, then their list, then the end: all that two readers agree on."""
+    where = len(data) - _END.size
+    plain = data.startswith(_FIRST) and where > 0
+    if plain:
+        mark, disk, first_disk, here, count, size, start, comment = _END.unpack_from(data, where)
+        plain = (
+            mark == b"PK\x05\x06"
+            and disk == first_disk == comment == 0
+            and here == count <= _MOST_MEMBERS
+            and start + size == where
+            # Counted too, since a reader goes through the list as long as it is.
+            and data.count(_ENTRY, start) <= _MOST_MEMBERS
+        )
+    if not plain:
+        raise BundleError(
+            f"{name} is not a plain zip archive: allowed are up to {_MOST_MEMBERS} members, their "
+            "list and the end, and nothing before, between or after"
+        )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

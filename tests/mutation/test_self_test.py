@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from pe_deploy import ExportError, ModelConfig, ParityError
+from pe_deploy.bundle import TORCHSCRIPT, Bundle, open_bundle
+from pe_deploy.export import Source, export_module, to_torchscript
+from pe_deploy.mutation.faults import FAULTS, PLACES, Fault, Subject
+from pe_deploy.mutation.run import CHECKS, Outcome, self_test
+from pe_deploy.parity import CHECKS as PARITY_CHECKS
+from pe_deploy.training import GRUClassifier
+
+
+@pytest.fixture(scope="module")
+def classes_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """17 ids, 10 classes: the sizes of digits, made small."""
+    config = ModelConfig(17, 14, embedding_dim=8, hidden_dim=16, num_classes=10)
+    return exported(tmp_path_factory, config, tuple(f"class {n}" for n in range(10)), None)
+
+
+@pytest.fixture(scope="module")
+def rare_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A threshold that no row comes near, so labels hide faults; random rows miss most ids."""
+    config = ModelConfig(20_000, 8, embedding_dim=8, hidden_dim=12)
+    return exported(tmp_path_factory, config, (0, 1), 0.99)
+
+
+def exported(
+    tmp_path_factory: pytest.TempPathFactory,
+    config: ModelConfig,
+    labels: tuple[int | str, ...],
+    threshold: float | None,
+) -> Bundle:
+    torch.manual_seed(0)
+    model = GRUClassifier(config).eval()
+    source = Source(model, config.signature, labels, threshold, config.to_dict())
+    return export_module(source, tmp_path_factory.mktemp("self-test") / "bundle").bundle
+
+
+def fault(name: str) -> Fault:
+    return next(fault for fault in FAULTS if fault.name == name)
+
+
+def assert_all_caught(outcomes: tuple[Outcome, ...], not_planted: set[str]) -> None:
+    assert [(o.fault, o.format) for o in outcomes] == [(f.name, n) for f in FAULTS for n in PLACES]
+    assert [o for o in outcomes if o.planted and not o.caught] == []
+    assert {o.fault for o in outcomes if not o.planted} == {
+        *not_planted,
+        # Some not in every place: of no GRU with another formula is a form for large batches made.
+        "linear_before_reset flipped",
+        "axes without names",
+        "guards left out",
+    }
+    assert all(bool(o.note) != o.caught for o in outcomes)
+
+
+PADDING = {"padding counted", "the trained model counts padding"}
+
+
+def test_every_fault_of_a_binary_model_is_caught(notebook_bundle: Path) -> None:
+    seen: list[Outcome] = []
+    random_numbers = torch.get_rng_state()
+    outcomes = self_test(open_bundle(notebook_bundle), progress=seen.append)
+    assert_all_caught(outcomes, PADDING)
+    assert tuple(seen) == outcomes
+    assert torch.equal(torch.get_rng_state(), random_numbers)
+
+
+def test_every_fault_of_a_padded_model_is_caught(padded_bundle: Path) -> None:
+    assert_all_caught(self_test(open_bundle(padded_bundle)), {"threshold moved"})
+
+
+def test_every_fault_of_a_model_with_classes_is_caught(classes_bundle: Bundle) -> None:
+    assert_all_caught(self_test(classes_bundle), {"threshold moved", *PADDING})
+
+
+ONLY_WITNESS = {
+    "golden": "golden vectors of another model",
+    "shapes": "wrong at one length only",
+    "tokens": "one embedding row changed, golden made of it",
+    "padding": "the trained model counts padding",
+    "batches": "the trained model mixes rows",
+    "positions": "positional table zeroed, wide tolerance",
+    "decisions": "threshold moved",
+    "lint": "axes without names",
+}
+
+
+def test_every_check_has_a_fault_of_its_own() -> None:
+    assert set(ONLY_WITNESS) == set(CHECKS) == {*PARITY_CHECKS, "lint"}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_no_check_is_decoration(check: str, rare_bundle: Bundle, padded_bundle: Path) -> None:
+    bundle = open_bundle(padded_bundle) if check == "padding" else rare_bundle
+    planted = [fault(ONLY_WITNESS[check])]
+    with_it = self_test(bundle, faults=planted)
+    without_it = self_test(bundle, faults=planted, checks=[c for c in CHECKS if c != check])
+    assert {o.caught_by for o in with_it if o.planted} == {(check,)}
+    assert not any(o.caught for o in without_it)
+    assert all("no logit is off by more than" in o.note for o in without_it if o.planted)
+
+
+def test_the_bundle_itself_has_to_pass_first(notebook_bundle: Path) -> None:
+    good = open_bundle(notebook_bundle)
+    faulty = fault("one weight changed by 1e-3").plant(Subject.of(good))
+    assert isinstance(faulty, Subject)
+    broken = dataclasses.replace(
+        good,
+        files={**good.files, TORCHSCRIPT: to_torchscript(faulty.module, faulty.manifest.signature)},
+    )
+    with pytest.raises(ParityError, match=r"fails \(golden, .*\) in torchscript before any fault"):
+        self_test(broken, faults=[])
+
+
+def without_architecture(bundle: Bundle) -> Bundle:
+    return dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, model=None))
+
+
+def of_other_weights(bundle: Bundle) -> Bundle:
+    manifest = dataclasses.replace(bundle.manifest, weights_sha256="0" * 64)
+    return dataclasses.replace(bundle, manifest=manifest)
+
+
+def of_more_layers(bundle: Bundle) -> Bundle:
+    model = {**(bundle.manifest.model or {}), "num_layers": 3}
+    return dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, model=model))
+
+
+@pytest.mark.parametrize(
+    ("alter", "message"),
+    [
+        (without_architecture, "does not state its architecture"),
+        (of_other_weights, "not hold the weights that its manifest records"),
+        (of_more_layers, "holds no weights named rnn_lay.B2"),
+    ],
+)
+def test_a_bundle_that_cannot_be_rebuilt(
+    alter: Callable[[Bundle], Bundle], message: str, notebook_bundle: Path
+) -> None:
+    with pytest.raises(ExportError, match=message):
+        self_test(alter(open_bundle(notebook_bundle)))
+
+
+def test_a_fault_that_changes_nothing_is_not_planted(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    smallest = ModelConfig(1, 2, embedding_dim=1, hidden_dim=2, num_layers=1)
+    bundle = exported(tmp_path_factory, smallest, ("no", "yes"), 0.5)
+    outcomes = {o.fault: o for o in self_test(bundle)}
+    assert outcomes["embedding rows permuted"].note.startswith("it leaves every weight")
+    assert outcomes["first layer's state for the last's"].note == "the model has one layer"
