@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pe_deploy.config import ModelConfig
 from pe_deploy.data import Dataset, load, synthetic
 from pe_deploy.errors import DataError, InvalidInputError
-from pe_deploy.training.model import check_input_ids
+from pe_deploy.runtime import to_input_ids
 
 Source = str | Path | Dataset
 """`"synthetic"`, `"digits"`, the path of a file, or the rows themselves."""
@@ -75,10 +75,13 @@ def check_rows(rows: Dataset, config: ModelConfig, name: str) -> None:
     """Check that a model of these sizes takes every row.
 
     Raises:
-        DataError: `name` (a file, say) and the row, counted from 1 as in files, that does not fit.
+        DataError: there is none, or one does not fit: `name` (a file, say) and the row, counted
+            from 1 as in files, are named.
     """
+    if len(rows) == 0:
+        raise DataError(f"{name}: has 0 rows; allowed: at least 1")
     try:
-        check_input_ids(torch.from_numpy(rows.input_ids), config)
+        to_input_ids(rows.input_ids, config.signature)
     except InvalidInputError as error:
         where = name if error.row is None else f"{name}: row {error.row + 1}"
         raise DataError(f"{where}: {error.reason}") from error

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pe_deploy import BundleError, open_bundle
 from pe_deploy.bundle import TORCHSCRIPT
 from pe_deploy.errors import PeDeployError
-from pe_deploy.export import Source, export_module, to_torchscript
+from pe_deploy.export import ExportOptions, Source, export_module, to_torchscript
 from pe_deploy.runtime.torchscript import TorchScriptClassifier, jit_deprecation_ignored
 
 
@@ -81,6 +81,6 @@ def test_such_weights_are_not_published(
         # A row of a token: no more than a few answers tell.
         notebook_source.module.get_parameter("embedding.weight")[7] = float("nan")
     with pytest.raises(PeDeployError) as caught:
-        export_module(notebook_source, tmp_path / "bundle", formats=formats)
+        export_module(notebook_source, tmp_path / "bundle", ExportOptions(formats=formats))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "bundle").exists()

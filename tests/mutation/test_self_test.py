@@ -10,8 +10,9 @@ import torch
 from pe_deploy import ExportError, ModelConfig, ParityError
 from pe_deploy.bundle import TORCHSCRIPT, Bundle, open_bundle
 from pe_deploy.export import Source, export_module, to_torchscript
-from pe_deploy.mutation.faults import FAULTS, PLACES, Fault, Subject
+from pe_deploy.mutation.faults import FAULTS, PLACES, Fault
 from pe_deploy.mutation.run import CHECKS, Outcome, self_test
+from pe_deploy.mutation.subject import Subject
 from pe_deploy.parity import CHECKS as PARITY_CHECKS
 from pe_deploy.training import GRUClassifier
 
