@@ -142,11 +142,11 @@ def _validation_of(
         if path.name == FORMER_VALIDATION_FILE:
             # Not np.load, which raises nearly any error for a hostile file, and takes what it says.
             archive = StrictZip(data, path.name, _LARGEST_VALIDATION)
-            arrays = [read_array(archive, f"{name}.npy") for name in _VALIDATION_TENSORS]
+            ids, targets = (read_array(archive, f"{name}.npy") for name in _VALIDATION_TENSORS)
         else:
             tensors, _ = tensors_from_bytes(path, data)
-            arrays = [tensors[name].numpy() for name in _VALIDATION_TENSORS]
-        return Dataset(*arrays, labels, pad_id)
+            ids, targets = (tensors[name].numpy() for name in _VALIDATION_TENSORS)
+        return Dataset(ids, targets, labels, pad_id)
     except (BundleError, DataError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: not the rows of a validation: {error}") from error
 
