@@ -6,12 +6,12 @@ import copy
 import dataclasses
 
 import numpy as np
+import torch
 from onnx import helper, numpy_helper, parser
 from torch import nn
 
 from pe_deploy.config import LOGITS, Signature
 from pe_deploy.export.guards import CHECKED_IDS, unguarded
-from pe_deploy.export.rebuild import own_random_numbers
 from pe_deploy.mutation.modules import (
     CentredOverBatch,
     MixedUp,
@@ -43,7 +43,7 @@ def first_layers_state(subject: Subject) -> Subject | str:
     if whole.num_layers == 1:
         return "the model has one layer"
     # torch starts from new weights here, which are all replaced.
-    with own_random_numbers():
+    with torch.random.fork_rng(devices=[]):
         first = nn.GRU(whole.input_size, whole.hidden_size, batch_first=True)
     first.load_state_dict({name: whole.state_dict()[name] for name in first.state_dict()})
     return subject.made_of(with_gru(subject.classifier, first))

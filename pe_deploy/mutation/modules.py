@@ -24,45 +24,30 @@ class ResetFirst(nn.Module):
 
     def __init__(self, gru: nn.GRU) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            ResetFirstLayer(*(getattr(gru, name) for name in names)) for names in gru._all_weights
-        )
+        # Of each layer: the weights of its inputs and of its state, and the bias of each.
+        self.layers = [[getattr(gru, name) for name in names] for names in gru._all_weights]
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """From `[batch, sequence, width]` to what `nn.GRU` gives."""
-        states = inputs
         last: list[Tensor] = []
-        for layer in self.layers:
-            states = layer(states)
-            last.append(states[:, -1])
-        return states, torch.stack(last)
-
-
-class ResetFirstLayer(nn.Module):
-    """One layer of `ResetFirst`."""
-
-    def __init__(
-        self, input_weight: Tensor, state_weight: Tensor, input_bias: Tensor, state_bias: Tensor
-    ) -> None:
-        super().__init__()
-        self.input_weight, self.input_bias = input_weight, input_bias
-        self.state_weight, self.state_bias = state_weight, state_bias
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """From `[batch, sequence, width]` to `[batch, sequence, hidden]`."""
-        of_reset, of_update, of_new = self.state_weight.chunk(3)
-        state_reset, state_update, state_new = self.state_bias.chunk(3)
-        state = torch.zeros(inputs.size(0), of_new.size(0), dtype=inputs.dtype)
-        states: list[Tensor] = []
-        for step in inputs.unbind(1):
-            projected = nn.functional.linear(step, self.input_weight, self.input_bias)
-            reset, update, new = projected.chunk(3, dim=1)
-            reset = torch.sigmoid(reset + nn.functional.linear(state, of_reset, state_reset))
-            update = torch.sigmoid(update + nn.functional.linear(state, of_update, state_update))
-            new = torch.tanh(new + nn.functional.linear(reset * state, of_new, state_new))
-            state = (1 - update) * new + update * state
-            states.append(state)
-        return torch.stack(states, dim=1)
+        for input_weight, state_weight, input_bias, state_bias in self.layers:
+            of_reset, of_update, of_new = state_weight.chunk(3)
+            state_reset, state_update, state_new = state_bias.chunk(3)
+            state = torch.zeros(inputs.size(0), of_new.size(0), dtype=inputs.dtype)
+            states: list[Tensor] = []
+            for step in inputs.unbind(1):
+                projected = nn.functional.linear(step, input_weight, input_bias)
+                reset, update, new = projected.chunk(3, dim=1)
+                reset = torch.sigmoid(reset + nn.functional.linear(state, of_reset, state_reset))
+                update = torch.sigmoid(
+                    update + nn.functional.linear(state, of_update, state_update)
+                )
+                new = torch.tanh(new + nn.functional.linear(reset * state, of_new, state_new))
+                state = (1 - update) * new + update * state
+                states.append(state)
+            inputs = torch.stack(states, dim=1)
+            last.append(state)
+        return inputs, torch.stack(last)
 
 
 class MixedUp(nn.Module):

@@ -7,7 +7,6 @@ from collections import Counter
 import torch
 
 from pe_deploy.config import ModelConfig
-from pe_deploy.export.rebuild import own_random_numbers
 from pe_deploy.mutation.subject import Subject
 from pe_deploy.training import GRUClassifier
 
@@ -50,7 +49,7 @@ def another_models_golden(subject: Subject) -> Subject:
 
 def _another_model(config: ModelConfig) -> GRUClassifier:
     """A model of the same sizes from another seed."""
-    with own_random_numbers():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
         return GRUClassifier(config).eval().requires_grad_(False)
 

@@ -46,16 +46,11 @@ def load_rows(source: Source, pad_id: int | None) -> Dataset:
     return replace(source, pad_id=pad_id)
 
 
-def smallest_vocab_size(*datasets: Dataset) -> int:
-    """One more than the largest id, padding included."""
-    largest = max(int(dataset.input_ids.max(initial=0)) for dataset in datasets)
-    padding = max(-1 if dataset.pad_id is None else dataset.pad_id for dataset in datasets)
-    return max(largest, padding) + 1
-
-
-def longest_row(*datasets: Dataset) -> int:
-    """The number of columns of the widest dataset."""
-    return max(int(dataset.input_ids.shape[1]) for dataset in datasets)
+def sizes_of(*datasets: Dataset) -> tuple[int, int]:
+    """One more than the largest id, padding included, and the columns of the widest dataset."""
+    ids = [int(dataset.input_ids.max(initial=0)) for dataset in datasets]
+    padding = [dataset.pad_id for dataset in datasets if dataset.pad_id is not None]
+    return max(ids + padding) + 1, max(dataset.input_ids.shape[1] for dataset in datasets)
 
 
 def check_labels(rows: Dataset, validation: Dataset | None) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,12 @@ def models() -> dict[str, tuple[nn.Module, Signature]]:
     return found
 
 
+@cache
+def exported(config: ModelConfig) -> onnx.ModelProto:
+    """Shared: to change it, copy it."""
+    return to_onnx(GRUClassifier(config), config.signature)
+
+
 def session(model: onnx.ModelProto, options: ort.SessionOptions | None = None) -> Any:
     options = options or ort.SessionOptions()
     options.log_severity_level = 4
@@ -98,7 +105,7 @@ def test_bad_input_fails_in_the_guard_for_it_at_every_optimisation_level(name: s
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_no_bad_id_passes_wherever_it_stands(config: ModelConfig) -> None:
     signature = config.signature
-    run = session(to_onnx(GRUClassifier(config), signature)).run
+    run = session(exported(config)).run
     rng = np.random.default_rng(1)
     size = signature.vocab_size
     values = [-1, -size, -size - 1, -(2**31), -(2**32), -(2**62), -(2**63)]
@@ -113,7 +120,7 @@ def test_no_bad_id_passes_wherever_it_stands(config: ModelConfig) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_padding_is_refused_exactly_where_the_wrapper_refuses_it(seed: int) -> None:
     config = CONFIGS["padded"]
-    run = session(to_onnx(GRUClassifier(config), config.signature)).run
+    run = session(exported(config)).run
     rng = np.random.default_rng(seed)
     refused = 0
     for _ in range(60):
@@ -133,7 +140,7 @@ def test_no_optimiser_of_onnxruntime_removes_a_guard(tmp_path: Path) -> None:
     config = CONFIGS["padded"]
     options = ort.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    session(to_onnx(GRUClassifier(config), config.signature), options)
+    session(exported(config), options)
     left = {node.name for node in onnx.load(tmp_path / "optimised.onnx").graph.node}
     assert set(guard_names(config.signature).values()) <= left
 
@@ -187,7 +194,7 @@ def ignored(graph: onnx.GraphProto) -> None:
 )
 def test_the_lint_demands_every_guard(edit: Callable[[onnx.GraphProto], None], breach: str) -> None:
     config = CONFIGS["padded"]
-    good = to_onnx(GRUClassifier(config), config.signature)
+    good = exported(config)
     expected = Expectation(config.signature, config.num_layers, 18, (1, 1))
     assert lint(good, expected) == []
     model = copy.deepcopy(good)
@@ -197,7 +204,7 @@ def test_the_lint_demands_every_guard(edit: Callable[[onnx.GraphProto], None], b
 
 def test_a_graph_for_another_signature_is_not_guarded_for_this_one() -> None:
     config = CONFIGS["notebook"]
-    model = to_onnx(GRUClassifier(config), config.signature)
+    model = exported(config)
     smaller = Signature(11, 9)
     assert any("guards: " in line for line in lint(model, Expectation(smaller, 2, 18, (1, 1))))
 
@@ -258,7 +265,7 @@ def test_an_artifact_that_answers_a_bad_input_is_not_published() -> None:
     larger = Signature(config.vocab_size, config.max_length + 5)
     with pytest.raises(ExportError, match=r"model\.pt does not say what is wrong with rows of 0"):
         check_torchscript_refuses(to_torchscript(model, larger), config.signature)
-    good = to_onnx(model, config.signature)
+    good = exported(config)
     smaller = Signature(config.vocab_size - 3, config.max_length)
     with pytest.raises(ExportError, match=r"model\.onnx does not say what is wrong with id -1"):
         check_onnx_refuses(good.SerializeToString(), smaller)
