@@ -14,6 +14,7 @@ is refused. https://protobuf.dev/programming-guides/encoding says how messages l
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,86 +36,73 @@ MOST_FIELDS = 2_000_000
 MOST_DIMS = 64
 """How many dimensions a tensor may have; the product of a million sizes would take hours."""
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
-
 Span = tuple[int, int]
 """Where a part of the file begins and ends."""
 
 Fields = Mapping[str, list[Span]]
 """Of a message: where the contents of each of its fields lie."""
 
+_PROTO = """
+message ModelProto {
+  GraphProto graph = 7; repeated StringStringEntryProto metadata_props = 14;
+  repeated TrainingInfoProto training_info = 20; repeated FunctionProto functions = 25;
+}
+message StringStringEntryProto { string key = 1; string value = 2; }
+message TrainingInfoProto { GraphProto initialization = 1; GraphProto algorithm = 2; }
+message FunctionProto { repeated NodeProto node = 7; repeated AttributeProto attribute_proto = 11; }
+message GraphProto {
+  repeated NodeProto node = 1; repeated TensorProto initializer = 5;
+  repeated SparseTensorProto sparse_initializer = 15;
+}
+message NodeProto { repeated AttributeProto attribute = 5; }
+message AttributeProto {
+  string name = 1; float f = 2; repeated float floats = 7;
+  TensorProto t = 5; repeated TensorProto tensors = 10;
+  GraphProto g = 6; repeated GraphProto graphs = 11;
+  SparseTensorProto sparse_tensor = 22; repeated SparseTensorProto sparse_tensors = 23;
+}
+message SparseTensorProto { TensorProto values = 1; TensorProto indices = 2; }
+message TensorProto {
+  string name = 8; repeated int64 dims = 1; int32 data_type = 2; bytes segment = 3;
+  bytes raw_data = 9; repeated float float_data = 4; repeated int32 int32_data = 5;
+  repeated bytes string_data = 6; repeated int64 int64_data = 7; repeated double double_data = 10;
+  repeated uint64 uint64_data = 11; repeated bytes external_data = 13; int32 data_location = 14;
+}
+"""
+"""Of onnx.proto, the fields that hold tensors or lead to some (messages that do not, as bytes)."""
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
+_WIRES = {
+    "double": _FIXED64,
+    "float": _FIXED32,
+    "int32": _VARINT,
+    "int64": _VARINT,
+    "uint64": _VARINT,
+}
+
 
 class Field(NamedTuple):
-    """A field of a message: its name, the wire types that it may have, and what lies in it."""
+    """A field of a message, and the wire types that it may have."""
 
     name: str
-    wires: tuple[int, ...] = (_BYTES,)
-    repeated: bool = False
-    message: str = ""
+    kind: str
+    repeated: bool
+    wires: tuple[int, ...]
 
 
-def _many(name: str, message: str = "") -> Field:
-    return Field(name, repeated=True, message=message)
-
-
-def _numbers(name: str, wire: int) -> Field:
-    return Field(name, (wire, _BYTES), repeated=True)  # one by one, or packed
+def _field(repeated: str, kind: str, name: str) -> Field:
+    wire = _WIRES.get(kind, _BYTES)
+    return Field(name, kind, bool(repeated), (wire, _BYTES) if repeated else (wire,))  # or packed
 
 
 SCHEMAS: Mapping[str, Mapping[int, Field]] = {
-    "ModelProto": {
-        7: Field("graph", message="GraphProto"),
-        14: _many("metadata_props", "StringStringEntryProto"),
-        20: _many("training_info", "TrainingInfoProto"),
-        25: _many("functions", "FunctionProto"),
-    },
-    "StringStringEntryProto": {1: Field("key"), 2: Field("value")},
-    "TrainingInfoProto": {
-        1: Field("initialization", message="GraphProto"),
-        2: Field("algorithm", message="GraphProto"),
-    },
-    "FunctionProto": {
-        7: _many("node", "NodeProto"),
-        11: _many("attribute_proto", "AttributeProto"),
-    },
-    "GraphProto": {
-        1: _many("node", "NodeProto"),
-        5: _many("initializer", "TensorProto"),
-        15: _many("sparse_initializer", "SparseTensorProto"),
-    },
-    "NodeProto": {5: _many("attribute", "AttributeProto")},
-    "AttributeProto": {
-        1: Field("name"),
-        2: Field("f", (_FIXED32,)),
-        5: Field("t", message="TensorProto"),
-        6: Field("g", message="GraphProto"),
-        7: _numbers("floats", _FIXED32),
-        10: _many("tensors", "TensorProto"),
-        11: _many("graphs", "GraphProto"),
-        22: Field("sparse_tensor", message="SparseTensorProto"),
-        23: _many("sparse_tensors", "SparseTensorProto"),
-    },
-    "SparseTensorProto": {
-        1: Field("values", message="TensorProto"),
-        2: Field("indices", message="TensorProto"),
-    },
-    "TensorProto": {
-        1: _numbers("dims", _VARINT),
-        2: Field("data_type", (_VARINT,)),
-        3: Field("segment"),
-        4: _numbers("float_data", _FIXED32),
-        5: _numbers("int32_data", _VARINT),
-        6: _many("string_data"),
-        7: _numbers("int64_data", _VARINT),
-        8: Field("name"),
-        9: Field("raw_data"),
-        10: _numbers("double_data", _FIXED64),
-        11: _numbers("uint64_data", _VARINT),
-        13: _many("external_data"),
-        14: Field("data_location", (_VARINT,)),
-    },
+    message: {
+        int(number): _field(*of)
+        for *of, number in re.findall(r"(repeated )?(\w+) (\w+) = (\d+);", body)
+    }
+    for message, body in re.findall(r"message (\w+) \{(.*?)\}", _PROTO, re.DOTALL)
 }
-"""The fields of onnx.proto that hold tensors, or lead to some; their numbers never change."""
+"""Of each message: field number → field."""
 
 FLOAT, FLOAT16, DOUBLE, BFLOAT16 = 1, 10, 11, 16
 _FLOATS = {
@@ -214,9 +202,9 @@ class _Reader:
         elif kind == "StringStringEntryProto":
             self._entry(fields)
         for field in SCHEMAS[kind].values():
-            if field.message:
+            if field.kind in SCHEMAS:
                 for part in fields[field.name]:
-                    self.read(part, field.message, depth)
+                    self.read(part, field.kind, depth)
         return fields
 
     def _entry(self, fields: Fields) -> None:
