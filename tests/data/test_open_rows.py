@@ -33,7 +33,7 @@ def test_an_output_of_another_suffix_names_both(tmp_path: Path) -> None:
     source = tmp_path / "in.csv"
     source.write_text("input_ids\n1\n")
     with open_rows(source) as reader, pytest.raises(DataError) as caught:
-        reader.writer(Path("out.jsonl"), {})
+        reader.writer(Path("out.jsonl"), {}).__enter__()
     assert str(caught.value) == (
         f"{source}: output with suffix '.jsonl'; allowed: '.csv', as the input"
     )
