@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import pe_deploy
 from pe_deploy.machine import processor_name
@@ -30,7 +31,7 @@ class Spread:
     upper: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
+    def of(cls, values: Sequence[float] | NDArray[np.float64]) -> Spread:
         """Of one value or more."""
         lower, median, upper = np.percentile(values, [25, 50, 75]).tolist()
         return cls(median, lower, upper)
