@@ -130,18 +130,16 @@ def _engines(bundle: Path, plot_file: Path | None, **settings: Any) -> Benchmark
 def _show_ratios(result: Benchmark, threads: int) -> None:
     """How many times as fast as the baseline: ours with its quartiles, then the others."""
     ours, _, *others = result.engines
-    rows = []
-    for timing in result.of(threads, ours):
-        beside = {t.engine: t.ratio.median for t in result.of(threads) if t.batch == timing.batch}
-        rows.append(
-            [
-                f"{timing.batch:,}",
-                f"{timing.ratio.median:.2f}×",
-                _quartiles(timing.ratio),
-                *(f"{beside[name]:.2f}×" if name in beside else "–" for name in others),
-                f"{timing.sequences_per_second:,.0f}",
-            ]
-        )
+    rows = [
+        [
+            f"{batch:,}",
+            f"{cell[ours].ratio.median:.2f}×",
+            _quartiles(cell[ours].ratio),
+            *(f"{cell[name].ratio.median:.2f}×" if name in cell else "–" for name in others),
+            f"{cell[ours].sequences_per_second:,.0f}",
+        ]
+        for batch, cell in result.of(threads).items()
+    ]
     table(
         f"{_threads(threads)}: speed as a multiple of the baseline's",
         ("batch", ours, "quartiles", *others, "rows/s"),
@@ -150,16 +148,14 @@ def _show_ratios(result: Benchmark, threads: int) -> None:
 
 
 def _show_latency(result: Benchmark, threads: int) -> None:
-    batches = list(dict.fromkeys(timing.batch for timing in result.of(threads)))
-
-    def shown(engine: str, batch: int) -> str:
-        found = [timing for timing in result.of(threads, engine) if timing.batch == batch]
-        return _latency(found[0]) if found else "–"
-
+    cells = result.of(threads)
     table(
         f"{_threads(threads)}: a call in µs, median and 95th percentile",
-        ("engine", *(f"× {batch:,}" for batch in batches)),
-        ((engine, *(shown(engine, batch) for batch in batches)) for engine in result.engines),
+        ("engine", *(f"× {batch:,}" for batch in cells)),
+        (
+            (engine, *(_latency(cell.get(engine)) for cell in cells.values()))
+            for engine in result.engines
+        ),
     )
 
 
@@ -214,7 +210,9 @@ def _quartiles(spread: Spread) -> str:
     return f"{spread.lower:.2f}–{spread.upper:.2f}"
 
 
-def _latency(timing: Timing) -> str:
+def _latency(timing: Timing | None) -> str:
+    if timing is None:
+        return "–"
     digits = 1 if timing.median_us < 100 else 0
     return f"{timing.median_us:,.{digits}f}\n{timing.p95_us:,.{digits}f}"
 
