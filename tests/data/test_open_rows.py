@@ -62,8 +62,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, suffix: str) -> None
         tracemalloc.stop()
         return size
 
-    small = peak(2000)
-    assert peak(20_000) < 1.5 * small
+    small = peak(1000)
+    assert peak(10_000) < 1.5 * small
 
 
 @pytest.mark.parametrize(
