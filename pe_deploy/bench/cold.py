@@ -63,7 +63,12 @@ with torch.inference_mode():
     answer = model(torch.tensor({ids})).numpy()
 """
 
-_NEEDS = {"pe_deploy": ("numpy", "onnxruntime"), "raw": ("onnxruntime",), "torch": ("torch",)}
+_PROGRAMS = {
+    "pe_deploy": (_OURS, ("numpy", "onnxruntime")),
+    "raw": (_RAW, ("onnxruntime",)),
+    "torch": (_TORCH, ("torch",)),
+}
+"""Each with the distributions that it needs."""
 
 
 @dataclass(frozen=True)
@@ -115,18 +120,15 @@ def cold_start(
     opened.read(ONNX)
     signature = opened.manifest.signature
     ids = random_ids(signature, 1, signature.max_length, np.random.default_rng(0)).tolist()
-    programs = {"pe_deploy": _OURS, "raw": _RAW}
-    if TORCHSCRIPT in opened.files and find_spec("torch") is not None:
-        programs["torch"] = _TORCH
+    with_torch = TORCHSCRIPT in opened.files and find_spec("torch") is not None
     folder = Path(bundle).resolve()
     paths = {"bundle": folder, "onnx": folder / ONNX, "torchscript": folder / TORCHSCRIPT}
-    given = {name: str(path) for name, path in paths.items()}
+    given = {"ids": ids, **{name: str(path) for name, path in paths.items()}}
     with tempfile.TemporaryDirectory() as elsewhere:
         tasks = {
-            name: partial(
-                _first_answer, name, _FRAME.format(code=code.format(**given, ids=ids)), elsewhere
-            )
-            for name, code in programs.items()
+            name: partial(_first_answer, name, _FRAME.format(code=code.format(**given)), elsewhere)
+            for name, (code, _) in _PROGRAMS.items()
+            if name != "torch" or with_torch
         }
         for first_answer in tasks.values():  # brings the files into the disk's cache
             first_answer()
@@ -138,7 +140,7 @@ def cold_start(
             Spread.of(taken),
             Spread.of(taken / measured["raw"][0]),
             int(np.median(resident)),
-            installed_bytes(_NEEDS[name]),
+            installed_bytes(_PROGRAMS[name][1]),
         )
         for name, (taken, resident) in measured.items()
     )
