@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from pe_deploy import BundleError, InvalidInputError, OnnxClassifier, open_bundle
 from pe_deploy.bundle import MANIFEST, SIGNATURE, open_parts, signer
 from pe_deploy.config import ModelConfig
-from pe_deploy.export import Source, export_module
+from pe_deploy.export import ExportOptions, Source, export_module
 from pe_deploy.runtime.torchscript import TorchScriptClassifier
 from pe_deploy.training import GRUClassifier
 
@@ -62,7 +62,7 @@ def exported(
     source: Source, keys: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     output = tmp_path_factory.mktemp("exported") / "bundle"
-    return export_module(source, output, sign=keys[0]).bundle.path
+    return export_module(source, output, ExportOptions(sign=keys[0])).bundle.path
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_a_signature_of_another_bundle_is_refused(
 ) -> None:
     sibling = GRUClassifier(ModelConfig(7, 4, embedding_dim=3, hidden_dim=4, num_layers=1))
     other = Source(sibling, source.signature, (0, 1), 0.5, sibling.config.to_dict())
-    export_module(other, tmp_path / "sibling", sign=keys[0])
+    export_module(other, tmp_path / "sibling", ExportOptions(sign=keys[0]))
     shutil.copy(tmp_path / "sibling" / SIGNATURE, signed / SIGNATURE)
     with pytest.raises(BundleError, match=r"is not signed by .*Hash mismatch for"):
         open_bundle(signed, public_key=keys[1])
@@ -221,7 +221,7 @@ def test_a_key_that_cannot_sign_is_named_before_any_work(
     )
     for key in (tmp_path / "nowhere.pem", keys[1], wrong, locked):
         with pytest.raises(InvalidInputError, match=r"private key .* cannot be used: .*P-256"):
-            export_module(source, tmp_path / "bundle", sign=key)
+            export_module(source, tmp_path / "bundle", ExportOptions(sign=key))
         assert not (tmp_path / "bundle").exists()
 
 

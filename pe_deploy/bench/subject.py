@@ -48,7 +48,7 @@ class Subject:
     state: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def module(self) -> GRUClassifier:
-        """The torch module in eval mode, without its own checks of the input."""
+        """The torch module in eval mode."""
         import torch
 
         from pe_deploy.training import GRUClassifier
@@ -57,7 +57,7 @@ class Subject:
             raise ExportError(f"{self.bundle} does not give its torch module")
         module = GRUClassifier(self.config)
         module.load_state_dict({name: torch.tensor(value) for name, value in self.state.items()})
-        return without_checks(module.eval().requires_grad_(False))
+        return module.eval().requires_grad_(False)
 
 
 def subject_of(
@@ -112,7 +112,7 @@ def plain_export(module: GRUClassifier) -> bytes:
         # torch has much to say of its old exporter, which is measured here and not recommended.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            without_checks(module),
+            module,
             (sample,),
             buffer,  # type: ignore[arg-type]
             dynamo=False,
@@ -122,9 +122,3 @@ def plain_export(module: GRUClassifier) -> bytes:
             dynamic_axes={INPUT_IDS: {0: BATCH, 1: SEQUENCE}, LOGITS: {0: BATCH}},
         )
     return buffer.getvalue()
-
-
-def without_checks(module: GRUClassifier) -> GRUClassifier:
-    """The module itself, which from now on takes its input as it comes: a notebook's would."""
-    module._checked = lambda input_ids: input_ids  # type: ignore[method-assign]
-    return module

@@ -9,7 +9,6 @@ import typer
 
 from pe_deploy.cli.console import facts, progress_bar
 from pe_deploy.config import Weights
-from pe_deploy.errors import requires_extra
 
 
 def export(
@@ -34,28 +33,30 @@ def export(
     ] = None,
 ) -> None:
     """Export CHECKPOINT; publish it only if every artifact computes what torch computes."""
-    with requires_extra("train"):
-        from pe_deploy.export import export as export_checkpoint
+    from pe_deploy.export import ExportOptions
+    from pe_deploy.export import export as export_checkpoint
 
+    options = ExportOptions(
+        formats=[name.strip() for name in formats.split(",")],
+        opset=opset,
+        sign=sign,
+        throughput=throughput,
+        crossover=crossover,
+    )
     with progress_bar() as progress:
         task = progress.add_task("export and compare", total=None)
         exported = export_checkpoint(
             checkpoint,
             output,
+            options,
             weights=weights,
-            formats=[name.strip() for name in formats.split(",")],
-            opset=opset,
-            sign=sign,
-            throughput=throughput,
-            crossover=crossover,
             progress=lambda cell: progress.advance(task),
         )
     manifest, report = exported.bundle.manifest, exported.report
-    files = [(name, f"{record.size:,} bytes") for name, record in manifest.files.items()]
     facts(
         f"Published {output}",
         [
-            *files,
+            *((name, f"{record.size:,} bytes") for name, record in manifest.files.items()),
             ("parity", f"{len(report.cells)} cells, worst difference {report.worst:.2g}"),
         ],
     )

@@ -1,46 +1,24 @@
 """Export a trained module to a bundle."""
 
-from pe_deploy.export.exporter import (
-    FORMATS,
-    Exported,
-    Source,
-    export,
-    export_module,
-    predictors_of,
-)
-from pe_deploy.export.golden import LabelledRows, eager_predictor, golden_cases
-from pe_deploy.export.lint import Expectation, lint
-from pe_deploy.export.onnx import (
-    DEFAULT_OPSET,
-    OPSETS,
-    operators,
-    to_onnx,
-    to_throughput,
-)
-from pe_deploy.export.torchscript import to_torchscript
-from pe_deploy.export.weights_digest import weights_sha256
-from pe_deploy.runtime.reference import openvino, reference_evaluator, reference_runtimes
+from pe_deploy.errors import requires_extra
+
+with requires_extra("train"):
+    from pe_deploy.export.exporter import Exported, export, export_module, predictors_of
+    from pe_deploy.export.onnx import operators, to_onnx, to_throughput
+    from pe_deploy.export.options import ExportOptions
+    from pe_deploy.export.source import LabelledRows, Source
+    from pe_deploy.export.torchscript import to_torchscript
 
 __all__ = [
-    "DEFAULT_OPSET",
-    "FORMATS",
-    "OPSETS",
-    "Expectation",
+    "ExportOptions",
     "Exported",
     "LabelledRows",
     "Source",
-    "eager_predictor",
     "export",
     "export_module",
-    "golden_cases",
-    "lint",
-    "openvino",
     "operators",
     "predictors_of",
-    "reference_evaluator",
-    "reference_runtimes",
     "to_onnx",
     "to_throughput",
     "to_torchscript",
-    "weights_sha256",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,27 +14,27 @@ from torch import nn
 from pe_deploy.bundle import GoldenCase
 from pe_deploy.config import Decision, Signature
 from pe_deploy.errors import ExportError
+from pe_deploy.export.source import LabelledRows
 from pe_deploy.parity import Predictor, golden_inputs, random_ids
+from pe_deploy.runtime import to_input_ids
 
 _MOST_ROWS = 512
 _RANDOM_ROWS = 256
 
 
-@dataclass(frozen=True)
-class LabelledRows:
-    """Rows of the data, int64 `[rows, length]`, and the class of each, int64 `[rows]` or None."""
+def eager_predictor(
+    module: nn.Module, signature: Signature, dtype: torch.dtype = torch.float32
+) -> Predictor:
+    """Run a copy of a module in eval mode, with its weights as `dtype`.
 
-    input_ids: NDArray[np.int64]
-    targets: NDArray[np.int64] | None
-
-
-def eager_predictor(module: nn.Module, dtype: torch.dtype = torch.float32) -> Predictor:
-    """Run a copy of a module in eval mode, with its weights as `dtype`."""
+    The predictor raises InvalidInputError for ids that the signature does not allow.
+    """
     frozen = copy.deepcopy(module).eval().requires_grad_(False).to(dtype)
 
     def predict(input_ids: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        ids = torch.from_numpy(to_input_ids(input_ids, signature))
         with torch.inference_mode():
-            logits: NDArray[np.floating[Any]] = frozen(torch.from_numpy(input_ids)).numpy()
+            logits: NDArray[np.floating[Any]] = frozen(ids).numpy()
         return logits
 
     return predict
@@ -53,7 +52,8 @@ def golden_cases(
         ExportError: the module fails on an input that its signature allows, or answers with
             another shape or dtype.
     """
-    exact, single = eager_predictor(module, torch.float64), eager_predictor(module)
+    exact = eager_predictor(module, signature, torch.float64)
+    single = eager_predictor(module, signature)
 
     def case(ids: NDArray[np.int64]) -> GoldenCase:
         return GoldenCase(

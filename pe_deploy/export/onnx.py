@@ -48,8 +48,7 @@ def to_onnx(
         InvalidInputError: an opset or a sample shape outside its range.
         ExportError: the module cannot be captured, or the graph breaks a lint rule.
     """
-    if opset not in OPSETS:
-        raise InvalidInputError(f"opset is {opset}; allowed: {OPSETS[0]} to {OPSETS[-1]}")
+    check_opset(opset)
     prepared, gru_nodes = with_onnx_gru(module)
     for batch, length in [sample_shape] if sample_shape else _sample_shapes(signature):
         if batch < 1 or not 1 <= length <= signature.max_length:
@@ -68,6 +67,12 @@ def to_onnx(
         if not findings:
             return model
     raise ExportError("the ONNX graph breaks the lint: " + " | ".join(findings))
+
+
+def check_opset(opset: int) -> None:
+    """Raise InvalidInputError unless this operator set can be written."""
+    if opset not in OPSETS:
+        raise InvalidInputError(f"opset is {opset}; allowed: {OPSETS[0]} to {OPSETS[-1]}")
 
 
 def to_throughput(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto | None:

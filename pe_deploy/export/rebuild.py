@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import onnx
 import torch
 from onnx import numpy_helper
@@ -15,6 +12,14 @@ from pe_deploy.config import ModelConfig
 from pe_deploy.errors import ExportError
 from pe_deploy.export.weights_digest import weights_sha256
 from pe_deploy.training import GRUClassifier
+from pe_deploy.training.state_dict import build_model
+
+_AS_IN_TORCH = (
+    "embedding.weight",
+    "pos_encoder.positional_encoding.weight",
+    "fc_lay.weight",
+    "fc_lay.bias",
+)
 
 
 def rebuilt(bundle: Bundle) -> GRUClassifier:
@@ -22,6 +27,7 @@ def rebuilt(bundle: Bundle) -> GRUClassifier:
 
     Raises:
         BundleError: the bundle holds no `model.onnx`.
+        CheckpointError: its weights do not fit the architecture.
         ExportError: the manifest names no architecture, or the graph does not hold the weights
             that it records, each by its name (with a `max_length` of 1, the exporter folds the
             positional table).
@@ -32,7 +38,9 @@ def rebuilt(bundle: Bundle) -> GRUClassifier:
             f"{bundle.path} does not state its architecture, which it takes to build the torch "
             "module again; allowed: a bundle exported from a checkpoint"
         )
-    classifier = _classifier_of(model, ModelConfig.from_dict(bundle.manifest.model))
+    config = ModelConfig.from_dict(bundle.manifest.model)
+    classifier = build_model(bundle.path / ONNX, config, _state_of(model, config.num_layers))
+    classifier.requires_grad_(False)
     if weights_sha256(classifier) != bundle.manifest.weights_sha256:
         raise ExportError(
             f"{bundle.path / ONNX} does not hold the weights that its manifest records"
@@ -40,9 +48,8 @@ def rebuilt(bundle: Bundle) -> GRUClassifier:
     return classifier
 
 
-def _classifier_of(model: onnx.ModelProto, config: ModelConfig) -> GRUClassifier:
-    with own_random_numbers():
-        classifier = GRUClassifier(config).eval().requires_grad_(False)
+def _state_of(model: onnx.ModelProto, num_layers: int) -> dict[str, Tensor]:
+    """The state_dict that `OnnxGRU` and the exporter wrote into a graph."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
 
     def read(name: str) -> Tensor:
@@ -58,7 +65,7 @@ def _classifier_of(model: onnx.ModelProto, config: ModelConfig) -> GRUClassifier
         return torch.cat([reset, update, new])
 
     state = {}
-    for layer in range(config.num_layers):
+    for layer in range(num_layers):
         input_bias, state_bias = read(f"rnn_lay.B{layer}")[0].chunk(2)
         for name, gates in (
             ("weight_ih", read(f"rnn_lay.W{layer}")[0]),
@@ -67,14 +74,4 @@ def _classifier_of(model: onnx.ModelProto, config: ModelConfig) -> GRUClassifier
             ("bias_hh", state_bias),
         ):
             state[f"rnn_lay.{name}_l{layer}"] = in_torchs_order(gates)
-    for name in classifier.state_dict().keys() - state.keys():
-        state[name] = read(name)
-    classifier.load_state_dict(state)
-    return classifier
-
-
-@contextmanager
-def own_random_numbers() -> Iterator[None]:
-    """Draw weights without a trace in the caller's random numbers."""
-    with torch.random.fork_rng(devices=[]):
-        yield
+    return state | {name: read(name) for name in _AS_IN_TORCH}

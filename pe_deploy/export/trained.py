@@ -1,4 +1,4 @@
-"""The model that a bundle was made from, as the reference to judge it by."""
+"""The model that a bundle was made from, as the reference to compare it with."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def trained_predictors(
     bundle: Bundle, checkpoint: str | Path, weights: Weights = "best"
 ) -> tuple[Predictor, Predictor]:
     """Eager torch in float32, and in float64, of the `trained_module`."""
-    module = trained_module(bundle, checkpoint, weights)
-    return eager_predictor(module), eager_predictor(module, torch.float64)
+    module, signature = trained_module(bundle, checkpoint, weights), bundle.manifest.signature
+    return eager_predictor(module, signature), eager_predictor(module, signature, torch.float64)
 
 
 def trained_module(

@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from pe_deploy import parity
 from pe_deploy.bundle import ONNX, THROUGHPUT, TORCHSCRIPT, Bundle
@@ -23,7 +22,8 @@ from pe_deploy.export.lint import Expectation, lint
 from pe_deploy.export.onnx import scanned
 from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
 from pe_deploy.export.torchscript import to_torchscript
-from pe_deploy.mutation.faults import FAULTS, PLACES, Fault, Subject
+from pe_deploy.mutation.faults import FAULTS, PLACES, Fault
+from pe_deploy.mutation.subject import Subject
 from pe_deploy.parity import Predictor, published_floor, verify
 from pe_deploy.training import torch_threads
 
@@ -86,18 +86,18 @@ def self_test(
     """
     with torch_threads(1):
         subject = Subject.of(bundle)
-        judge = _Judge(subject, checks)
-        _check_control(bundle, subject, judge)
+        checker = _Checker(subject, checks)
+        _check_control(bundle, subject, checker)
         outcomes = []
         for fault in faults:
-            for outcome in _outcomes(fault, subject, judge):
+            for outcome in _outcomes(fault, subject, checker):
                 outcomes.append(outcome)
                 if progress is not None:
                     progress(outcome)
     return tuple(outcomes)
 
 
-def _outcomes(fault: Fault, subject: Subject, judge: _Judge) -> Iterator[Outcome]:
+def _outcomes(fault: Fault, subject: Subject, checker: _Checker) -> Iterator[Outcome]:
     faulty = fault.plant(subject)
     for name in PLACES:
         if isinstance(faulty, str):
@@ -109,17 +109,17 @@ def _outcomes(fault: Fault, subject: Subject, judge: _Judge) -> Iterator[Outcome
             note = "this graph has no form for large batches"
             yield Outcome(fault.name, name, planted=False, note=note)
         else:
-            caught_by, unseen = judge(faulty, name, data)
+            caught_by, unseen = checker(faulty, name, data)
             yield Outcome(fault.name, name, caught_by, note=unseen)
 
 
-def _check_control(bundle: Bundle, subject: Subject, judge: _Judge) -> None:
+def _check_control(bundle: Bundle, subject: Subject, checker: _Checker) -> None:
     for name in PLACES:
         # The published files too, not only their like that the self-test makes.
         for data in (_made(subject, name), bundle.files.get(FILES[name])):
             if data is None:
                 continue
-            failed, _ = judge(subject, name, data)
+            failed, _ = checker(subject, name, data)
             if failed:
                 raise ParityError(
                     f"{bundle.path} fails ({', '.join(failed)}) in {name} before any fault is "
@@ -127,13 +127,13 @@ def _check_control(bundle: Bundle, subject: Subject, judge: _Judge) -> None:
                 )
 
 
-class _Judge:
+class _Checker:
     """Runs the checks on one format at a time."""
 
     def __init__(self, good: Subject, checks: Sequence[str]) -> None:
         self.good = good
         self.checks = checks
-        self.exact = _remembering(_exact(good.trained))
+        self.exact = _remembering(_exact(good))
 
     def __call__(
         self, subject: Subject, format_name: str, data: bytes
@@ -151,7 +151,7 @@ class _Judge:
             {format_name: predictor},
             subject.manifest.signature,
             subject.golden,
-            exact=self.exact if same else _exact(subject.trained),
+            exact=self.exact if same else _exact(subject),
             decision=subject.decision,
             tolerance=subject.tolerance,
             floor=published_floor(subject.manifest),
@@ -202,8 +202,8 @@ def _predictor(subject: Subject, format_name: str, data: bytes) -> Predictor:
     return predictors_of(bundle)[format_name]
 
 
-def _exact(module: nn.Module) -> Predictor:
-    return eager_predictor(module, torch.float64)
+def _exact(subject: Subject) -> Predictor:
+    return eager_predictor(subject.trained, subject.manifest.signature, torch.float64)
 
 
 def _remembering(predict: Predictor) -> Predictor:

@@ -7,11 +7,7 @@ with requires_extra("train"):
     from pe_deploy.training.eager_classifier import EagerClassifier
     from pe_deploy.training.loop import Progress, TrainResult, train
     from pe_deploy.training.metrics import EpochMetrics
-    from pe_deploy.training.model import (
-        GRUClassifier,
-        LearnablePositionalEncoding,
-        check_input_ids,
-    )
+    from pe_deploy.training.model import GRUClassifier, LearnablePositionalEncoding
     from pe_deploy.training.positions import PositionShift, plot_positions
     from pe_deploy.training.threads import torch_threads
 
@@ -24,7 +20,6 @@ __all__ = [
     "PositionShift",
     "Progress",
     "TrainResult",
-    "check_input_ids",
     "load_checkpoint",
     "plot_positions",
     "torch_threads",

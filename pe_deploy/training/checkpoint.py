@@ -1,12 +1,12 @@
 """A checkpoint: the folder that training leaves, or a notebook's state_dict in its place.
 
-    config.json           model and training configuration, labels, threshold
-    model.safetensors     the weights with the lowest validation loss
-    last.safetensors      the weights after the last epoch
-    metrics.jsonl         one line an epoch
-    positions.npz, .png   the positional table before and after training
-    validation.npz        the rows that the model was validated on, and the class of each
-    resume.safetensors    what it takes to train on from the last epoch
+    config.json              model and training configuration, labels, threshold
+    model.safetensors        the weights with the lowest validation loss
+    last.safetensors         the weights after the last epoch
+    metrics.jsonl            one line an epoch
+    positions.npz, .png      the positional table before and after training
+    validation.safetensors   the rows that the model was validated on, and the class of each
+    resume.safetensors       what it takes to train on from the last epoch
 
 `config.json` is written last and removed first: where it is, the rest is complete and of one run.
 It holds the SHA-256 of the weights, of the validation rows, and its own.
@@ -15,14 +15,13 @@ It holds the SHA-256 of the weights, of the validation rows, and its own.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
+import torch
 
 from pe_deploy.config import Decision, Label, ModelConfig, TrainConfig, Weights
 from pe_deploy.data import Dataset
@@ -37,6 +36,7 @@ from pe_deploy.training.state_dict import (
     read_bytes,
     read_state_dict,
     tensors_from_bytes,
+    tensors_to_bytes,
 )
 
 CONFIG_FILE = "config.json"
@@ -44,7 +44,10 @@ BEST_FILE = "model.safetensors"
 LAST_FILE = "last.safetensors"
 METRICS_FILE = "metrics.jsonl"
 POSITIONS_FILE = "positions.npz"
-VALIDATION_FILE = "validation.npz"
+VALIDATION_FILE = "validation.safetensors"
+FORMER_VALIDATION_FILE = "validation.npz"
+"""What `VALIDATION_FILE` was at first: still read, and replaced."""
+
 PLOT_FILE = "positions.png"
 RESUME_FILE = "resume.safetensors"
 FILES = (
@@ -55,16 +58,15 @@ FILES = (
     POSITIONS_FILE,
     PLOT_FILE,
     VALIDATION_FILE,
+    FORMER_VALIDATION_FILE,
     RESUME_FILE,
 )
 
-_DIGESTED = (BEST_FILE, LAST_FILE, VALIDATION_FILE)
-"""What `load_checkpoint` reads, besides `config.json`."""
-
 BINARY_THRESHOLD = 0.5
 
+_VALIDATION_TENSORS = ("input_ids", "targets")
 _LARGEST_VALIDATION = 2**34
-"""The most bytes that the arrays of `validation.npz` may have together."""
+"""The most bytes that the arrays of a `validation.npz` may have together."""
 
 
 @dataclass(frozen=True)
@@ -128,23 +130,24 @@ def decision_of(config: ModelConfig, labels: tuple[Label, ...]) -> Decision:
 
 
 def save_validation(folder: Path, rows: Dataset) -> None:
-    """Write `validation.npz` with the arrays `input_ids` and `targets`."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, input_ids=rows.input_ids, targets=rows.targets)
-    atomic.write_bytes(folder / VALIDATION_FILE, buffer.getvalue())
+    """Write `validation.safetensors`: int64 `input_ids` `[rows, length]` and `targets` `[rows]`."""
+    tensors = {name: torch.from_numpy(getattr(rows, name)) for name in _VALIDATION_TENSORS}
+    atomic.write_bytes(folder / VALIDATION_FILE, tensors_to_bytes(tensors))
 
 
 def _validation_of(
     path: Path, data: bytes, labels: tuple[Label, ...], pad_id: int | None
 ) -> Dataset:
     try:
-        # Not np.load, which raises nearly any error for a hostile file, and takes what it states.
-        archive = StrictZip(data, path.name, _LARGEST_VALIDATION)
-        input_ids, targets = (
-            read_array(archive, f"{name}.npy") for name in ("input_ids", "targets")
-        )
-        return Dataset(input_ids, targets, labels, pad_id)
-    except (ValueError, DataError) as error:
+        if path.name == FORMER_VALIDATION_FILE:
+            # Not np.load, which raises nearly any error for a hostile file, and takes what it says.
+            archive = StrictZip(data, path.name, _LARGEST_VALIDATION)
+            ids, targets = (read_array(archive, f"{name}.npy") for name in _VALIDATION_TENSORS)
+        else:
+            tensors, _ = tensors_from_bytes(path, data)
+            ids, targets = (tensors[name].numpy() for name in _VALIDATION_TENSORS)
+        return Dataset(ids, targets, labels, pad_id)
+    except (ValueError, DataError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: not the rows of a validation: {error}") from error
 
 
@@ -157,12 +160,15 @@ def write_config(
         "training": train_config.to_dict(),
         "labels": list(labels),
         "threshold": decision_of(model_config, labels).threshold,
-        "files": {name: _sha256(read_bytes(folder / name)) for name in _DIGESTED},
+        "files": {
+            name: _sha256(read_bytes(folder / name))
+            for name in (BEST_FILE, LAST_FILE, VALIDATION_FILE)
+        },
     }
-    atomic.write_bytes(folder / CONFIG_FILE, seal(content))
+    atomic.write_bytes(folder / CONFIG_FILE, config_to_bytes(content))
 
 
-def seal(content: Mapping[str, Any]) -> bytes:
+def config_to_bytes(content: Mapping[str, Any]) -> bytes:
     """The bytes of a `config.json` of this content, with the SHA-256 of what they are without."""
     return _json({**content, "sha256": _sha256(_json(content))})
 
@@ -211,22 +217,25 @@ def _load_folder(folder: Path, weights: Weights) -> Checkpoint:
     try:
         content = json.loads(data)
         config, labels, threshold, digests = _parse_config(config_file, content)
-        if data != seal({key: value for key, value in content.items() if key != "sha256"}):
+        if data != config_to_bytes(
+            {key: value for key, value in content.items() if key != "sha256"}
+        ):
             raise _changed(config_file)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{config_file}: not readable as JSON: {error}") from error
 
     def read(name: str) -> bytes:
-        read = read_bytes(folder / name)
-        if _sha256(read) != digests[name]:
+        data = read_bytes(folder / name)
+        if _sha256(data) != digests.get(name):
             raise _changed(folder / name)
-        return read
+        return data
 
     weights_file = folder / (BEST_FILE if weights == "best" else LAST_FILE)
     state = tensors_from_bytes(weights_file, read(weights_file.name))[0]
     model = build_model(weights_file, config, state)
-    rows = read(VALIDATION_FILE)
-    validation = _validation_of(folder / VALIDATION_FILE, rows, labels, config.pad_id)
+    former = FORMER_VALIDATION_FILE in digests
+    rows_file = folder / (FORMER_VALIDATION_FILE if former else VALIDATION_FILE)
+    validation = _validation_of(rows_file, read(rows_file.name), labels, config.pad_id)
     return Checkpoint(model, config, labels, threshold, validation)
 
 
@@ -243,7 +252,7 @@ def _parse_config(
         config = ModelConfig.from_dict(content["model"])
         labels, threshold = tuple(content["labels"]), content["threshold"]
         Decision(labels, threshold).check(config.signature)
-        digests = {name: content["files"][name] for name in _DIGESTED}
+        digests = {**content["files"]}
     except KeyError as error:
         raise CheckpointError(f"{path}: field {error} is missing") from error
     except (InvalidInputError, TypeError) as error:

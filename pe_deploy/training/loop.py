@@ -26,20 +26,14 @@ from pe_deploy.training.positions import (
     save_positions,
     shift_between,
 )
-from pe_deploy.training.resume import (
-    RunState,
-    identity_of,
-    load_run,
-    run_to_bytes,
-)
+from pe_deploy.training.resume import RunState, identity_of, load_run, run_to_bytes
 from pe_deploy.training.sources import (
     Source,
     check_labels,
     check_rows,
     draw_synthetic,
     load_rows,
-    longest_row,
-    smallest_vocab_size,
+    sizes_of,
 )
 from pe_deploy.training.state_dict import tensors_to_bytes
 from pe_deploy.training.threads import torch_threads
@@ -173,10 +167,10 @@ def train(
                 rows = draw_synthetic(model_config)
         else:
             rows = load_rows(source, pad_id)
-            known = [rows] if validation is None else [rows, validation]
+            smallest, longest = sizes_of(rows, *([] if validation is None else [validation]))
             model_config = sized(
-                vocab_size=smallest_vocab_size(*known) if vocab_size is None else vocab_size,
-                max_length=longest_row(*known) if max_length is None else max_length,
+                vocab_size=smallest if vocab_size is None else vocab_size,
+                max_length=longest if max_length is None else max_length,
                 num_classes=1 if len(rows.labels) == 2 else len(rows.labels),
                 pad_id=rows.pad_id,
             )

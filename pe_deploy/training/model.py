@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from pe_deploy.config import ModelConfig
 from pe_deploy.errors import InvalidInputError
-from pe_deploy.runtime import to_input_ids
 
 
 class LearnablePositionalEncoding(nn.Module):
@@ -34,8 +33,7 @@ class LearnablePositionalEncoding(nn.Module):
 class GRUClassifier(nn.Module):
     """Classifies rows of token ids by the GRU's state after each row's last token.
 
-    Scripts with `torch.jit.script` and exports with `torch.export`. In plain eager mode every
-    input is checked first; a scripted or exported graph holds the arithmetic alone.
+    Scripts with `torch.jit.script` and exports with `torch.export`.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -58,20 +56,13 @@ class GRUClassifier(nn.Module):
         self.fc_lay = nn.Linear(config.hidden_dim, config.num_classes)
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        """Logits of each row.
+        """Logits of each row, float32 `[batch]`; `[batch, num_classes]` where that is not 1.
 
         Args:
-            input_ids: int64 `[batch, sequence]`, each id in `0 … vocab_size - 1`. With a
-                `pad_id`, rows are padded on the right. In eager mode any integer dtype will do.
-
-        Returns:
-            float32 `[batch]` where `num_classes` is 1, else `[batch, num_classes]`.
-
-        Raises:
-            InvalidInputError: in eager mode, an input that `check_input_ids` refuses.
+            input_ids: integers `[batch, sequence]`, 1 or more rows of 1 to `max_length` ids, each
+                in `0 … vocab_size - 1`; with a `pad_id`, padded on the right. They are not checked
+                here: whoever takes them from outside does that, such as `EagerClassifier`.
         """
-        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
-            input_ids = self._checked(input_ids)
         embedded = self.embedding(input_ids)  # [batch, sequence, embedding_dim]
         placed = self.pos_encoder(embedded)  # [batch, sequence, embedding_dim]
         states, last = self.rnn_lay(placed)  # [batch, sequence, hidden], [layers, batch, hidden]
@@ -88,14 +79,6 @@ class GRUClassifier(nn.Module):
             logits = logits.squeeze(1)  # [batch]
         return logits
 
-    @torch.jit.unused
-    def _checked(self, input_ids: Tensor) -> Tensor:
-        # A check depends on values, which a graph being traced or exported does not have.
-        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        if tracing or torch.compiler.is_compiling():
-            return input_ids
-        return check_input_ids(input_ids, self.config)
-
 
 @contextmanager
 def in_memory(config: ModelConfig) -> Iterator[None]:
@@ -110,22 +93,3 @@ def in_memory(config: ModelConfig) -> Iterator[None]:
         names = ("vocab_size", "max_length", "embedding_dim", "hidden_dim", "num_layers")
         sizes = ", ".join(f"{name} {getattr(config, name)}" for name in names)
         raise InvalidInputError(f"sizes are {sizes}; allowed: what fits in memory") from error
-
-
-def check_input_ids(input_ids: Tensor, config: ModelConfig) -> Tensor:
-    """The ids as int64 `[batch, sequence]`, once they are known to be what the model takes.
-
-    Raises:
-        InvalidInputError: not 2-D, not of an integer dtype, no rows, no columns or more than
-            `max_length`, an id outside the vocabulary, or, with a `pad_id`, a row that is not
-            padded on the right only or holds nothing but padding.
-    """
-    # As a tensor, because numpy does not know every dtype of torch: bfloat16 is refused by name.
-    values = input_ids.detach()
-    to_input_ids(values if values.is_meta else values.cpu(), config.signature)
-    if len(input_ids) == 0:
-        raise InvalidInputError(
-            f"input_ids has shape {tuple(input_ids.shape)}; "
-            f"allowed: at least 1 row and 1 to {config.max_length} columns"
-        )
-    return input_ids.to(torch.int64)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pe_deploy.config import ModelConfig
 from pe_deploy.data import Dataset, load, synthetic
 from pe_deploy.errors import DataError, InvalidInputError
-from pe_deploy.training.model import check_input_ids
+from pe_deploy.runtime import to_input_ids
 
 Source = str | Path | Dataset
 """`"synthetic"`, `"digits"`, the path of a file, or the rows themselves."""
@@ -46,16 +46,11 @@ def load_rows(source: Source, pad_id: int | None) -> Dataset:
     return replace(source, pad_id=pad_id)
 
 
-def smallest_vocab_size(*datasets: Dataset) -> int:
-    """One more than the largest id, padding included."""
-    largest = max(int(dataset.input_ids.max(initial=0)) for dataset in datasets)
-    padding = max(-1 if dataset.pad_id is None else dataset.pad_id for dataset in datasets)
-    return max(largest, padding) + 1
-
-
-def longest_row(*datasets: Dataset) -> int:
-    """The number of columns of the widest dataset."""
-    return max(int(dataset.input_ids.shape[1]) for dataset in datasets)
+def sizes_of(*datasets: Dataset) -> tuple[int, int]:
+    """One more than the largest id, padding included, and the columns of the widest dataset."""
+    ids = [int(dataset.input_ids.max(initial=0)) for dataset in datasets]
+    padding = [dataset.pad_id for dataset in datasets if dataset.pad_id is not None]
+    return max(ids + padding) + 1, max(dataset.input_ids.shape[1] for dataset in datasets)
 
 
 def check_labels(rows: Dataset, validation: Dataset | None) -> None:
@@ -75,10 +70,13 @@ def check_rows(rows: Dataset, config: ModelConfig, name: str) -> None:
     """Check that a model of these sizes takes every row.
 
     Raises:
-        DataError: `name` (a file, say) and the row, counted from 1 as in files, that does not fit.
+        DataError: there is none, or one does not fit: `name` (a file, say) and the row, counted
+            from 1 as in files, are named.
     """
+    if len(rows) == 0:
+        raise DataError(f"{name}: has 0 rows; allowed: at least 1")
     try:
-        check_input_ids(torch.from_numpy(rows.input_ids), config)
+        to_input_ids(rows.input_ids, config.signature)
     except InvalidInputError as error:
         where = name if error.row is None else f"{name}: row {error.row + 1}"
         raise DataError(f"{where}: {error.reason}") from error

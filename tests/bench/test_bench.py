@@ -24,7 +24,7 @@ from pe_deploy.bench.worker import Runner, worker
 from pe_deploy.bundle import ONNX, TORCHSCRIPT, open_bundle, write_bundle
 from pe_deploy.config import INPUT_IDS
 from pe_deploy.errors import PeDeployError
-from pe_deploy.export import Source, export_module
+from pe_deploy.export import ExportOptions, Source, export_module
 from pe_deploy.export.rebuild import rebuilt
 from pe_deploy.parity import random_ids
 from pe_deploy.training import GRUClassifier
@@ -82,7 +82,7 @@ def test_the_module_can_come_from_a_checkpoint(tmp_path: Path, notebook_bundle: 
 def test_a_bundle_of_another_module_is_measured_against_its_own_graph(tmp_path: Path) -> None:
     model = GRUClassifier(ModelConfig(12, 10, embedding_dim=4, hidden_dim=5)).eval()
     source = Source(model, model.config.signature, (0, 1), 0.5, None)
-    opened = export_module(source, tmp_path / "bundle", crossover=24).bundle
+    opened = export_module(source, tmp_path / "bundle", ExportOptions(crossover=24)).bundle
     found = subject_of(opened)
     assert found.plain == opened.read(ONNX)
     assert "does not state its architecture" in found.baseline

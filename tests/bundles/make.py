@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from pe_deploy.config import Label, ModelConfig
-from pe_deploy.export import Source, export_module
+from pe_deploy.export import ExportOptions, Source, export_module
 from pe_deploy.training import GRUClassifier
 
 HERE = Path(__file__).parent
@@ -25,7 +25,7 @@ def make(
     logits = model(torch.randint(1, config.vocab_size, (1000, config.max_length)))
     model.fc_lay.bias.sub_(logits.mean(0))
     source = Source(model, config.signature, labels, threshold, config.to_dict())
-    export_module(source, HERE / name, crossover=CROSSOVER)
+    export_module(source, HERE / name, ExportOptions(crossover=CROSSOVER))
 
 
 if __name__ == "__main__":

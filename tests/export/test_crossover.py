@@ -9,7 +9,7 @@ import torch
 
 from pe_deploy import BundleError, InvalidInputError, ModelConfig, OnnxClassifier, open_bundle
 from pe_deploy.bundle import ONNX, THROUGHPUT, TORCHSCRIPT
-from pe_deploy.export import Source, crossover, export_module, to_onnx
+from pe_deploy.export import ExportOptions, Source, crossover, export_module, to_onnx
 from pe_deploy.export.crossover import CANDIDATES, dispatch_of, measured_crossover, tune
 from pe_deploy.export.onnx import to_throughput
 from pe_deploy.training import GRUClassifier
@@ -61,7 +61,7 @@ def source() -> Source:
 def test_the_form_is_left_out_where_it_is_not_wanted_or_never_pays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    without = export_module(source(), tmp_path / "without", throughput=False).bundle
+    without = export_module(source(), tmp_path / "without", ExportOptions(throughput=False)).bundle
     assert THROUGHPUT not in without.files
     monkeypatch.setattr(crossover, "_gain", lambda *args: 0.9)
     never = export_module(source(), tmp_path / "never").bundle
@@ -92,7 +92,7 @@ def test_what_cannot_be_tuned_says_so(own_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="is signed; export it here to have it tuned"):
         tune(open_bundle(own_bundle))
     shutil.rmtree(own_bundle)
-    export_module(source(), own_bundle, formats=["torchscript"])
+    export_module(source(), own_bundle, ExportOptions(formats=["torchscript"]))
     bundle = open_bundle(own_bundle)
     assert TORCHSCRIPT in bundle.files
     with pytest.raises(BundleError, match=r"holds no model\.onnx"):

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from pe_deploy import ExportError, InvalidInputError, ModelConfig, Signature
-from pe_deploy.export import Expectation, Source, lint, operators, to_onnx
+from pe_deploy.export import Source, operators, to_onnx
+from pe_deploy.export.lint import Expectation, lint
 from pe_deploy.training import GRUClassifier
 
 

@@ -158,7 +158,7 @@ def _report(data: bytes, scratch: Path) -> None:
 
 
 def _checkpoint(data: bytes, scratch: Path) -> None:
-    from pe_deploy.training.checkpoint import load_checkpoint, seal
+    from pe_deploy.training.checkpoint import config_to_bytes, load_checkpoint
 
     files = mutators.unpack(data)
     try:
@@ -168,7 +168,7 @@ def _checkpoint(data: bytes, scratch: Path) -> None:
             if isinstance(content.get("files"), dict):
                 for name in content["files"].keys() & files.keys():
                     content["files"][name] = hashlib.sha256(files[name]).hexdigest()
-            files["config.json"] = seal(content)
+            files["config.json"] = config_to_bytes(content)
     except (ValueError, RecursionError):
         pass  # as it is, then
     load_checkpoint(_written(scratch / "checkpoint", files))

@@ -9,9 +9,10 @@ import torch
 
 from pe_deploy import ExportError, ModelConfig, ParityError
 from pe_deploy.bundle import TORCHSCRIPT, Bundle, open_bundle
-from pe_deploy.export import Source, export_module, to_torchscript
-from pe_deploy.mutation.faults import FAULTS, PLACES, Fault, Subject
+from pe_deploy.export import ExportOptions, Source, export_module, to_torchscript
+from pe_deploy.mutation.faults import FAULTS, PLACES, Fault
 from pe_deploy.mutation.run import CHECKS, Outcome, self_test
+from pe_deploy.mutation.subject import Subject
 from pe_deploy.parity import CHECKS as PARITY_CHECKS
 from pe_deploy.training import GRUClassifier
 
@@ -39,7 +40,8 @@ def exported(
     torch.manual_seed(0)
     model = GRUClassifier(config).eval()
     source = Source(model, config.signature, labels, threshold, config.to_dict())
-    return export_module(source, tmp_path_factory.mktemp("self-test") / "bundle").bundle
+    place = tmp_path_factory.mktemp("self-test") / "bundle"
+    return export_module(source, place, ExportOptions(crossover=24)).bundle
 
 
 def fault(name: str) -> Fault:

@@ -1,4 +1,4 @@
-"""The model: what it computes, and what it refuses."""
+"""The model: what it computes, and what an `EagerClassifier` before it refuses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pe_deploy.config import ModelConfig
 from pe_deploy.errors import InvalidInputError
-from pe_deploy.training import GRUClassifier
+from pe_deploy.training import Checkpoint, EagerClassifier, GRUClassifier
 
 
 def _model(pad_id: int | None = None, num_classes: int = 1) -> GRUClassifier:
@@ -18,6 +18,11 @@ def _model(pad_id: int | None = None, num_classes: int = 1) -> GRUClassifier:
         torch.manual_seed(0)
         config = ModelConfig(12, 10, num_classes=num_classes, pad_id=pad_id)
         return GRUClassifier(config).eval()
+
+
+def _classifier(pad_id: int | None = None) -> EagerClassifier:
+    model = _model(pad_id)
+    return EagerClassifier(Checkpoint(model, model.config, (0, 1), 0.5))
 
 
 def _scripted(model: GRUClassifier) -> torch.nn.Module:
@@ -68,7 +73,7 @@ def test_scripted_equals_eager(
 
 @pytest.mark.filterwarnings("ignore:The tensor attributes self.rnn_lay")  # torch's own, of a GRU
 @pytest.mark.parametrize("pad_id", [None, 0])
-def test_torch_export_leaves_the_checks_out(pad_id: int | None) -> None:
+def test_torch_export_takes_it_as_it_is(pad_id: int | None) -> None:
     model = _model(pad_id)
     batch = torch.export.Dim("batch", min=1)
     program = torch.export.export(
@@ -80,8 +85,9 @@ def test_torch_export_leaves_the_checks_out(pad_id: int | None) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.uint64])
 def test_every_integer_dtype_will_do(dtype: torch.dtype) -> None:
-    model, ids = _model(), _ids([1, 11, 0])
-    assert torch.equal(model(ids.to(dtype)), model(ids))
+    classifier, ids = _classifier(), _ids([1, 11, 0])
+    given = classifier.predict_logits(ids.to(dtype))
+    assert given.tolist() == classifier.predict_logits(ids).tolist()
 
 
 def test_dropout_acts_between_layers_in_training_only() -> None:
@@ -91,6 +97,10 @@ def test_dropout_acts_between_layers_in_training_only() -> None:
     model.eval()
     assert torch.equal(model(ids), model(ids))
     GRUClassifier(ModelConfig(12, 10, num_layers=1, dropout=0.5))  # no warning
+
+
+def test_no_rows_have_no_logits() -> None:
+    assert _classifier().predict_logits(torch.ones(0, 5, dtype=torch.int64)).shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -103,10 +113,6 @@ def test_dropout_acts_between_layers_in_training_only() -> None:
             "input_ids has dtype bfloat16; allowed: an integer dtype",
         ),
         (torch.tensor([[True]]), "input_ids has dtype bool; allowed: an integer dtype"),
-        (
-            torch.ones(0, 5, dtype=torch.int64),
-            "input_ids has shape (0, 5); allowed: at least 1 row and 1 to 10 columns",
-        ),
         (torch.ones(2, 0, dtype=torch.int64), "input_ids has 0 columns; allowed: 1 to 10"),
         (torch.ones(2, 11, dtype=torch.int64), "input_ids has 11 columns; allowed: 1 to 10"),
         (_ids([1, 2], [3, 12]), "row 1: column 1 has id 12; allowed: 0 to 11"),
@@ -120,28 +126,22 @@ def test_dropout_acts_between_layers_in_training_only() -> None:
 @pytest.mark.parametrize("pad_id", [None, 0])
 def test_refused_input(pad_id: int | None, ids: Tensor, message: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        _model(pad_id)(ids)
+        _classifier(pad_id).predict_logits(ids)
     assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
-    ("ids", "row", "reason"),
-    [
-        (
-            _ids([1, 2, 0], [1, 0, 2]),
-            1,
-            "column 1 has pad_id 0 before the row's last token; allowed: padding on the right only",
-        ),
-        (
-            _ids([0, 2, 0]),
-            0,
-            "column 0 has pad_id 0 before the row's last token; allowed: padding on the right only",
-        ),
-        (_ids([1, 2], [0, 0]), 1, "every id is pad_id 0; allowed: at least one token"),
-    ],
+    ("ids", "row", "column"),
+    [(_ids([1, 2, 0], [1, 0, 2]), 1, 1), (_ids([0, 2, 0]), 0, 0), (_ids([1, 2], [0, 0]), 1, None)],
 )
-def test_refused_padding(ids: Tensor, row: int, reason: str) -> None:
+def test_refused_padding(ids: Tensor, row: int, column: int | None) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        _model(pad_id=0)(ids)
-    assert (caught.value.row, caught.value.reason) == (row, reason)
-    _model(pad_id=None)(ids)  # without a pad_id, 0 is a token like any other
+        _classifier(pad_id=0).predict_logits(ids)
+    assert (caught.value.row, caught.value.reason) == (
+        row,
+        "every id is pad_id 0; allowed: at least one token"
+        if column is None
+        else f"column {column} has pad_id 0 before the row's last token; "
+        "allowed: padding on the right only",
+    )
+    _classifier(pad_id=None).predict_logits(ids)  # then 0 is a token like any other

@@ -33,7 +33,7 @@ def test_the_folder_holds_what_it_should(synthetic_run: TrainResult) -> None:
         "model.safetensors",
         "positions.npz",
         "positions.png",
-        "validation.npz",
+        "validation.safetensors",
         "resume.safetensors",
     }
     content = json.loads((output / "config.json").read_text())
@@ -45,7 +45,7 @@ def test_the_folder_holds_what_it_should(synthetic_run: TrainResult) -> None:
         "threshold": 0.5,
         "files": {
             name: hashlib.sha256((output / name).read_bytes()).hexdigest()
-            for name in ("model.safetensors", "last.safetensors", "validation.npz")
+            for name in ("model.safetensors", "last.safetensors", "validation.safetensors")
         },
     }
     lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]

@@ -1,5 +1,9 @@
 """Work on token ids that is done once, at export, and looked up from then on.
 
+    Add(Gather(E, ids), Slice(P, 0, length)) ─ GRU ─ GRU ─ states
+      ↓
+    Gather(states after every beginning, the beginning's number) ─ states after its last id
+
 All of it is computed in float64 and rounded once, so a table is closer to the exact model than
 the float32 steps that it stands for.
 """

@@ -22,6 +22,10 @@ from pe_deploy.export.passes.gru_layers import layer_of
 def stop_at_lengths(graph: ir.Graph, node: ir.Node) -> ir.Node | None:
     """Let a GRU stop at each row's last token, if its state there is all that is gathered.
 
+        Y = GRU(X);  GatherND(Squeeze(Y), Concat(max(count - 1, 0), row))
+          ↓
+        _, Y_h = GRU(X, sequence_lens=max(count, 1));  Squeeze(Y_h)
+
     The step gathered is `max(count - 1, 0)`, where a row has `count` ids that are not padding, so
     the length `max(count, 1)` is always one that `sequence_lens` allows, and the final state is
     the state that was gathered.

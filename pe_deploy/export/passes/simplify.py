@@ -1,4 +1,4 @@
-"""The lean form: the exported graph without the work that its answer does not need."""
+"""The exported graph without the work that its answer does not need."""
 
 from __future__ import annotations
 
@@ -41,13 +41,18 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _zero_state_left_out(graph: ir.Graph, node: ir.Node) -> None:
-    """A GRU without an initial state starts from zeros, so zeros need not be made for it."""
+    """A GRU without an initial state starts from zeros, so zeros need not be made for it.
+
+    GRU(X, W, R, B, , zeros)  →  GRU(X, W, R, B)
+    """
     if node.op_type == "GRU" and _is_zero(given(node, 5)):
         node.replace_input_with(5, None)
 
 
 def _state_of_one_layer(graph: ir.Graph, node: ir.Node) -> None:
     """One row of the joined states of all layers is the state of one GRU: no need to join them.
+
+        Gather(Concat(h0, h1), 1)  →  Squeeze(h1)
 
     Only where each part is the `[1, batch, hidden]` of a GRU in one direction, so that rows count
     layers.
@@ -68,7 +73,10 @@ def _state_of_one_layer(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _last_step(graph: ir.Graph, node: ir.Node) -> None:
-    """A GRU's output at the last step is its final state, which needs no outputs of other steps."""
+    """A GRU's output at the last step is its final state, which needs no outputs of other steps.
+
+    Gather(Transpose(Squeeze(Y)), -1)  →  Squeeze(Y_h)      Y, Y_h = GRU(…)
+    """
     if node.op_type != "Gather" or node.attributes.get_int("axis", 0) != 1:
         return
     index = constant(node.inputs[1])
@@ -80,7 +88,10 @@ def _last_step(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _steps_gathered_time_first(graph: ir.Graph, node: ir.Node) -> None:
-    """A step of a row is found under (step, row) as well as, once transposed, under (row, step)."""
+    """A step of a row is found under (step, row) as well as, once transposed, under (row, step).
+
+    GatherND(Transpose(Y), Concat(row, step))  →  GatherND(Y, Concat(step, row))
+    """
     if node.op_type != "GatherND" or node.attributes.get_int("batch_dims", 0) != 0:
         return
     transposed = made_by(node.inputs[0], "Transpose")
@@ -102,6 +113,8 @@ def _steps_gathered_time_first(graph: ir.Graph, node: ir.Node) -> None:
 
 def _positions_sliced(graph: ir.Graph, node: ir.Node) -> None:
     """Rows 0, 1, 2, … of a table are a slice of it, which every row of the batch can share.
+
+        Add(X, Gather(table, Range(0, length)))  →  Add(X, Slice(table, 0, length))
 
     Only where they are added to something of as many steps, so that a sequence longer than the
     table still fails: a slice stops at the table's end. (A table of one row would be stretched.)
@@ -136,6 +149,8 @@ def _positions_sliced(graph: ir.Graph, node: ir.Node) -> None:
 
 def _time_first(graph: ir.Graph, node: ir.Node) -> None:
     """Transposing ids before they are embedded gives what transposing the embeddings gives.
+
+        Transpose(Add(Gather(E, ids), P))  →  Add(Gather(E, Transpose(ids)), Unsqueeze(P))
 
     An id is one number and its embedding many. Elementwise operations between the two do not
     care which axis comes first.

@@ -1,0 +1,63 @@
+"""How to export: what `export`, `export_module` and the command line all take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pe_deploy.errors import InvalidInputError
+from pe_deploy.export.onnx import DEFAULT_OPSET, check_opset
+from pe_deploy.parity import Tolerance
+from pe_deploy.runtime.plan import CHUNK_ROWS
+
+FORMATS = ("onnx", "torchscript")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How to export; checked when made, before any work.
+
+    Attributes:
+        formats: which of "onnx" and "torchscript" to make.
+        opset: the ONNX operator set to write.
+        tolerance: how far apart the artifacts and torch may be; None for the usual one.
+        sign: a PEM file with an elliptic-curve key, to sign the bundle with.
+        throughput: whether to make `model.throughput.onnx`, the form for large batches, where it
+            can be made and pays.
+        crossover: rows from which that form is to be run. By default it is measured, which makes
+            it the one thing in a bundle that may come out otherwise the next time.
+
+    Raises:
+        InvalidInputError: a format, an opset or a crossover outside its range.
+    """
+
+    formats: Sequence[str] = FORMATS
+    opset: int = DEFAULT_OPSET
+    tolerance: Tolerance | None = None
+    sign: str | Path | None = None
+    throughput: bool = True
+    crossover: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.formats, str):
+            object.__setattr__(self, "formats", (self.formats,))
+        if not self.formats or any(name not in FORMATS for name in self.formats):
+            raise InvalidInputError(
+                f"formats are {', '.join(self.formats) or 'none'}; allowed: {', '.join(FORMATS)}"
+            )
+        check_opset(self.opset)
+        if self.crossover is None:
+            return
+        if type(self.crossover) is not int or not 1 <= self.crossover <= CHUNK_ROWS:
+            raise InvalidInputError(
+                f"crossover is {self.crossover!r}; allowed: 1 to {CHUNK_ROWS} rows"
+            )
+        if not (self.throughput and "onnx" in self.formats):
+            raise InvalidInputError(
+                f"crossover is {self.crossover}; allowed only where the throughput form is made "
+                "of onnx"
+            )
+
+
+DEFAULTS = ExportOptions()

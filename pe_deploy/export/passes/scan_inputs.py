@@ -1,0 +1,156 @@
+"""What feeds a Scan: the steps that it runs over, and the states that it starts from.
+
+Each way gives the values that are scanned, and what one step of them adds to each gate of the
+first layer, `[batch, hidden]`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from pe_deploy.export.passes.graph import Nodes
+from pe_deploy.export.passes.gru_layers import Floats, Layer
+from pe_deploy.export.passes.precompute import Tokens, prefix_states
+from pe_deploy.export.passes.scan_body import GATES, Body, projections
+
+Fed = tuple[list[ir.Value], list[ir.Value]]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Where the nodes that feed a Scan go, and the steps that it runs over.
+
+    Attributes:
+        nodes: of the outer graph.
+        body: of the Scan.
+        name: what the names of constants begin with.
+        length: of the sequence, `[1]`.
+        first: the first step, `[1]`; None for that at 0.
+    """
+
+    nodes: Nodes
+    body: Body
+    name: str
+    length: ir.Value
+    first: ir.Value | None = None
+
+    def inputs(self, layer: Layer) -> Fed:
+        """The inputs of the GRU are scanned as they are, and projected in each step."""
+        inputs = layer.node.inputs[0]
+        if inputs is None:
+            raise ValueError("a GRU node has no inputs")
+        step = self.body.takes("inputs", ir.DataType.FLOAT, ["batch", layer.inputs.shape[2]])
+        return [inputs], projections(self.body, layer, 0, step)
+
+    def lookups(self, layer: Layer, tokens: Tokens) -> Fed:
+        """The ids are scanned, looked up and projected in each step, while they are at hand.
+
+        Looked up for all steps at once, they would be written to memory and read again.
+        """
+        body = self.body
+        step = body.takes("ids", ir.DataType.INT64, ["batch"])
+        inputs = body.op("Gather", body.weight(tokens.tokens, "tokens"), step, axis=0)
+        scanned = [tokens.ids]
+        if tokens.positions is not None:
+            scanned.append(self._by_step(tokens.positions, "positions"))
+            place = body.takes("position", ir.DataType.FLOAT, [1, tokens.positions.shape[1]])
+            inputs = body.op("Add", inputs, place)
+        return scanned, projections(body, layer, 0, inputs)
+
+    def tables(self, layer: Layer, tokens: Tokens) -> Fed:
+        """The ids are scanned, and each step looks their projections up: `E·Wᵀ + (P·Wᵀ + b)`.
+
+        Joined to a table a step, `[vocabulary, hidden]`, it is one lookup a gate for token and
+        position, and an id outside the vocabulary is still refused.
+        """
+        nodes, body = self.nodes, self.body
+        step = body.takes("ids", ir.DataType.INT64, ["batch"])
+        scanned = [tokens.ids if self.first is None else self._sliced(tokens.ids)]
+        parts = []
+        for gate, label in enumerate(GATES):
+            table = layer.projected(tokens.tokens, gate)
+            if tokens.positions is None:
+                rows = body.weight(table + layer.bias[gate], f"tokens_{label}")
+            else:
+                places = layer.projected(tokens.positions, gate) + layer.bias[gate]
+                by_token = nodes.constant(table.astype(np.float32), f"{self.name}_tokens_{label}")
+                by_place = self._by_step(places, f"positions_{label}")
+                scanned.append(nodes.op("Add", by_token, by_place))
+                rows = body.takes(f"table_{label}", ir.DataType.FLOAT, list(table.shape))
+            parts.append(body.op("Gather", rows, step, axis=0))
+        return scanned, parts
+
+    def active(self, lengths: ir.Value) -> ir.Value:
+        """1 where a step is before a row's end, else 0: float `[sequence, batch, 1]`."""
+        nodes = self.nodes
+        zero = nodes.constant(np.array(0), "scalar_zero")
+        start = zero if self.first is None else nodes.op("Squeeze", self.first)
+        one = nodes.constant(np.array(1), "scalar_one")
+        steps = nodes.op("Range", start, nodes.op("Squeeze", self.length), one)
+        steps = nodes.op("Cast", steps, to=ir.DataType.INT32)
+        before = nodes.op("Less", nodes.op("Unsqueeze", steps, nodes.constant([1], "one")), lengths)
+        numbers = nodes.op("Cast", before, to=ir.DataType.FLOAT)
+        return nodes.op("Unsqueeze", numbers, nodes.constant([2], "two"))
+
+    def _by_step(self, rows: Floats, name: str) -> ir.Value:
+        """A table's rows for the steps that the Scan runs over, `[steps, 1, …]`."""
+        table = self.nodes.constant(rows[:, None].astype(np.float32), f"{self.name}_{name}")
+        return self._sliced(table)
+
+    def _sliced(self, value: ir.Value) -> ir.Value:
+        """The steps of a value that the Scan runs over."""
+        zero, one = self.nodes.constant([0], "zero"), self.nodes.constant([1], "one")
+        first = zero if self.first is None else self.first
+        return self.nodes.op("Slice", value, first, self.length, zero, one)
+
+
+def start_of(nodes: Nodes, layer: Layer, start: ir.Value | None, batch: ir.Value) -> ir.Value:
+    """The state that a layer starts from: the one it is given, or zeros."""
+    if start is not None:
+        return nodes.op("Squeeze", start, nodes.constant([0], "zero"))
+    shape = nodes.op("Concat", batch, nodes.constant([layer.hidden], "hidden"), axis=0)
+    return nodes.op("ConstantOfShape", shape, value=ir.tensor(np.zeros(1, np.float32)))
+
+
+def steps_looked_up(nodes: Nodes, length: ir.Value, depth: int) -> ir.Value:
+    """How many steps are looked up, `[1]`: one is always left, since no Scan runs over none."""
+    left = nodes.op("Sub", length, nodes.constant([1], "one"))
+    return nodes.op("Min", left, nodes.constant([depth], "looked_up"))
+
+
+def states_looked_up(
+    nodes: Nodes,
+    stack: list[Layer],
+    tokens: Tokens,
+    depth: int,
+    first: ir.Value,
+    lengths: ir.Value | None,
+    name: str,
+) -> list[ir.Value]:
+    """Each layer's state after the first steps, `[batch, hidden]`, from tables of all beginnings.
+
+    Each id is looked up on its own first, so that none outside the vocabulary gets through.
+    """
+    base = tokens.vocabulary + 1
+    zero, one = nodes.constant([0], "zero"), nodes.constant([1], "one")
+    ids = nodes.op("Slice", tokens.ids, zero, first, zero, one)
+    digits = nodes.constant(np.arange(1, base), f"{name}_digits")
+    places = nodes.constant((base ** np.arange(depth)[::-1])[:, None], f"{name}_places")
+    number = nodes.op(
+        "Mul",
+        nodes.op("Gather", digits, ids, axis=0),
+        nodes.op("Slice", places, zero, first, zero, one),
+    )
+    if lengths is not None:
+        steps = nodes.constant(np.arange(depth, dtype=np.int32)[:, None], f"{name}_steps")
+        active = nodes.op("Less", nodes.op("Slice", steps, zero, first, zero, one), lengths)
+        number = nodes.op("Where", active, number, nodes.constant(np.array(0), "ended"))
+    row = nodes.op("ReduceSum", number, zero, keepdims=0)
+    tables = [
+        nodes.constant(state.astype(np.float32), f"{name}_states{index}")
+        for index, state in enumerate(prefix_states(stack, tokens, depth))
+    ]
+    return [nodes.op("Gather", table, row, axis=0) for table in tables]

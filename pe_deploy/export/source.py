@@ -1,0 +1,61 @@
+"""What is exported: a trained module, and what has to be known to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from pe_deploy.config import Decision, Label, Signature
+from pe_deploy.training import Checkpoint
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Rows of the data, int64 `[rows, length]`, and the class of each, int64 `[rows]` or None."""
+
+    input_ids: NDArray[np.int64]
+    targets: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trained module and what has to be known to use it.
+
+    Attributes:
+        module: maps int64 `[batch, sequence]` to logits as the signature says.
+        signature: what the module takes and gives.
+        labels: the label of each class.
+        threshold: the probability above which a binary model answers `labels[1]`.
+        model: the architecture's own config, if it has one.
+        rows: rows of the data, best those that it was validated on, to judge decisions with.
+    """
+
+    module: nn.Module
+    signature: Signature
+    labels: tuple[Label, ...]
+    threshold: float | None
+    model: Mapping[str, Any] | None = None
+    rows: LabelledRows | None = None
+
+    @classmethod
+    def of(cls, trained: Checkpoint) -> Source:
+        """The module of a checkpoint, with the rows that it was validated on."""
+        rows = trained.validation
+        return cls(
+            trained.model,
+            trained.config.signature,
+            trained.labels,
+            trained.threshold,
+            trained.config.to_dict(),
+            None if rows is None else LabelledRows(rows.input_ids, rows.targets),
+        )
+
+    @property
+    def decision(self) -> Decision:
+        """How labels are taken from the logits."""
+        return Decision(self.labels, self.threshold)
