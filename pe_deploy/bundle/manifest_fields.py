@@ -74,11 +74,22 @@ def _is_parity(value: Any) -> bool:
     )
 
 
+def _is_floors(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"by_length", "least"}
+        and _is_number(value["least"])
+        and _object_of(_is_number)(value["by_length"])
+        and all(length.isdecimal() for length in value["by_length"])
+    )
+
+
 _PARITY: dict[str, Allowed] = {
     "passed": lambda value: isinstance(value, bool),
     "cells": _is_count,
     "worst_difference": _is_number,
     "floor": _is_number,
+    "floors": _is_floors,
     "tolerance": _is_text,
 }
 """What is read from it; it may say more."""

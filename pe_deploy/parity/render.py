@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from pe_deploy.errors import InvalidInputError
 from pe_deploy.parity.report import Cell, Report, worst
+from pe_deploy.runtime.engines import ENGINES
 from pe_deploy.storage.atomic import check_writable, write_bytes
 
 
@@ -42,14 +43,13 @@ def ratio(error: float, floor: float) -> str:
     return f"{error / floor:.1f}×" if floor else "–"
 
 
-def repeat_line(report: Report, cell: Cell, input_ids: list[list[int]]) -> str:
+def repeat_line(cell: Cell, input_ids: list[list[int]], bundle: str) -> str:
     """One line of shell that runs an input again; the input alone for an engine without one."""
-    module, name, settings = _CLASSIFIERS.get(cell.predictor, ("", "", ""))
     ids = json.dumps(input_ids)
-    if not name:
+    engine = ENGINES.get(cell.predictor)
+    code = engine.call(bundle, ids) if engine else ""
+    if not code:
         return ids
-    bundle = report.about.get("bundle", "BUNDLE")
-    code = f"from {module} import {name}; print({name}({bundle!r}{settings}).predict_logits({ids}))"
     plain = not set(code) & set('"$`\\!')
     return f'python -c "{code}"' if plain else f"python -c {shlex.quote(code)}"
 
@@ -60,17 +60,16 @@ def to_markdown(report: Report) -> str:
         f"# Parity: {'passed' if report.passed else 'FAILED'}",
         "",
         f"{len(report.cells)} cells. Float32 torch itself is off by up to {report.floor:.2g} (the "
-        f"floor); allowed: {report.tolerance}.",
+        f"floor, which is taken by length); allowed: {report.tolerance}.",
         "",
         "| check | predictor | against | cells | failed | worst error | of the floor |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: |",
     ]
     for (check, predictor, against), cells in report.pairs().items():
         failed = sum(map(report.failed, cells))
-        error = worst(cells)
         lines.append(
-            f"| {check} | {predictor} | {against} | {len(cells)} | {failed} | {error:.2g} "
-            f"| {ratio(error, report.floor)} |"
+            f"| {check} | {predictor} | {against} | {len(cells)} | {failed} | {worst(cells):.2g} "
+            f"| {report.of_floor(cells)} |"
         )
     if report.decisions:
         lines += [
@@ -86,14 +85,14 @@ def to_markdown(report: Report) -> str:
             )
     if report.failures:
         lines += ["", "## Failures", "", *(f"- {cell}" for cell in report.failures)]
+    bundle = report.about.get("bundle", "BUNDLE")
     for cell, ids in report.smallest:
         lines += ["", f"Smallest input for “{cell}”:", "", "```bash"]
-        lines += [repeat_line(report, cell, ids), "```"]
+        lines += [repeat_line(cell, ids, bundle), "```"]
+    lines += [f"\n{engine} was not run: {why}." for engine, why in report.not_run.items()]
     if report.about:
-        lines += [
-            "",
-            "Measured with " + ", ".join(f"{k} {v}" for k, v in report.about.items()) + ".",
-        ]
+        about = ", ".join(f"{what} {value}" for what, value in report.about.items())
+        lines += ["", f"Measured with {about}."]
     return "\n".join(lines) + "\n"
 
 
@@ -107,7 +106,7 @@ def to_junit(report: Report) -> str:
         failures=str(failed),
         errors="0",
     )
-    smallest = dict(report.smallest)
+    smallest, bundle = dict(report.smallest), report.about.get("bundle", "BUNDLE")
     for cell in report.cells:
         test = ElementTree.SubElement(
             suite,
@@ -118,7 +117,7 @@ def to_junit(report: Report) -> str:
         if report.failed(cell):
             failure = ElementTree.SubElement(test, "failure", message=str(cell))
             if cell in smallest:
-                failure.text = repeat_line(report, cell, smallest[cell])
+                failure.text = repeat_line(cell, smallest[cell], bundle)
     for decided in report.decisions:
         test = ElementTree.SubElement(
             suite, "testcase", classname="decisions", name=decided.predictor
@@ -134,10 +133,4 @@ _FORMS: dict[str, Callable[[Report], str]] = {
     ".json": Report.to_json,
     ".md": to_markdown,
     ".xml": to_junit,
-}
-
-_CLASSIFIERS = {
-    "onnx": ("pe_deploy", "OnnxClassifier", ""),
-    "throughput": ("pe_deploy", "OnnxClassifier", ", form='throughput'"),
-    "torchscript": ("pe_deploy.runtime.torchscript", "TorchScriptClassifier", ""),
 }

@@ -5,24 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pe_deploy.bundle import Manifest
 from pe_deploy.errors import DataError, InvalidInputError, ParityError
 from pe_deploy.parity.decisions import Decisions
 from pe_deploy.parity.tolerance import Tolerance
+from pe_deploy.runtime.floors import Floors
 
 EXACT = "float64"
 GOLDEN = "golden"
-EXACT_REFERENCES = (EXACT, GOLDEN)
 
-_GRAVEST_SHOWN = 2
+
+_MALFORMED = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -63,19 +61,33 @@ class Report:
 
     Attributes:
         tolerance: how far apart two logits may be.
-        floor: the largest error of float32 torch itself.
+        floors: how far float32 torch itself is off.
         cells: what was compared.
         decisions: how each predictor decided on the golden rows.
         smallest: for some failing cells, the smallest input that fails.
         about: the machine and the engines.
+        golden_floors: torch's own error in the golden vectors, which these alone are judged by.
+        not_run: the engines that could not be run, and why.
     """
 
     tolerance: Tolerance
-    floor: float
+    floors: Floors
     cells: tuple[Cell, ...]
     decisions: tuple[Decisions, ...] = ()
     smallest: tuple[tuple[Cell, list[list[int]]], ...] = ()
     about: Mapping[str, str] = field(default_factory=dict)
+    golden_floors: Floors = field(default_factory=Floors)
+    not_run: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def floor(self) -> float:
+        """The largest error of float32 torch itself, at any length."""
+        return self.floors.highest
+
+    def floor_of(self, cell: Cell) -> float:
+        """The floor that a cell is judged by: that of its length."""
+        floors = self.golden_floors if cell.against == GOLDEN else self.floors
+        return floors.at(cell.length)
 
     def allowed(self, cell: Cell) -> float:
         """The largest error that passes in a cell.
@@ -84,9 +96,9 @@ class Report:
         of an exchange of tokens, which no stated tolerance excuses.
         """
         if cell.check == "positions":
-            return 2 * self.tolerance.from_floor(self.floor)
-        sides = 1 if cell.against in EXACT_REFERENCES or self.tolerance.is_stated else 2
-        return sides * self.tolerance.allowed(self.floor, cell.magnitude)
+            return 2 * self.tolerance.from_floor(self.floor_of(cell))
+        sides = 1 if cell.against in (EXACT, GOLDEN) or self.tolerance.is_stated else 2
+        return sides * self.tolerance.allowed(self.floor_of(cell), cell.magnitude)
 
     def failed(self, cell: Cell) -> bool:
         """Whether a cell has no answer, or one that is too far off."""
@@ -123,26 +135,22 @@ class Report:
             pairs.setdefault((cell.check, cell.predictor, cell.against), []).append(cell)
         return {pair: tuple(cells) for pair, cells in pairs.items()}
 
-    def with_decisions(self, decisions: Sequence[Decisions]) -> Report:
-        """The same, with these decisions."""
-        return dataclasses.replace(self, decisions=tuple(decisions))
+    def of_floor(self, cells: Iterable[Cell]) -> str:
+        """The largest error of these cells beside torch's own at its length, as `1.1×`.
 
-    def joined(self, other: Report) -> Report:
-        """The same, with the cells of another run, judged by this one's floor and tolerance."""
-        return dataclasses.replace(
-            self, cells=self.cells + other.cells, smallest=self.smallest + other.smallest
-        )
+        A dash where torch has none.
+        """
+        ratios = [
+            cell.error / floor
+            for cell in cells
+            if not math.isnan(cell.error) and (floor := self.floor_of(cell))
+        ]
+        return f"{max(ratios):.1f}×" if ratios else "–"
 
-    def with_smallest(self, find: Callable[[Cell, float], NDArray[np.int64] | None]) -> Report:
-        """The same, with the smallest failing input of the gravest failures and of the smallest."""
-        failures = self.failures
-        smallest = sorted(failures, key=lambda cell: cell.batch * cell.length)[:1]
-        found = []
-        for cell in dict.fromkeys([*smallest, *failures[:_GRAVEST_SHOWN]]):
-            ids = find(cell, self.allowed(cell))
-            if ids is not None:
-                found.append((cell, ids.tolist()))
-        return dataclasses.replace(self, smallest=tuple(found))
+    def joined(self, other: Report, not_run: Mapping[str, str]) -> Report:
+        """The same, with the cells of another run by the same floors and tolerance."""
+        cells, smallest = self.cells + other.cells, self.smallest + other.smallest
+        return dataclasses.replace(self, cells=cells, smallest=smallest, not_run=not_run)
 
     def judged_by(self, tolerance: Tolerance) -> Report:
         """The same measurements under another tolerance; no model is needed.
@@ -160,6 +168,7 @@ class Report:
             "cells": len(self.cells),
             "worst_difference": self.worst,
             "floor": self.floor,
+            "floors": asdict(self.floors),
             "tolerance": str(self.tolerance),
         }
 
@@ -174,16 +183,13 @@ class Report:
         if not (self.cells or self.decisions):
             raise ParityError("parity was judged on no cells at all")
         if not self.failures:
-            worst_decided = max(self.decisions, key=lambda decided: decided.unexplained)
-            raise ParityError(
-                f"parity failed (decisions): {worst_decided.predictor} gives "
-                f"{worst_decided.unexplained} of {worst_decided.rows} rows another label than "
-                "torch did, and rounding does not explain it"
-            )
+            decided = max(self.decisions, key=lambda decided: decided.unexplained)
+            raise ParityError(f"parity failed (decisions): {decided}")
+        gravest = self.failures[0]
         raise ParityError(
             f"parity failed ({', '.join(self.failed_checks)}) in {len(self.failures)} of "
-            f"{len(self.cells)} cells, allowed {self.tolerance} with floor {self.floor:.2g}; "
-            f"worst: {self.failures[0]}"
+            f"{len(self.cells)} cells, allowed {self.tolerance} with floor "
+            f"{self.floor_of(gravest):.2g}; worst: {gravest}"
         )
 
     def to_json(self) -> str:
@@ -191,7 +197,9 @@ class Report:
         document = {
             **self.summary(),
             "tolerance": asdict(self.tolerance),
+            "golden_floors": asdict(self.golden_floors),
             "about": dict(self.about),
+            "not_run": dict(self.not_run),
             "decisions": [asdict(decided) for decided in self.decisions],
             "smallest": [
                 {"cell": _cell_values(cell), "input_ids": ids} for cell, ids in self.smallest
@@ -213,9 +221,12 @@ class Report:
             values = json.loads(text)
             if values["columns"] != [column.name for column in dataclasses.fields(Cell)]:
                 raise ValueError(f"columns are {values['columns']}")
+            once = {"least": _finite(values["floor"])}  # older reports have no other floor
             return cls(
                 tolerance=Tolerance(**values["tolerance"]),
-                floor=_finite(values["floor"]),
+                floors=_floors_from(values.get("floors", once)),
+                golden_floors=_floors_from(values.get("golden_floors", once)),
+                not_run=dict(values.get("not_run", {})),
                 cells=tuple(map(_cell_from, values["results"])),
                 decisions=tuple(map(_decisions_from, values["decisions"])),
                 smallest=tuple(
@@ -223,15 +234,25 @@ class Report:
                 ),
                 about=dict(values["about"]),
             )
-        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             line = " ".join(str(error).split())
             raise DataError(f"not a parity report: {type(error).__name__}: {line}") from error
 
 
-def published_floor(manifest: Manifest) -> float:
-    """The floor that a bundle was published with, over every case; 0.0 where it states none."""
-    floor = manifest.parity.get("floor", 0.0)
-    return float(floor) if isinstance(floor, int | float) and math.isfinite(floor) else 0.0
+def published_floors(manifest: Manifest) -> Floors:
+    """The floors that a bundle was published with, over every case; none where it states none.
+
+    A manifest that was made before they were measured by length states one for all.
+    """
+    parity = manifest.parity
+    return _floors_from(parity.get("floors", {"least": parity.get("floor", 0.0)}))
 
 
 def worst(cells: Iterable[Cell]) -> float:
@@ -275,6 +296,12 @@ def _decisions_from(values: Mapping[str, Any]) -> Decisions:
         if type(count) is not int:
             raise TypeError(f"decisions are {values}")
     return decided
+
+
+def _floors_from(values: Mapping[str, Any]) -> Floors:
+    by_length = values.get("by_length", {})
+    floors = {int(length): _finite(error) for length, error in by_length.items()}
+    return Floors(floors, _finite(values.get("least", 0.0)))
 
 
 def _finite(value: Any) -> float:
