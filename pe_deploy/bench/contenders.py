@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -122,14 +121,11 @@ def check_engines(names: Sequence[str]) -> tuple[str, ...]:
 
 def why_not(name: str, subject: Subject) -> str:
     """Why an engine cannot run here; empty where it can."""
-    package = table.ENGINES[name].package
-    if not package:
-        return ""
-    if find_spec(package) is None:
-        return f"{package} is not installed"
-    if package != "torch" or (name == "torchscript" and subject.has_torchscript):
-        return ""
-    if subject.config is None:
+    engine = table.ENGINES[name]
+    if engine.missing:
+        return engine.missing
+    own_file = name == "torchscript" and subject.has_torchscript
+    if subject.config is None and name in ("eager", "torchscript", "compile") and not own_file:
         return "the bundle does not give its torch module"
     if name == "compile" and not any(map(shutil.which, ("g++", "clang++", "cl"))):
         return "there is no C++ compiler"

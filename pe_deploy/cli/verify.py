@@ -31,7 +31,15 @@ from pe_deploy.parity import (
     worst,
 )
 from pe_deploy.parity.bundle import REPLAY
-from pe_deploy.parity.render import check_report_path, repeat_line
+from pe_deploy.parity.render import (
+    CHECKS_COLUMNS,
+    DECISIONS_COLUMNS,
+    check_report_path,
+    checks_rows,
+    decisions_rows,
+    decisions_title,
+    repeat_line,
+)
 from pe_deploy.runtime.engines import ENGINES, engines_of, predictors
 
 if TYPE_CHECKING:
@@ -118,7 +126,7 @@ def _measure(
         reference, about["torch"] = _with_torch(bundle, checkpoint, weights)
     names = engines_of(bundle)
     if golden_only:
-        names = [name for name in names if not ENGINES[name].package]
+        names = [name for name in names if ENGINES[name].needs is None]
     with progress_bar() as progress:
         task = progress.add_task("verify", total=None)
         return verify_bundle(
@@ -201,57 +209,20 @@ def show_report(report: Report) -> None:
     """Print the floor, a line for each check, the grid of shapes, the decisions, what failed."""
     out.print(f"Float32 torch itself is off by up to {report.floor:.1e}: the floor.")
     out.print(f"Allowed: {report.tolerance}\n")
-    table(
-        "Errors of a logit",
-        ("check", "predictor", "against", "cells", "failed", "worst", "of floor"),
-        (
-            (
-                *pair,
-                len(cells),
-                sum(map(report.failed, cells)),
-                f"{worst(cells):.1e}",
-                report.of_floor(cells),
-            )
-            for pair, cells in report.pairs().items()
-        ),
-    )
+    table("Errors of a logit", CHECKS_COLUMNS, checks_rows(report))
     for (check, predictor, against), cells in report.pairs().items():
         if check == "shapes" and (predictor == "onnx" or any(map(report.failed, cells))):
             _show_grid(report, f"{predictor} against {against}, worst error by shape", cells)
     if report.decisions:
-        _show_decisions(report)
-    bundle = report.about.get("bundle", "BUNDLE")
+        table(decisions_title(report), DECISIONS_COLUMNS, decisions_rows(report))
     for cell, ids in report.smallest:
         out.print(f"Smallest input for: {cell}", markup=False)
-        out.print(f"  {repeat_line(cell, ids, bundle)}\n", markup=False, soft_wrap=True)
+        line = repeat_line(cell, ids, report.bundle)
+        out.print(f"  {line}\n", markup=False, soft_wrap=True)
     for engine, why in report.not_run.items():
         out.print(f"Not run: {engine}: {why}", markup=False)
     machine = ", ".join(f"{what} {value}" for what, value in report.about.items())
     out.print(f"On: {machine}", markup=False)
-
-
-def _show_decisions(report: Report) -> None:
-    def change(value: float | None) -> str:
-        return "–" if value is None else f"{value:+.1e}"
-
-    rows = report.decisions[0].rows
-    kind = "rows of the data" if report.decisions[0].real else "random rows"
-    table(
-        f"Decisions on {rows} {kind} (nearest margin {report.decisions[0].nearest:.1e})",
-        ("predictor", "flips", "explained", "accuracy", "Δ acc", "Δ AUC", "Δ loss"),
-        (
-            (
-                decided.predictor,
-                decided.flips,
-                decided.explained,
-                "–" if decided.accuracy is None else f"{decided.accuracy:.1%}",
-                change(decided.accuracy_change),
-                change(decided.auc_change),
-                change(decided.loss_change),
-            )
-            for decided in report.decisions
-        ),
-    )
 
 
 def _show_grid(report: Report, title: str, grid: tuple[Cell, ...]) -> None:

@@ -6,12 +6,12 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pe_deploy.bundle import Manifest
-from pe_deploy.errors import DataError, InvalidInputError, ParityError
+from pe_deploy.errors import DataError, ParityError
 from pe_deploy.parity.decisions import Decisions
 from pe_deploy.parity.tolerance import Tolerance
 from pe_deploy.runtime.floors import Floors
@@ -19,12 +19,10 @@ from pe_deploy.runtime.floors import Floors
 EXACT = "float64"
 GOLDEN = "golden"
 
-
 _MALFORMED = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """One predictor on one case, held against a reference.
 
     Attributes:
@@ -84,6 +82,11 @@ class Report:
         """The largest error of float32 torch itself, at any length."""
         return self.floors.highest
 
+    @property
+    def bundle(self) -> str:
+        """The path of the bundle that was judged, or a word in its place."""
+        return self.about.get("bundle", "BUNDLE")
+
     def floor_of(self, cell: Cell) -> float:
         """The floor that a cell is judged by: that of its length."""
         floors = self.golden_floors if cell.against == GOLDEN else self.floors
@@ -108,7 +111,7 @@ class Report:
     def failures(self) -> tuple[Cell, ...]:
         """The cells that do not pass, the gravest first."""
         failing = [cell for cell in self.cells if self.failed(cell)]
-        return tuple(sorted(failing, key=lambda cell: (not cell.problem, -_or_zero(cell.error))))
+        return tuple(sorted(failing, key=lambda cell: (not cell.problem, -worst([cell]))))
 
     @property
     def failed_checks(self) -> tuple[str, ...]:
@@ -135,17 +138,10 @@ class Report:
             pairs.setdefault((cell.check, cell.predictor, cell.against), []).append(cell)
         return {pair: tuple(cells) for pair, cells in pairs.items()}
 
-    def of_floor(self, cells: Iterable[Cell]) -> str:
-        """The largest error of these cells beside torch's own at its length, as `1.1×`.
-
-        A dash where torch has none.
-        """
-        ratios = [
-            cell.error / floor
-            for cell in cells
-            if not math.isnan(cell.error) and (floor := self.floor_of(cell))
-        ]
-        return f"{max(ratios):.1f}×" if ratios else "–"
+    def of_floor(self, cells: Iterable[Cell]) -> float | None:
+        """The largest error of these cells in floors; None where torch itself has no error."""
+        pairs = ((worst([cell]), self.floor_of(cell)) for cell in cells)
+        return max((error / floor for error, floor in pairs if floor), default=None)
 
     def joined(self, other: Report, not_run: Mapping[str, str]) -> Report:
         """The same, with the cells of another run by the same floors and tolerance."""
@@ -180,7 +176,7 @@ class Report:
         """
         if self.passed:
             return
-        if not (self.cells or self.decisions):
+        if not self.failed_checks:
             raise ParityError("parity was judged on no cells at all")
         if not self.failures:
             decided = max(self.decisions, key=lambda decided: decided.unexplained)
@@ -202,48 +198,13 @@ class Report:
             "not_run": dict(self.not_run),
             "decisions": [asdict(decided) for decided in self.decisions],
             "smallest": [
-                {"cell": _cell_values(cell), "input_ids": ids} for cell, ids in self.smallest
+                {"cell": _nullable(cell), "input_ids": ids} for cell, ids in self.smallest
             ],
-            "columns": [column.name for column in dataclasses.fields(Cell)],
+            "columns": Cell._fields,
         }
         head = json.dumps(document, indent=1).removesuffix("\n}")
-        lines = ",\n".join("  " + json.dumps(_cell_values(cell)) for cell in self.cells)
+        lines = ",\n".join("  " + json.dumps(_nullable(cell)) for cell in self.cells)
         return f'{head},\n "results": [\n{lines}\n ]\n}}\n'
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Report:
-        """Read a saved report.
-
-        Raises:
-            DataError: it is not a report.
-        """
-        try:
-            values = json.loads(text)
-            if values["columns"] != [column.name for column in dataclasses.fields(Cell)]:
-                raise ValueError(f"columns are {values['columns']}")
-            once = {"least": _finite(values["floor"])}  # older reports have no other floor
-            return cls(
-                tolerance=Tolerance(**values["tolerance"]),
-                floors=_floors_from(values.get("floors", once)),
-                golden_floors=_floors_from(values.get("golden_floors", once)),
-                not_run=dict(values.get("not_run", {})),
-                cells=tuple(map(_cell_from, values["results"])),
-                decisions=tuple(map(_decisions_from, values["decisions"])),
-                smallest=tuple(
-                    (_cell_from(entry["cell"]), entry["input_ids"]) for entry in values["smallest"]
-                ),
-                about=dict(values["about"]),
-            )
-        except (
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ) as error:
-            line = " ".join(str(error).split())
-            raise DataError(f"not a parity report: {type(error).__name__}: {line}") from error
 
 
 def published_floors(manifest: Manifest) -> Floors:
@@ -267,18 +228,31 @@ def load_report(path: Path) -> Report:
         DataError: the file cannot be read, or is not a report.
     """
     try:
-        text = path.read_bytes()
+        values = json.loads(path.read_bytes())
+        if values["columns"] != list(Cell._fields):
+            raise ValueError(f"columns are {values['columns']}")
+        once = {"least": _finite(values["floor"])}  # older reports have no other floor
+        return Report(
+            tolerance=Tolerance(**values["tolerance"]),
+            floors=_floors_from(values.get("floors", once)),
+            cells=tuple(map(_cell_from, values["results"])),
+            decisions=tuple(map(_decisions_from, values["decisions"])),
+            smallest=tuple(
+                (_cell_from(entry["cell"]), entry["input_ids"]) for entry in values["smallest"]
+            ),
+            about=dict(values["about"]),
+            golden_floors=_floors_from(values.get("golden_floors", once)),
+            not_run=dict(values.get("not_run", {})),
+        )
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
-    try:
-        return Report.from_json(text)
-    except (DataError, InvalidInputError) as error:
-        raise DataError(f"{path}: {error}") from error
+    except _MALFORMED as error:
+        line = " ".join(str(error).split())
+        raise DataError(f"{path}: not a parity report: {type(error).__name__}: {line}") from error
 
 
-def _cell_values(cell: Cell) -> list[Any]:
-    error = None if math.isnan(cell.error) else cell.error
-    return list(astuple(dataclasses.replace(cell, error=error)))  # type: ignore[arg-type]
+def _nullable(cell: Cell) -> list[Any]:
+    return [None if value != value else value for value in cell]  # a NaN alone is not itself
 
 
 def _cell_from(values: Sequence[Any]) -> Cell:
@@ -309,7 +283,3 @@ def _finite(value: Any) -> float:
     if not 0 <= number < math.inf:
         raise ValueError(f"{value} is not a finite number of 0 or more")
     return number
-
-
-def _or_zero(value: float) -> float:
-    return 0.0 if math.isnan(value) else value

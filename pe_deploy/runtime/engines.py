@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pe_deploy.bundle.artifacts import ONNX, THROUGHPUT, TORCHSCRIPT
-from pe_deploy.errors import MissingDependencyError, requires_extra
+from pe_deploy.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,13 +28,12 @@ class Engine(NamedTuple):
 
     Attributes:
         name: what reports, tests and options call it.
+        needs: the package that it needs beside the base install, and the extra that brings it.
         file: the file of a bundle that it runs; empty where it runs no file of one.
         loader: "module:name" of what opens it, imported when it is asked for. It takes a bundle,
             and has a method `predict_logits`; an independent one takes the bytes of the file, and
             is a predictor itself.
         settings: the keyword arguments of the loader.
-        package: what has to be installed beside the base install; empty where nothing has to.
-        extra: the extra that brings it.
         independent: whether it reads the graph in its own way, so that a proof does not rest on
             onnxruntime's; such an engine may be slow.
         mark: stands for it in the self-test's table.
@@ -42,21 +41,20 @@ class Engine(NamedTuple):
     """
 
     name: str
+    needs: tuple[str, str] | None = None
     file: str = ""
     loader: str = ""
     settings: Mapping[str, Any] = {}
-    package: str = ""
-    extra: str = ""
     independent: bool = False
     mark: str = ""
     line: Mapping[str, Any] = {}
 
     @property
     def missing(self) -> str:
-        """Why its package cannot be imported, in a line that says what to install; else empty."""
-        if not self.package or find_spec(self.package) is not None:
+        """That its package is not installed; empty where it is."""
+        if self.needs is None or find_spec(self.needs[0]) is not None:
             return ""
-        return f"{self.package} is not installed; run: pip install 'pe-deploy[{self.extra}]'"
+        return f"{self.needs[0]} is not installed"
 
     def load(self) -> Any:
         """What opens it.
@@ -64,11 +62,13 @@ class Engine(NamedTuple):
         Raises:
             MissingDependencyError: its package is not installed.
         """
-        if self.missing:
-            raise MissingDependencyError(self.missing, name=self.package)
+        if self.needs is not None and self.missing:
+            package, extra = self.needs
+            raise MissingDependencyError(
+                f"{self.missing}; run: pip install 'pe-deploy[{extra}]'", name=package
+            )
         module, _, name = self.loader.partition(":")
-        with requires_extra(self.extra):
-            return getattr(import_module(module), name)
+        return getattr(import_module(module), name)
 
     def predictor(self, bundle: Bundle) -> Predictor:
         """Open it on a bundle's file.
@@ -77,11 +77,13 @@ class Engine(NamedTuple):
             MissingDependencyError: its package is not installed, or does not load.
             BundleError: the bundle does not hold the file, or the engine does not load it.
         """
-        if self.independent:
-            predictor: Predictor = self.load()(bundle.read(self.file))
-            return predictor
-        opened: Predictor = self.load()(bundle, **self.settings).predict_logits
-        return opened
+        load = self.load()
+        predictor: Predictor = (
+            load(bundle.read(self.file))
+            if self.independent
+            else load(bundle, **self.settings).predict_logits
+        )
+        return predictor
 
     def call(self, bundle: str, input_ids: str) -> str:
         """The Python that runs it on an input by itself; empty for an independent engine."""
@@ -89,59 +91,46 @@ class Engine(NamedTuple):
             return ""
         module, _, name = self.loader.partition(":")
         arguments = ", ".join([repr(bundle), *(f"{k}={v!r}" for k, v in self.settings.items())])
-        return (
-            f"from {module} import {name}; print({name}({arguments}).predict_logits({input_ids}))"
-        )
+        answer = f"{name}({arguments}).predict_logits({input_ids})"
+        return f"from {module} import {name}; print({answer})"
 
 
-_CLASSIFIER = "pe_deploy.runtime.onnx:OnnxClassifier"
+_TORCH, _ONNX, _OPENVINO = ("torch", "train"), ("onnx", "train"), ("openvino", "openvino")
+_TORCHSCRIPT_LOADER = "pe_deploy.runtime.torchscript:TorchScriptClassifier"
+_ONNX_LOADER = "pe_deploy.runtime.onnx:OnnxClassifier"
+_FEW: Mapping[str, Any] = {"num_threads": 1, "form": "latency"}
+_MANY: Mapping[str, Any] = {"num_threads": 1, "form": "throughput"}
 _REFERENCE = "pe_deploy.runtime.reference"
 
-# Torch's own format comes first: without exact torch, the first engine is the reference. The
-# colours of the lines are apart for every eye.
-ENGINES = {
-    engine.name: engine
-    for engine in (
-        Engine("pe_deploy", line={"color": "black", "marker": "o", "linewidth": 2.5, "zorder": 3}),
-        Engine("baseline", line={"color": "0.5", "marker": "o", "linewidth": 2, "linestyle": "--"}),
-        Engine("eager", package="torch", extra="train", line={"color": "#56b4e9", "marker": "s"}),
-        Engine(
-            "torchscript",
-            TORCHSCRIPT,
-            "pe_deploy.runtime.torchscript:TorchScriptClassifier",
-            package="torch",
-            extra="train",
-            mark="○",
-            line={"color": "#009e73", "marker": "^"},
-        ),
-        Engine("onnx", ONNX, _CLASSIFIER, {"num_threads": 1, "form": "latency"}, mark="●"),
-        Engine(
-            "throughput",
-            THROUGHPUT,
-            _CLASSIFIER,
-            {"num_threads": 1, "form": "throughput"},
-            mark="◆",
-        ),
-        Engine(
-            "onnx-ref",
-            ONNX,
-            f"{_REFERENCE}:reference_evaluator",
-            package="onnx",
-            extra="train",
-            independent=True,
-        ),
-        Engine(
-            "openvino",
-            ONNX,
-            f"{_REFERENCE}:openvino",
-            package="openvino",
-            extra="openvino",
-            independent=True,
-            line={"color": "#cc79a7", "marker": "D"},
-        ),
-        Engine("compile", package="torch", extra="train", line={"color": "#e69f00", "marker": "v"}),
-    )
-}
+# Torch's own format leads: without exact torch, the first engine is the reference. The colours of
+# the lines are apart for every eye.
+_TABLE = (
+    Engine("pe_deploy", line={"color": "black", "marker": "o", "linewidth": 2.5, "zorder": 3}),
+    Engine("baseline", line={"color": "0.5", "marker": "o", "linewidth": 2, "linestyle": "--"}),
+    Engine("eager", _TORCH, line={"color": "#56b4e9", "marker": "s"}),
+    Engine(
+        "torchscript",
+        _TORCH,
+        TORCHSCRIPT,
+        _TORCHSCRIPT_LOADER,
+        mark="○",
+        line={"color": "#009e73", "marker": "^"},
+    ),
+    Engine("onnx", None, ONNX, _ONNX_LOADER, _FEW, mark="●"),
+    Engine("throughput", None, THROUGHPUT, _ONNX_LOADER, _MANY, mark="◆"),
+    Engine("onnx-ref", _ONNX, ONNX, f"{_REFERENCE}:reference_evaluator", independent=True),
+    Engine(
+        "openvino",
+        _OPENVINO,
+        ONNX,
+        f"{_REFERENCE}:openvino",
+        independent=True,
+        line={"color": "#cc79a7", "marker": "D"},
+    ),
+    Engine("compile", _TORCH, line={"color": "#e69f00", "marker": "v"}),
+)
+
+ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in _TABLE}
 
 
 def engines_of(bundle: Bundle) -> list[str]:
