@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pe_deploy import DataError, InvalidInputError, ParityError, Signature
+from pe_deploy import DataError, InvalidInputError, ParityError, Signature, open_bundle
 from pe_deploy.bundle import GoldenCase
 from pe_deploy.config import Decision
 from pe_deploy.parity import (
@@ -22,8 +23,10 @@ from pe_deploy.parity import (
     parity_cases,
     save_report,
     verify,
+    verify_bundle,
 )
 from pe_deploy.runtime import to_input_ids
+from pe_deploy.runtime.engines import predictors
 from pe_deploy.runtime.floors import Floors
 
 SIGNATURE = Signature(vocab_size=9, max_length=6)
@@ -131,6 +134,32 @@ def test_a_length_takes_the_largest_floor_near_it() -> None:
     assert floors.at(30) == floors.highest == 5e-6  # as nothing near it is known
     joined = floors.joined(Floors(least=1e-6))
     assert [joined.at(length) for length in (1, 64)] == [1e-6, 5e-6]
+
+
+@pytest.mark.parametrize(
+    ("parity", "shapes"),
+    [
+        ({"floor": 1e-3}, set()),
+        ({"floor": 1e-3, "floors": {"by_length": {"1": 0.0, "10": 1e-3}, "least": 0.0}}, {1, 5}),
+        ({}, {1, 5, 6, 10}),
+    ],
+)
+def test_a_bundle_is_judged_by_the_floors_it_was_published_with(
+    notebook_bundle: Path, parity: dict[str, Any], shapes: set[int]
+) -> None:
+    """Its golden vectors are judged by their own: what torch gave is there, row by row."""
+    bundle = open_bundle(notebook_bundle)
+    made = replace(bundle, manifest=replace(bundle.manifest, parity=parity))
+    onnx = predictors(made, ["onnx"])["onnx"]
+    report = verify_bundle(
+        made,
+        engines={"onnx": onnx, "off": lambda ids: onnx(ids) + np.float32(1e-4)},
+        checks=["golden", "shapes"],
+        batches=[2],
+    )
+    failed = {(cell.check, cell.length) for cell in report.failures}
+    assert {length for check, length in failed if check == "golden"} == {1, 3, 10}
+    assert {length for check, length in failed if check == "shapes"} & {1, 5, 6, 10} == shapes
 
 
 def test_a_report_of_one_floor_still_loads(tmp_path: Path, demo_bundle: Path) -> None:
