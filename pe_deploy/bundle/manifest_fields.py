@@ -63,18 +63,30 @@ def _is_parity(value: Any) -> bool:
     )
 
 
+def _is_floors(value: Any) -> bool:
+    return (
+        type(value) is dict
+        and value.keys() == {"by_length", "least"}
+        and _is_number(value["least"])
+        and _each(_is_number)(value["by_length"])
+        and all(length.isdecimal() for length in value["by_length"])
+    )
+
+
 def _shown(value: Any) -> str:
     return repr(value)[:_MOST_SHOWN]
 
 
 _is_count = _is_at_least(0, int)
+_is_number = _is_at_least(0, int, float)
 _is_record = _just({"size": _is_count, "sha256": _is_sha256})
 
 _PARITY: Mapping[str, Allowed] = {
     "passed": _is(bool),
     "cells": _is_count,
-    "worst_difference": _is_at_least(0, int, float),
-    "floor": _is_at_least(0, int, float),
+    "worst_difference": _is_number,
+    "floor": _is_number,
+    "floors": _is_floors,
     "tolerance": _is(str),
 }
 """What is read from it; it may say more."""

@@ -54,6 +54,7 @@ def inspect(
         [
             (name.replace("_", " "), f"{value:.2g}" if isinstance(value, float) else value)
             for name, value in manifest.parity.items()
+            if name != "floors"  # a line for each length
         ],
     )
 
