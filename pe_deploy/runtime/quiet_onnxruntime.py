@@ -6,16 +6,44 @@ It also breaks forks: at its exit, a forked process waits for ever for that thre
 not have. The environment variable is read once, by the import, and a value that is already there
 is respected.
 
-Where an app imports onnxruntime before pe_deploy, this comes too late: set
-ORT_DISABLE_TELEMETRY=1 in its environment.
+Where an app imports onnxruntime before pe_deploy, this comes too late: the first fork warns.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+
+_came_too_late = "onnxruntime" in sys.modules and _TELEMETRY not in os.environ
+os.environ.setdefault(_TELEMETRY, "1")
 
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as binding
 
-__all__ = ["onnxruntime"]
+ENGINE_ERRORS: tuple[type[Exception], ...] = tuple(
+    value
+    for value in vars(binding).values()
+    if isinstance(value, type) and issubclass(value, Exception)
+)
+"""What onnxruntime raises; its classes have no base of their own."""
+
+
+def _warn_once() -> None:
+    global _came_too_late
+    if _came_too_late:
+        _came_too_late = False
+        warnings.warn(
+            "onnxruntime was imported before pe_deploy with its telemetry on, whose thread a forked "
+            f"process waits for at its exit: set {_TELEMETRY}=1 in the environment",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+if _came_too_late and hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_warn_once)
+
+__all__ = ["ENGINE_ERRORS", "onnxruntime"]
