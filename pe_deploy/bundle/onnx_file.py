@@ -11,13 +11,15 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pe_deploy.bundle.artifacts import ONNX
 from pe_deploy.errors import BundleError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 DEEPEST = 16
 """How deep graphs may lie in each other, as the body of a Scan lies in its graph."""
