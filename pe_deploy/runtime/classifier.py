@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
 from pe_deploy.bundle.artifacts import MANIFEST
+from pe_deploy.bundle.bundle import Bundle, open_parts
 from pe_deploy.bundle.manifest import FileRecord
 from pe_deploy.config import Decision, Label, Signature
 from pe_deploy.errors import BundleError, PredictionError
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from numpy.typing import NDArray
-
-    from pe_deploy.bundle.bundle import Bundle
 
 Run = Callable[["NDArray[np.int64]"], "NDArray[np.float32]"]
 """From checked ids `[batch, sequence]`, at least one row and one column, to logits."""
@@ -239,6 +239,21 @@ class BundleClassifier(Classifier):
         Raises:
             BundleError: the engine does not load it.
         """
+
+
+def opened_with(
+    bundle: str | Path | Bundle, names: Sequence[str], public_key: str | Path | None
+) -> Bundle:
+    """A bundle with the files that a classifier runs, as far as they are there.
+
+    Raises:
+        BundleError: one of them was changed, or the bundle is not signed with that key.
+    """
+    if not isinstance(bundle, Bundle):
+        return open_parts(bundle, names, public_key=public_key)
+    if public_key is not None:
+        bundle.check_signature(public_key)
+    return bundle
 
 
 def in_chunks(run: Run) -> Run:

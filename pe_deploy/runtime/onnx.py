@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pe_deploy.bundle import ONNX, THROUGHPUT, Bundle, Dispatch, open_bundle
+from pe_deploy.bundle.artifacts import ONNX, THROUGHPUT
+from pe_deploy.bundle.bundle import Bundle
+from pe_deploy.bundle.manifest import Dispatch
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
 from pe_deploy.errors import BundleError, InvalidInputError
 from pe_deploy.runtime import fork
-from pe_deploy.runtime.classifier import BundleClassifier, Run, in_chunks
+from pe_deploy.runtime.classifier import BundleClassifier, Run, in_chunks, opened_with
 from pe_deploy.runtime.cpu_count import usable_cpus
 from pe_deploy.runtime.interpreter_exit import finished_before_exit
 from pe_deploy.runtime.plan import Form, Plan, cut, never_cut, plan
 from pe_deploy.runtime.quiet_onnxruntime import ENGINE_ERRORS
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
-from pe_deploy.runtime.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from pe_deploy.runtime.thread_pool import ThreadPool
 
 CPU = "CPUExecutionProvider"
 
@@ -33,6 +36,9 @@ Provider = str | tuple[str, dict[str, Any]]
 """An execution provider by name, or by name with its options."""
 
 _MOST_THREADS = 1024
+
+_OPENING_ERRORS: tuple[type[Exception], ...] = (*ENGINE_ERRORS, RuntimeError, ValueError)
+"""What a session raises that does not open; the last two of a provider and its options."""
 
 
 class OnnxClassifier(BundleClassifier):
@@ -86,10 +92,8 @@ class OnnxClassifier(BundleClassifier):
         _check_providers(providers)
         if form not in (None, *FORMS):
             raise InvalidInputError(f"form is {form!r}; allowed: {', '.join(FORMS)}")
-        opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-        if public_key is not None:
-            opened.check_signature(public_key)
-        names = [name for key, name in FORMS.items() if form in (None, key)]
+        names = list(FORMS.values()) if form is None else [FORMS[form]]
+        opened = opened_with(bundle, names, public_key)
         if form is None and THROUGHPUT not in opened.files:
             names = [ONNX]
         self._num_threads = num_threads
@@ -159,7 +163,7 @@ def _planned(
     sessions: dict[tuple[Form, bool], Run] = {first[:2]: finished_before_exit(run_first)}
     few = sessions[first[:2]]
     whole_below = never_cut(dispatch, longest)
-    pool = ThreadPool()
+    pools: list[ThreadPool] = []
 
     def session(form: Form, own_threads: bool) -> Run:
         """The session for a plan, opened by the first who needs it."""
@@ -169,6 +173,14 @@ def _planned(
                     sessions[form, own_threads] = finished_before_exit(open_later(form))
         return sessions[form, own_threads]
 
+    def pool() -> ThreadPool:
+        if not pools:
+            with fork.OPENING:  # a child forked in the middle of an import waits for it for ever
+                from pe_deploy.runtime.thread_pool import ThreadPool  # not at every app's start
+
+                pools.append(ThreadPool())
+        return pools[0]
+
     def run(ids: NDArray[np.int64]) -> NDArray[np.float32]:
         rows, length = ids.shape
         if rows < whole_below:
@@ -177,7 +189,7 @@ def _planned(
         one = session(form, own_threads)
         if chunks == 1:
             return one(ids)
-        return np.concatenate(pool.map(one, [ids[part] for part in cut(rows, chunks)], threads))
+        return np.concatenate(pool().map(one, [ids[part] for part in cut(rows, chunks)], threads))
 
     return run
 
@@ -188,7 +200,7 @@ def _opened(
     """A session's `Run`, and the execution providers that it runs on."""
     try:
         session = ort.InferenceSession(model, session_options(threads), providers=wanted)
-    except (*ENGINE_ERRORS, RuntimeError, ValueError) as error:
+    except _OPENING_ERRORS as error:
         line = " ".join(str(error).split())
         raise BundleError(
             f"{where}: onnxruntime {ort.__version__} does not load it: {line}"

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pe_deploy.bundle import TORCHSCRIPT, Bundle, open_bundle
+from pe_deploy.bundle import TORCHSCRIPT, Bundle
 from pe_deploy.errors import BundleError
-from pe_deploy.runtime.classifier import BundleClassifier, Run, in_chunks
+from pe_deploy.runtime.classifier import BundleClassifier, Run, in_chunks, opened_with
 
 
 @contextmanager
@@ -57,10 +57,7 @@ class TorchScriptClassifier(BundleClassifier):
         threshold: float | None = None,
         public_key: str | Path | None = None,
     ) -> None:
-        opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-        if public_key is not None:
-            opened.check_signature(public_key)
-        super().__init__(opened, [TORCHSCRIPT], threshold)
+        super().__init__(opened_with(bundle, [TORCHSCRIPT], public_key), [TORCHSCRIPT], threshold)
 
     def _load(self) -> Run:
         where, model = self._path / TORCHSCRIPT, self._models[TORCHSCRIPT]

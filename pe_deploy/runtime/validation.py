@@ -76,11 +76,12 @@ def _read(value: Any) -> NDArray[Any] | None:
     handler of the app raises meanwhile, unless it is of the very classes that numpy raises.
     """
     try:
-        return np.asanyarray(value)
+        array: NDArray[Any] = np.asanyarray(value)
     except _READING_ERRORS as error:
         if type(error) not in _READING_ERRORS:
             raise
         return None
+    return array
 
 
 def _is_masked(value: Any) -> bool:
