@@ -70,17 +70,18 @@ def _to_array(inputs: Any) -> NDArray[Any] | list[NDArray[Any]]:
 
 
 def _read(value: Any) -> NDArray[Any] | None:
-    """What numpy makes of a value; None where it makes nothing of it.
+    """What numpy makes of a value, which is anything at all; None where it makes nothing of it.
 
-    The value is anything at all. What its own code raises passes through, as does what a signal
-    handler of the app raises meanwhile, unless it is of the very classes that numpy raises.
+    What the value's own code raises passes through, and so does what a signal handler of the app
+    raises meanwhile, unless it is of the very classes that numpy raises.
     """
     try:
         array: NDArray[Any] = np.asanyarray(value)
-    except _READING_ERRORS as error:
-        if type(error) not in _READING_ERRORS:
-            raise
-        return None
+    except Exception as error:
+        kind = type(error)
+        if kind in _READING_ERRORS or kind.__module__.startswith("numpy"):
+            return None
+        raise
     return array
 
 
@@ -96,6 +97,7 @@ _READING_ERRORS = (
     RecursionError,
     RuntimeError,
     TypeError,
+    UserWarning,  # where an app makes errors of warnings
     ValueError,
 )
 
