@@ -97,6 +97,8 @@ _READING_ERRORS = (
     RecursionError,
     RuntimeError,
     TypeError,
+    UnicodeDecodeError,
+    UnicodeEncodeError,
     UserWarning,  # where an app makes errors of warnings
     ValueError,
 )
