@@ -115,14 +115,17 @@ def requires_extra(extra: str) -> Iterator[None]:
 
 
 @contextmanager
-def errors_as(kind: type[PeDeployError], where: str = "") -> Iterator[None]:
-    """Turn a `ValueError` inside the block, as readers of storage raise it, into one of ours.
+def errors_as(
+    kind: type[PeDeployError], where: str = "", raised: type[Exception] = ValueError
+) -> Iterator[None]:
+    """Turn what is raised inside the block, as by a reader in storage, into an error of the tree.
 
     Args:
         kind: the error to raise instead.
         where: what its line begins with.
+        raised: the errors to turn.
     """
     try:
         yield
-    except ValueError as error:
+    except raised as error:
         raise kind(where + str(error)) from error

@@ -192,7 +192,7 @@ def _read(folder: Folder, names: Collection[str] | None, whole: bool) -> Bundle:
     manifest_json = _read_file(folder, MANIFEST)
     if manifest_json is None:
         raise BundleError(f"{path} holds no {MANIFEST}: it is not a bundle, or is incomplete")
-    with _naming(path):
+    with errors_as(BundleError, f"{path}: ", BundleError):
         manifest = Manifest.from_json(manifest_json)
     wanted = [name for name in _listed(manifest) if names is None or name in names]
     files = _read_files(folder, manifest, wanted)
@@ -216,7 +216,7 @@ def _read_files(folder: Folder, manifest: Manifest, names: Iterable[str]) -> dic
                 f"its SHA-256 is not the one in {MANIFEST}"
             )
         files[name] = data
-    with _naming(folder.path):
+    with errors_as(BundleError, f"{folder.path}: ", BundleError):
         for name, data in files.items():
             check_part(name, data, manifest)
     return files
@@ -239,12 +239,3 @@ def _listed(manifest: Manifest) -> list[str]:
 def _check_complete(path: Path, names: Iterable[str], files: Mapping[str, bytes]) -> None:
     if missing := [name for name in names if name not in files]:
         raise BundleError(f"{path} lacks {', '.join(missing)}, which its {MANIFEST} lists")
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Let an error inside the block say which bundle it is about."""
-    try:
-        yield
-    except BundleError as error:
-        raise BundleError(f"{path}: {error}") from error

@@ -308,7 +308,7 @@ def _check_replaceable(output: Path) -> None:
         raise ExportError(
             f"{output} is there and is not a bundle; choose another place: {error}"
         ) from error
-    own = {MANIFEST, SIGNATURE, README, *manifest.files}
+    own = {MANIFEST, SIGNATURE, *manifest.files}
     foreign = sorted({path.name for path in output.iterdir()} - own)
     if foreign:
         raise ExportError(

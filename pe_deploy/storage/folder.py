@@ -15,7 +15,8 @@ _SAFELY = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
-_HELD = os.supports_dir_fd >= {os.open, os.stat} and os.listdir in os.supports_fd
+BY_DESCRIPTOR = os.supports_dir_fd >= {os.open, os.stat}
+"""Whether the system finds files by an open folder."""
 
 _Identity = tuple[int, ...]
 
@@ -31,14 +32,6 @@ class Folder:
         self._descriptor = descriptor
         self._identity = _folder_identity(path if descriptor is None else descriptor)
         self._seen: dict[str, _Identity] = {}
-
-    def names(self) -> list[str]:
-        """The names of everything in it, in order.
-
-        Raises:
-            OSError: it cannot be read.
-        """
-        return sorted(os.listdir(self.path if self._descriptor is None else self._descriptor))  # noqa: PTH208 - perhaps no path
 
     def read(self, name: str, largest: int, size: int | None = None) -> bytes:
         """The bytes of a regular file, perhaps behind links.
@@ -93,7 +86,7 @@ def open_folder(path: Path) -> Iterator[Folder]:
     Raises:
         OSError: it is no folder, or cannot be read.
     """
-    if not _HELD:
+    if not BY_DESCRIPTOR:
         yield Folder(path, None)
         return
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+import zlib
 
 _MOST_MEMBERS = 10_000
 _FIRST = b"PK\x03\x04"
@@ -12,6 +13,16 @@ _ENTRY = b"PK\x01\x02"
 _END = struct.Struct("<4s4H2LH")
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 1
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OverflowError,
+    ValueError,
+)
+"""What `zipfile` raises for an archive that is damaged or odd."""
 
 
 class StrictZip:
@@ -32,7 +43,7 @@ class StrictZip:
         _check_frame(data, name)
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(data))
-        except Exception as error:
+        except _DAMAGE as error:
             raise ValueError(f"{name} is not a plain zip archive: {_line(error)}") from error
         entries = self._archive.infolist()
         self.members = {entry.filename: entry for entry in entries}
@@ -62,7 +73,7 @@ class StrictZip:
         try:
             with self._archive.open(entry) as file:
                 content = file.read(entry.file_size + 1)
-        except Exception as error:
+        except _DAMAGE as error:
             raise ValueError(f"{self.name}: {member[:100]!r}: {_line(error)}") from error
         if len(content) != entry.file_size:
             raise ValueError(
