@@ -6,19 +6,20 @@ import csv
 import doctest
 import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from typer.main import get_command
 
-from pe_deploy import ModelConfig, OnnxClassifier
+from pe_deploy import CheckpointError, ExportError, ModelConfig, OnnxClassifier
 from pe_deploy.cli import COMMANDS, app_for
-from pe_deploy.training import GRUClassifier
+from pe_deploy.export import export, export_module
+from pe_deploy.runtime.torchscript import TorchScriptClassifier
+from pe_deploy.training import GRUClassifier, load_checkpoint, train
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted(page.name for page in (ROOT / "docs").glob("*.md"))
@@ -26,6 +27,11 @@ PAGES = ("README.md", *(f"docs/{name}" for name in DOCS))
 
 ONE_AFTER_ANOTHER = ("docs/train.md", "docs/export.md", "docs/verify.md")
 """Each of these goes on with what the one before it made; any other page stands alone."""
+
+NEED_TORCH = (
+    *(CheckpointError, ExportError, TorchScriptClassifier),
+    *(train, load_checkpoint, export, export_module),
+)
 
 
 def text_of(page: str) -> str:
@@ -43,25 +49,22 @@ STORIES = [ONE_AFTER_ANOTHER] + [
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(folder: Path) -> Path:
     """What a reader has: the committed models, and weights from a notebook."""
-    shutil.copytree(ROOT / "models", tmp_path / "models")
     model = GRUClassifier(ModelConfig(vocab_size=12, max_length=10))
-    torch.save(model.state_dict(), tmp_path / "weights.pt")
-    return tmp_path
+    torch.save(model.state_dict(), folder / "weights.pt")
+    return folder
 
 
-def run(command: str, folder: Path) -> str:
-    """What a command prints in that folder."""
+def run(command: str) -> str:
+    """What a command prints."""
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "COLUMNS": "80",
         "PYTEST_ADDOPTS": "-q",
     }
-    done = subprocess.run(
-        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, (command, done.stdout, done.stderr)
     return done.stdout
 
@@ -78,32 +81,40 @@ def says(shown: str, printed: str) -> bool:
 
 
 @pytest.mark.parametrize("story", STORIES, ids=" ".join)
-def test_every_command_prints_what_it_says(story: Sequence[str], folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_every_command_prints_what_it_says(story: Sequence[str]) -> None:
     for page in story:
         for command, shown in commands_of(page):
             # The whole demo is a step of .ci/run.
             quick = f"{command} --epochs 1" if command == "pe-deploy demo" else command
-            printed = run(quick, folder)
+            printed = run(quick)
             assert says(shown, printed), f"{page}: {command} printed:\n{printed}"
 
 
-def test_the_workflow_runs(folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_the_workflow_runs() -> None:
     (command,) = {
         command for page in PAGES for command in re.findall(r"- run: (pytest .+)", text_of(page))
     }
-    assert re.search(r"\d+ passed", run(f"{sys.executable} -m {command}", folder))
+    assert re.search(r"\d+ passed", run(command))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if ">>>" in text_of(page)])
-def test_every_snippet_answers_what_it_says(
-    page: str, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(folder)
+@pytest.mark.usefixtures("folder")
+def test_every_snippet_answers_what_it_says(page: str) -> None:
     failed, tried = doctest.testfile(
         str(ROOT / page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE
     )
     assert tried > 0
     assert failed == 0
+
+
+@pytest.mark.parametrize("public", NEED_TORCH, ids=lambda public: public.__name__)
+def test_the_example_in_a_docstring_runs(
+    public: object, examples_pass: Callable[[object], bool]
+) -> None:
+    """Those that need no torch are in tests/runtime, which the base install runs."""
+    assert examples_pass(public)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
