@@ -134,10 +134,18 @@ def test_a_command_has_a_page_with_each_of_its_options_and_no_other(name: str) -
     assert named == known
 
 
+def links_of(page: str) -> list[str]:
+    """Where a page links to in this repository."""
+    return re.findall(r"\]\((?!https?:)([^)\s]+)\)", text_of(page))
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    assert set(PAGES) - {"README.md"} <= set(links_of("README.md"))
+
+
 def test_every_link_leads_somewhere() -> None:
-    pages = [*PAGES, "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
-    for page in pages:
-        for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text_of(page)):
+    for page in (*PAGES, "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "models/README.md"):
+        for link in links_of(page):
             file, _, anchor = link.partition("#")
             target = (ROOT / page).parent / file if file else ROOT / page
             assert target.exists(), f"{page} links to {link}"
