@@ -112,3 +112,17 @@ def requires_extra(extra: str) -> Iterator[None]:
         raise MissingDependencyError(
             f"{package} is not installed; run: pip install 'pe-deploy[{extra}]'", name=package
         ) from error
+
+
+@contextmanager
+def errors_as(kind: type[PeDeployError], where: str = "") -> Iterator[None]:
+    """Turn a `ValueError` inside the block, as readers of storage raise it, into one of ours.
+
+    Args:
+        kind: the error to raise instead.
+        where: what its line begins with.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise kind(where + str(error)) from error

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pe_deploy.bundle.artifacts import GOLDEN, MIB
-from pe_deploy.errors import BundleError
+from pe_deploy.errors import BundleError, errors_as
 from pe_deploy.storage.strict_npz import read_array
 from pe_deploy.storage.strict_zip import StrictZip
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LARGEST_UNPACKED = 1024 * MIB
 """The most bytes that the arrays may have together."""
@@ -73,7 +75,8 @@ def golden_weights(data: bytes) -> str:
     Raises:
         BundleError: it is no plain archive, or states no digest.
     """
-    return _weights(_open(data))
+    with errors_as(BundleError):
+        return _weights(_open(data))
 
 
 def golden_from_bytes(data: bytes) -> list[GoldenCase]:
@@ -83,13 +86,14 @@ def golden_from_bytes(data: bytes) -> list[GoldenCase]:
         BundleError: it is no plain archive, has over 1 GiB in it, holds anything but arrays of
             numbers and text, or these do not fit together.
     """
-    archive = _open(data)
-    _weights(archive)
-    arrays = {
-        member.removesuffix(".npy"): read_array(archive, member)
-        for member in archive.members
-        if member != f"{_WEIGHTS}.npy"
-    }
+    with errors_as(BundleError):
+        archive = _open(data)
+        _weights(archive)
+        arrays = {
+            member.removesuffix(".npy"): read_array(archive, member)
+            for member in archive.members
+            if member != f"{_WEIGHTS}.npy"
+        }
     cases: list[GoldenCase] = []
     while f"{len(cases):03}.{_NUMBERS[0]}" in arrays:
         cases.append(_case(len(cases), arrays))

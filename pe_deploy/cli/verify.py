@@ -13,11 +13,12 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from pe_deploy.bundle import ONNX, open_bundle
+from pe_deploy.bundle import ONNX, open_bundle, open_parts
+from pe_deploy.bundle.inventory import check_strictly
 from pe_deploy.cli.console import out, progress_bar, table
 from pe_deploy.cli.options import PUBLIC_KEY
 from pe_deploy.config import Weights
-from pe_deploy.errors import InvalidInputError, ParityError, requires_extra
+from pe_deploy.errors import BundleError, InvalidInputError, ParityError, requires_extra
 from pe_deploy.machine import processor_name
 from pe_deploy.parity import (
     CHECKS,
@@ -73,6 +74,9 @@ def verify(
     rtol: Annotated[
         float | None, typer.Option(help="Allowed relative difference, instead of the floor's.")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a folder that holds anything else, or less.")
+    ] = False,
     public_key: Annotated[Path | None, PUBLIC_KEY] = None,
 ) -> None:
     """Compare a bundle's models with each other, with torch, and with its golden vectors."""
@@ -81,26 +85,42 @@ def verify(
     if golden_only and checkpoint is not None:
         raise InvalidInputError("--golden-only runs no torch; leave out --checkpoint")
     if self_test:
-        if golden_only or checkpoint or report_file or tolerance.is_stated:
+        if golden_only or checkpoint or report_file or strict or tolerance.is_stated:
             raise InvalidInputError("--self-test takes no option beside it but --public-key")
         _self_test(open_bundle(bundle, public_key=public_key))
         return
     if report_file is not None:
         check_report_path(report_file)
+    opened = None
     if bundle.suffix == ".json":
+        if strict:
+            raise InvalidInputError("--strict is for a bundle, not for a report")
         report = load_report(bundle)
         report = report.judged_by(tolerance) if tolerance.is_stated else report
         proved = "passes by this tolerance"
     else:
-        opened = open_bundle(bundle, public_key=public_key)
+        opened = open_parts(bundle, public_key=public_key)
+        if strict:
+            check_strictly(opened)
         report = _measure(opened, checkpoint, weights, golden_only, tolerance)
         proved = "computes what was trained" if checkpoint else _PROVED[golden_only]
     if report_file is not None:
         save_report(report, report_file)
     show_report(report)
     report.raise_if_failed()
+    if opened is not None and not golden_only:
+        _check_complete(opened)
     seconds = time.perf_counter() - started
     out.print(f"[green]passed[/green] in {seconds:.1f} s: {escape(str(bundle))} {proved}")
+
+
+def _check_complete(bundle: Bundle) -> None:
+    """Fail for what was not there to be checked, after all else passed."""
+    if bundle.missing:
+        raise BundleError(
+            f"{bundle.path} lacks {', '.join(bundle.missing)}, which could not be checked; "
+            "what is there passed"
+        )
 
 
 def _measure(

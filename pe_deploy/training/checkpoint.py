@@ -26,7 +26,7 @@ import numpy as np
 
 from pe_deploy.config import Decision, Label, ModelConfig, TrainConfig, Weights
 from pe_deploy.data import Dataset
-from pe_deploy.errors import BundleError, CheckpointError, DataError, InvalidInputError
+from pe_deploy.errors import CheckpointError, DataError, InvalidInputError
 from pe_deploy.storage import atomic
 from pe_deploy.storage.strict_npz import read_array
 from pe_deploy.storage.strict_zip import StrictZip
@@ -144,7 +144,7 @@ def _validation_of(
             read_array(archive, f"{name}.npy") for name in ("input_ids", "targets")
         )
         return Dataset(input_ids, targets, labels, pad_id)
-    except (BundleError, DataError) as error:
+    except (ValueError, DataError) as error:
         raise CheckpointError(f"{path}: not the rows of a validation: {error}") from error
 
 
