@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
-from pe_deploy.bench.contenders import BASELINE, OURS
+from pe_deploy.bench.contenders import OURS
 from pe_deploy.bench.result import Benchmark
 from pe_deploy.errors import InvalidInputError, requires_extra
+from pe_deploy.runtime.engines import ENGINES
 from pe_deploy.storage import atomic
-
-_STYLES: dict[str, dict[str, Any]] = {
-    OURS: {"color": "black", "marker": "o", "linewidth": 2.5, "zorder": 3},
-    BASELINE: {"color": "0.5", "marker": "o", "linewidth": 2, "linestyle": "--"},
-    # Colours that are apart for every eye.
-    "eager": {"color": "#56b4e9", "marker": "s"},
-    "torchscript": {"color": "#009e73", "marker": "^"},
-    "openvino": {"color": "#cc79a7", "marker": "D"},
-    "compile": {"color": "#e69f00", "marker": "v"},
-}
 
 
 def check_plot(path: Path) -> None:
@@ -57,7 +47,7 @@ def plot(result: Benchmark, path: Path) -> None:
                 [timing.sequences_per_second for timing in line],
                 label=engine,
                 markersize=5,
-                **_STYLES.get(engine, {}),
+                **(ENGINES[engine].line if engine in ENGINES else {}),
             )
         axes.set_xscale("log")
         axes.set_yscale("log")

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bench.contenders import Run, build
+from pe_deploy.bench.contenders import build
 from pe_deploy.bench.subject import Subject
 from pe_deploy.errors import PeDeployError
 from pe_deploy.parity import random_ids
+from pe_deploy.runtime.engines import Predictor
 
 _WARM_UP_SECONDS = 0.03
 _LONG_CALL_SECONDS = 1.0
@@ -39,7 +40,7 @@ class Host:
     def __init__(self, subject: Subject, threads: int) -> None:
         self._subject = subject
         self._threads = threads
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, Predictor] = {}
         self._ids = np.empty((0, 0), np.int64)
 
     def choose(self, batch: int, length: int) -> None:

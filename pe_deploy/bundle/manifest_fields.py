@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -48,7 +49,7 @@ def _is_positive(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and value >= 0
+    return type(value) in (int, float) and 0 <= value < math.inf
 
 
 def _is_sha256(value: Any) -> bool:
@@ -74,11 +75,22 @@ def _is_parity(value: Any) -> bool:
     )
 
 
+def _is_floors(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"by_length", "least"}
+        and _is_number(value["least"])
+        and _object_of(_is_number)(value["by_length"])
+        and all(length.isdecimal() for length in value["by_length"])
+    )
+
+
 _PARITY: dict[str, Allowed] = {
     "passed": lambda value: isinstance(value, bool),
     "cells": _is_count,
     "worst_difference": _is_number,
     "floor": _is_number,
+    "floors": _is_floors,
     "tolerance": _is_text,
 }
 """What is read from it; it may say more."""

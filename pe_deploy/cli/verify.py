@@ -23,28 +23,31 @@ from pe_deploy.machine import processor_name
 from pe_deploy.parity import (
     CHECKS,
     Cell,
-    Predictor,
+    Reference,
     Report,
     Tolerance,
-    check_report_path,
     load_report,
-    published_floor,
-    ratio,
-    repeat_line,
     save_report,
+    verify_bundle,
     worst,
 )
-from pe_deploy.parity import verify as verify_predictors
-from pe_deploy.runtime import onnx_predictors
+from pe_deploy.parity.bundle import REPLAY
+from pe_deploy.parity.render import (
+    CHECKS_COLUMNS,
+    DECISIONS_COLUMNS,
+    check_report_path,
+    checks_rows,
+    decisions_rows,
+    decisions_title,
+    repeat_line,
+)
+from pe_deploy.runtime.engines import ENGINES, engines_of, predictors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pe_deploy.bundle import Bundle
     from pe_deploy.mutation.run import Outcome
-
-REPLAY = ("golden", "padding", "batches", "decisions")
-"""The checks that hold each graph against what was recorded, and against itself."""
 
 _BANDS = 8
 _PROVED = {
@@ -130,58 +133,48 @@ def _measure(
     golden_only: bool,
     tolerance: Tolerance,
 ) -> Report:
-    manifest = bundle.manifest
-    predictors: dict[str, Predictor]
-    exact: Predictor | None = None
     about = {
         "processor": processor_name(),
         "python": platform.python_version(),
         "onnxruntime": onnxruntime.__version__,
         "bundle": str(bundle.path),
     }
+    reference = None
     if golden_only:
         bundle.read(ONNX)  # there has to be one
-        predictors = {**onnx_predictors(bundle)}
     else:
-        predictors, exact, more = _with_torch(bundle, checkpoint, weights)
-        about |= more
+        reference, about["torch"] = _with_torch(bundle, checkpoint, weights)
+    names = engines_of(bundle)
+    if golden_only:
+        names = [name for name in names if ENGINES[name].needs is None]
     with progress_bar() as progress:
         task = progress.add_task("verify", total=None)
-        report = verify_predictors(
-            predictors,
-            manifest.signature,
-            bundle.golden(),
-            exact=exact,
-            floor_from="eager",
-            decision=manifest.decision,
-            tolerance=tolerance,
-            floor=0.0 if golden_only or exact else published_floor(manifest),
+        return verify_bundle(
+            bundle,
+            reference,
+            engines=predictors(bundle, names),
             checks=REPLAY if golden_only else CHECKS,
+            independent=not golden_only,
+            tolerance=tolerance,
             about=about,
             progress=lambda cell: progress.advance(task),
         )
-        if golden_only or ONNX not in bundle.files:
-            return report
-        return report.joined(_by_other_engines(bundle, predictors, exact))
 
 
-def _by_other_engines(
-    bundle: Bundle, predictors: dict[str, Predictor], exact: Predictor | None
-) -> Report:
-    """`model.onnx` by engines that read the graph independently, on a coarse grid: one is slow."""
-    from pe_deploy.runtime.reference import reference_runtimes
+def _with_torch(
+    bundle: Bundle, checkpoint: Path | None, weights: Weights
+) -> tuple[Reference | None, str]:
+    """The trained module where its weights are at hand, and torch's version."""
+    with requires_extra("train"):
+        import torch
 
-    signature = bundle.manifest.signature
-    longest = signature.max_length
-    reference = {} if exact else dict([next(iter(predictors.items()))])
-    return verify_predictors(
-        {**reference, **reference_runtimes(bundle.read(ONNX))},
-        signature,
-        exact=exact,
-        checks=("shapes", "tokens", "positions"),
-        batches=(1, 7, 32),
-        lengths=sorted({1, min(2, longest), -(-longest // 2), longest}),
-    )
+        from pe_deploy.export.golden import reference_of
+        from pe_deploy.export.trained import trained_module
+
+    torch.set_num_threads(1)  # for the steps that are small; see torch_threads
+    if checkpoint is None:
+        return None, str(torch.__version__)
+    return reference_of(trained_module(bundle, checkpoint, weights)), str(torch.__version__)
 
 
 def _self_test(bundle: Bundle) -> None:
@@ -208,9 +201,9 @@ def _show_faults(planted: Sequence[Outcome]) -> None:
     for outcome in planted:
         faults.setdefault(outcome.fault, {})[outcome.format] = outcome
     checks = list(dict.fromkeys(check for outcome in planted for check in outcome.caught_by))
-    marks = {"onnx": "●", "throughput": "◆", "torchscript": "○"}
+    marked = [ENGINES[name] for name in dict.fromkeys(outcome.format for outcome in planted)]
     out.print("Planted faults, and what catches each:")
-    out.print("● in model.onnx, ◆ in model.throughput.onnx, ○ in TorchScript\n")
+    out.print(", ".join(f"{engine.mark} in {engine.file}" for engine in marked) + "\n")
     table(
         "Faults",
         ("fault", *(check[:4] for check in checks)),
@@ -219,9 +212,9 @@ def _show_faults(planted: Sequence[Outcome]) -> None:
                 fault,
                 *(
                     "".join(
-                        mark
-                        for name, mark in marks.items()
-                        if name in formats and check in formats[name].caught_by
+                        engine.mark
+                        for engine in marked
+                        if engine.name in formats and check in formats[engine.name].caught_by
                     )
                     for check in checks
                 ),
@@ -232,77 +225,24 @@ def _show_faults(planted: Sequence[Outcome]) -> None:
     out.print("Checks: " + ", ".join(checks) + "\n")
 
 
-def _with_torch(
-    bundle: Bundle, checkpoint: Path | None, weights: Weights
-) -> tuple[dict[str, Predictor], Predictor | None, dict[str, str]]:
-    """The predictors, exact torch where the weights are at hand, and what runs them."""
-    with requires_extra("train"):
-        import torch
-
-        from pe_deploy.export import predictors_of
-        from pe_deploy.export.trained import trained_predictors
-
-    torch.set_num_threads(1)  # for the steps that are small; see torch_threads
-    predictors = predictors_of(bundle)
-    about = {"torch": str(torch.__version__)}
-    if checkpoint is None:
-        return predictors, None, about
-    eager, exact = trained_predictors(bundle, checkpoint, weights)
-    return {"eager": eager, **predictors}, exact, about
-
-
 def show_report(report: Report) -> None:
     """Print the floor, a line for each check, the grid of shapes, the decisions, what failed."""
     out.print(f"Float32 torch itself is off by up to {report.floor:.1e}: the floor.")
     out.print(f"Allowed: {report.tolerance}\n")
-    table(
-        "Errors of a logit",
-        ("check", "predictor", "against", "cells", "failed", "worst", "of floor"),
-        (
-            (
-                *pair,
-                len(cells),
-                sum(map(report.failed, cells)),
-                f"{worst(cells):.1e}",
-                ratio(worst(cells), report.floor),
-            )
-            for pair, cells in report.pairs().items()
-        ),
-    )
+    table("Errors of a logit", CHECKS_COLUMNS, checks_rows(report))
     for (check, predictor, against), cells in report.pairs().items():
         if check == "shapes" and (predictor == "onnx" or any(map(report.failed, cells))):
             _show_grid(report, f"{predictor} against {against}, worst error by shape", cells)
     if report.decisions:
-        _show_decisions(report)
+        table(decisions_title(report), DECISIONS_COLUMNS, decisions_rows(report))
     for cell, ids in report.smallest:
         out.print(f"Smallest input for: {cell}", markup=False)
-        out.print(f"  {repeat_line(report, cell, ids)}\n", markup=False, soft_wrap=True)
+        line = repeat_line(cell, ids, report.bundle)
+        out.print(f"  {line}\n", markup=False, soft_wrap=True)
+    for engine, why in report.not_run.items():
+        out.print(f"Not run: {engine}: {why}", markup=False)
     machine = ", ".join(f"{what} {value}" for what, value in report.about.items())
     out.print(f"On: {machine}", markup=False)
-
-
-def _show_decisions(report: Report) -> None:
-    def change(value: float | None) -> str:
-        return "–" if value is None else f"{value:+.1e}"
-
-    rows = report.decisions[0].rows
-    kind = "rows of the data" if report.decisions[0].real else "random rows"
-    table(
-        f"Decisions on {rows} {kind} (nearest margin {report.decisions[0].nearest:.1e})",
-        ("predictor", "flips", "explained", "accuracy", "Δ acc", "Δ AUC", "Δ loss"),
-        (
-            (
-                decided.predictor,
-                decided.flips,
-                decided.explained,
-                "–" if decided.accuracy is None else f"{decided.accuracy:.1%}",
-                change(decided.accuracy_change),
-                change(decided.auc_change),
-                change(decided.loss_change),
-            )
-            for decided in report.decisions
-        ),
-    )
 
 
 def _show_grid(report: Report, title: str, grid: tuple[Cell, ...]) -> None:

@@ -6,7 +6,6 @@ from pe_deploy.export.exporter import (
     Source,
     export,
     export_module,
-    predictors_of,
 )
 from pe_deploy.export.golden import LabelledRows, eager_predictor, golden_cases
 from pe_deploy.export.lint import Expectation, lint
@@ -36,7 +35,6 @@ __all__ = [
     "lint",
     "openvino",
     "operators",
-    "predictors_of",
     "reference_evaluator",
     "reference_runtimes",
     "to_onnx",

@@ -39,15 +39,13 @@ from pe_deploy.config import Decision, Label, Signature, Weights
 from pe_deploy.errors import BundleError, ExportError, InvalidInputError
 from pe_deploy.export.card import model_card
 from pe_deploy.export.crossover import dispatch_of
-from pe_deploy.export.golden import LabelledRows, eager_predictor, golden_cases
+from pe_deploy.export.golden import LabelledRows, golden_cases, reference_of
 from pe_deploy.export.onnx import DEFAULT_OPSET, operators, to_onnx, to_throughput
 from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.export.weights_digest import weights_sha256
-from pe_deploy.parity import Cell, Predictor, Report, Tolerance, verify
-from pe_deploy.runtime import onnx_predictors
+from pe_deploy.parity import Cell, Report, Tolerance, verify_bundle
 from pe_deploy.runtime.plan import CHUNK_ROWS
-from pe_deploy.runtime.torchscript import TorchScriptClassifier
 from pe_deploy.storage.atomic import check_writable, publishing
 from pe_deploy.training import Checkpoint, load_checkpoint, torch_threads
 
@@ -179,13 +177,9 @@ def export_module(
         artifacts[GOLDEN] = golden_to_bytes(golden, manifest.weights_sha256)
         # The gate runs the very bytes that are published.
         candidate = Bundle(output, manifest, artifacts)
-        report = verify(
-            {"eager": eager_predictor(source.module), **predictors_of(candidate)},
-            source.signature,
-            golden,
-            exact=eager_predictor(source.module, torch.float64),
-            floor_from="eager",
-            decision=source.decision,
+        report = verify_bundle(
+            candidate,
+            reference_of(source.module),
             tolerance=tolerance,
             about={"torch": str(torch.__version__), "onnxruntime": onnxruntime.__version__},
             progress=progress,
@@ -208,17 +202,6 @@ def labelled_rows(trained: Checkpoint) -> LabelledRows | None:
     """The rows that a checkpoint was validated on, if it holds them."""
     rows = trained.validation
     return None if rows is None else LabelledRows(rows.input_ids, rows.targets)
-
-
-def predictors_of(bundle: Bundle) -> dict[str, Predictor]:
-    """A predictor for each model in a bundle; ONNX on one thread, torch on as many as it is set.
-
-    Run them inside `torch_threads(1)` for a result that can be repeated.
-    """
-    predictors: dict[str, Predictor] = {}
-    if TORCHSCRIPT in bundle.files:
-        predictors["torchscript"] = TorchScriptClassifier(bundle).predict_logits
-    return predictors | onnx_predictors(bundle)
 
 
 def _make(

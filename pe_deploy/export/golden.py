@@ -15,7 +15,7 @@ from torch import nn
 from pe_deploy.bundle import GoldenCase
 from pe_deploy.config import Decision, Signature
 from pe_deploy.errors import ExportError
-from pe_deploy.parity import Predictor, golden_inputs, random_ids
+from pe_deploy.parity import Predictor, Reference, golden_inputs, random_ids
 
 _MOST_ROWS = 512
 _RANDOM_ROWS = 256
@@ -41,6 +41,11 @@ def eager_predictor(module: nn.Module, dtype: torch.dtype = torch.float32) -> Pr
     return predict
 
 
+def reference_of(module: nn.Module) -> Reference:
+    """A module as the reference that a bundle is judged by."""
+    return Reference(eager_predictor(module), eager_predictor(module, torch.float64))
+
+
 def golden_cases(
     module: nn.Module, signature: Signature, decision: Decision, rows: LabelledRows | None = None
 ) -> list[GoldenCase]:
@@ -53,7 +58,7 @@ def golden_cases(
         ExportError: the module fails on an input that its signature allows, or answers with
             another shape or dtype.
     """
-    exact, single = eager_predictor(module, torch.float64), eager_predictor(module)
+    single, exact = reference_of(module)
 
     def case(ids: NDArray[np.int64]) -> GoldenCase:
         return GoldenCase(
