@@ -20,6 +20,14 @@ ROOT = Path(__file__).parent.parent
 MADE = Path(__file__).parent / "bundles"  # by make.py there, so that these tests need no torch
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Neighbours run in one process, so that what the tests of a file share is made once."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.getoption("dist") == "load" else None
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""

@@ -40,11 +40,12 @@ def plot(result: Benchmark, path: Path) -> None:
     figure = Figure(figsize=(1.2 + 4.6 * len(threads), 4.8), layout="constrained", dpi=150)
     panels = figure.subplots(1, len(threads), sharey=True, squeeze=False)[0]
     for axes, count in zip(panels, threads, strict=True):
+        cells = result.of(count)
         for engine in result.engines:
-            line = result.of(count, engine)
+            line = {b: cell[engine] for b, cell in cells.items() if engine in cell}
             axes.plot(
-                [timing.batch for timing in line],
-                [timing.sequences_per_second for timing in line],
+                list(line),
+                [timing.sequences_per_second for timing in line.values()],
                 label=engine,
                 markersize=5,
                 **(ENGINES[engine].line if engine in ENGINES else {}),
@@ -53,8 +54,7 @@ def plot(result: Benchmark, path: Path) -> None:
         axes.set_yscale("log")
         axes.set_title(f"{count} thread{'s' if count > 1 else ''}")
         axes.set_xlabel("batch (rows a call)")
-        batches = [timing.batch for timing in result.of(count, OURS)]
-        axes.set_xticks(batches, [f"{batch:,}" for batch in batches])
+        axes.set_xticks(list(cells), [f"{batch:,}" for batch in cells])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.9g}"))

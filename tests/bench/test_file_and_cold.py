@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pe_deploy import DataError
-from pe_deploy.bench import cold, file_rate
+from pe_deploy.bench import cold, file_rate, rounds
 from pe_deploy.bench.cold import installed_bytes
 from pe_deploy.errors import PeDeployError
 
@@ -89,7 +89,7 @@ def test_the_command_compares_cold_starts(
     padded_bundle: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cold, "_FEWEST_ROUNDS", 1)
+    monkeypatch.setattr(rounds, "FEWEST_ROUNDS", 1)
     done = run("bench", padded_bundle, "--cold", "--seconds", "0.01", "--json", "c.json")
     assert (done.code, done.err) == (0, "")
     values = json.loads((tmp_path / "c.json").read_text())
