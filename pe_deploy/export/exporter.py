@@ -123,6 +123,10 @@ def export(
         ParityError: an artifact does not compute what the module computes.
         InvalidInputError: a format, opset, tolerance or key outside its range.
         OSError: `output` cannot be written; a bundle that is there stays whole.
+
+    >>> from pe_deploy.export import export
+    >>> export("weights.pt", "models/mine").report.passed
+    True
     """
     trained = load_checkpoint(checkpoint, weights=weights)
     source = Source(
@@ -158,7 +162,17 @@ def export_module(
     throughput: bool = True,
     crossover: int | None = None,
 ) -> Exported:
-    """Export any module that maps `input_ids` to `logits`; otherwise as `export`."""
+    """Export any module that maps `input_ids` to `logits`; otherwise as `export`.
+
+    >>> from pe_deploy import ModelConfig
+    >>> from pe_deploy.export import Source, export_module
+    >>> from pe_deploy.training import GRUClassifier
+    >>> config = ModelConfig(vocab_size=12, max_length=10, num_classes=3)
+    >>> module = GRUClassifier(config).eval()    # or any other nn.Module
+    >>> source = Source(module, config.signature, ("low", "middle", "high"), threshold=None)
+    >>> export_module(source, "models/mine").bundle.manifest.labels
+    ('low', 'middle', 'high')
+    """
     output = Path(output)
     formats = [formats] if isinstance(formats, str) else formats
     _check_formats(formats)
