@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from pe_deploy.bench.contenders import OURS
 from pe_deploy.bench.result import Benchmark
 from pe_deploy.errors import InvalidInputError, requires_extra
 from pe_deploy.runtime.engines import ENGINES
