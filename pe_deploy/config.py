@@ -98,6 +98,11 @@ class Signature(Config):
 
     Raises:
         InvalidInputError: a size is below 1, or `pad_id` is not in the vocabulary.
+
+    >>> Signature(vocab_size=12, max_length=10).output_axes
+    ('batch',)
+    >>> Signature(vocab_size=20, max_length=12, num_classes=3).output_axes
+    ('batch', 3)
     """
 
     vocab_size: int

@@ -21,6 +21,9 @@ class ModelConfig(Config):
     Raises:
         InvalidInputError: a size is not a whole number of at least 1, `pad_id` is not in the
             vocabulary, or `dropout` is not in [0, 1).
+
+    >>> ModelConfig(vocab_size=20, max_length=12, pad_id=0).signature
+    Signature(vocab_size=20, max_length=12, num_classes=1, pad_id=0)
     """
 
     vocab_size: int
@@ -55,6 +58,9 @@ class TrainConfig(Config):
 
     Raises:
         InvalidInputError: a value is outside its range.
+
+    >>> TrainConfig(epochs=5).learning_rate
+    0.003
     """
 
     epochs: int = 25

@@ -34,6 +34,12 @@ class Bundle:
             was not read from a folder.
         signature: the bytes of `model.sig`, which `check_signature` checks; None where there is
             none, or only parts were opened.
+
+    >>> bundle = open_bundle("models/demo")
+    >>> bundle.manifest.signature.max_length
+    64
+    >>> bundle.golden()[0].float64.shape[1:]    # logits of 10 classes
+    (10,)
     """
 
     path: Path
@@ -123,6 +129,9 @@ def open_bundle(path: str | Path, *, public_key: str | Path | None = None) -> Bu
             format; or which part is malformed, of another export, or has weights outside itself or
             weights that are not finite; or as `Bundle.check_signature` raises it, with a
             `public_key`.
+
+    >>> open_bundle("models/demo").manifest.labels
+    (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
     """
     return _open(Path(path), None, public_key, whole=True)
 

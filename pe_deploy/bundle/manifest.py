@@ -64,6 +64,11 @@ class Manifest:
         dispatch: which of the two graphs to run, and how.
         parity: summary of `parity.json`.
         files: the record of every other file but the documentation.
+
+    >>> from pathlib import Path
+    >>> manifest = Manifest.from_json(Path("models/demo/manifest.json").read_bytes())
+    >>> manifest.signature.vocab_size, sorted(manifest.files)[:2]
+    (17, ['README.md', 'golden.npz'])
     """
 
     signature: Signature

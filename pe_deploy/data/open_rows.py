@@ -46,6 +46,10 @@ def open_rows(path: str | Path, *, chunk_rows: int = READ_ROWS) -> Iterator[RowR
         InvalidInputError: `chunk_rows` is below 1.
         DataError: the file is missing, of another suffix, damaged, or has no column `input_ids`.
         MissingDependencyError: the format needs pyarrow, and it is not installed.
+
+    >>> with open_rows("models/demo-held-out.csv", chunk_rows=100) as reader:
+    ...     [len(chunk) for chunk in reader]
+    [100, 100, 100, 59]
     """
     path = Path(path)
     if chunk_rows < 1:

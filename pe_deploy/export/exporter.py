@@ -79,6 +79,10 @@ def export(
         ParityError: an artifact does not compute what the module computes.
         InvalidInputError: the labels do not fit the model, or the key cannot be read.
         OSError: `output` cannot be written; a bundle that is there stays whole.
+
+    >>> from pe_deploy.export import export
+    >>> export("weights.pt", "models/mine").report.passed
+    True
     """
     source = Source.of(load_checkpoint(checkpoint, weights=weights))
     return export_module(source, output, options, progress=progress)
@@ -91,7 +95,17 @@ def export_module(
     *,
     progress: Callable[[Cell], None] | None = None,
 ) -> Exported:
-    """Export any module that maps `input_ids` to `logits`; otherwise as `export`."""
+    """Export any module that maps `input_ids` to `logits`; otherwise as `export`.
+
+    >>> from pe_deploy import ModelConfig
+    >>> from pe_deploy.export import Source, export_module
+    >>> from pe_deploy.training import GRUClassifier
+    >>> config = ModelConfig(vocab_size=12, max_length=10, num_classes=3)
+    >>> module = GRUClassifier(config).eval()    # or any other nn.Module
+    >>> source = Source(module, config.signature, ("low", "middle", "high"), threshold=None)
+    >>> export_module(source, "models/mine").bundle.manifest.labels
+    ('low', 'middle', 'high')
+    """
     output = Path(output)
     source.decision.check(source.signature)
     check_destination(output)

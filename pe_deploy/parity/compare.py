@@ -92,6 +92,13 @@ def verify(
 
     Raises:
         InvalidInputError: no predictor, or a check that there is not.
+
+    >>> from pe_deploy import OnnxClassifier, open_bundle
+    >>> from pe_deploy.parity import verify
+    >>> bundle = open_bundle("models/demo")
+    >>> predictors = {"onnx": OnnxClassifier(bundle).predict_logits}
+    >>> verify(predictors, bundle.manifest.signature, bundle.golden(), checks=["golden"]).passed
+    True
     """
     if not predictors or not set(checks) <= set(CHECKS):
         raise InvalidInputError(

@@ -66,6 +66,12 @@ class Report:
         about: the machine and the engines.
         golden_floors: torch's own error in the golden vectors, which these alone are judged by.
         not_run: the engines that could not be run, and why.
+
+    >>> from pathlib import Path
+    >>> from pe_deploy.parity import load_report
+    >>> report = load_report(Path("models/demo/parity.json"))
+    >>> report.passed, report.failures
+    (True, ())
     """
 
     tolerance: Tolerance

@@ -21,6 +21,11 @@ class Tolerance:
 
     Raises:
         InvalidInputError: a value is negative or not finite.
+
+    >>> Tolerance(multiple=4, near_zero=0).allowed(floor=0.25, magnitude=8)
+    1.0
+    >>> Tolerance(atol=0.5, rtol=0.25).allowed(floor=0.25, magnitude=8)
+    2.5
     """
 
     multiple: float = MULTIPLE

@@ -69,6 +69,12 @@ class OnnxClassifier(BundleClassifier):
         ParityError: by its self-test, the model answers otherwise than was published.
         InvalidInputError: a provider that this onnxruntime does not have, threads outside 1 to
             1024, a threshold outside 0 to 1 or of a model with classes, or a form that is none.
+
+    >>> from pe_deploy import OnnxClassifier
+    >>> with OnnxClassifier("models/demo", self_test=True) as classifier:
+    ...     labels = classifier.predict([[0, 16, 8], [3, 3, 3]])
+    >>> labels.shape
+    (2,)
     """
 
     providers: tuple[str, ...]

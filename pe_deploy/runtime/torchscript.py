@@ -48,6 +48,10 @@ class TorchScriptClassifier(BundleClassifier):
         BundleError: the bundle is incomplete or changed, not signed with that key, holds no
             TorchScript that loads, or its weights are not finite.
         InvalidInputError: a threshold outside 0 to 1, or of a model with classes.
+
+    >>> from pe_deploy.runtime.torchscript import TorchScriptClassifier
+    >>> TorchScriptClassifier("models/demo").predict_proba([[0, 16, 8]]).shape
+    (1, 10)
     """
 
     def __init__(

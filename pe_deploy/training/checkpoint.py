@@ -109,6 +109,11 @@ def load_checkpoint(path: str | Path, *, weights: Weights = "best") -> Checkpoin
         CheckpointError: something is missing, damaged, or does not fit; the file and the tensor
             are named.
         InvalidInputError: `weights` is neither "best" nor "last".
+
+    >>> from pe_deploy.training import load_checkpoint
+    >>> checkpoint = load_checkpoint("weights.pt")
+    >>> checkpoint.config.hidden_dim, checkpoint.labels
+    (32, (0, 1))
     """
     if weights not in get_args(Weights):
         raise InvalidInputError(f"weights is {weights!r}; allowed: 'best' or 'last'")
