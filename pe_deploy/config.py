@@ -1,6 +1,8 @@
-"""What a model is and how it is trained: frozen, validated, JSON in and out.
+"""What callers see of a model, its signature and decision: frozen, validated, JSON in and out.
 
-Also the names that every artifact shares: tensors, axes, and the two sizes that stay free.
+Also the names that every artifact shares: tensors, axes, and the two sizes that stay free. The
+configs of a model's inside and of its training are found here too, and made when first asked for
+(PEP 562): an app that runs a bundle needs neither.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -18,6 +21,9 @@ from pe_deploy.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from pe_deploy.model_config import ModelConfig as ModelConfig
+    from pe_deploy.model_config import TrainConfig as TrainConfig
 
 INPUT_IDS = "input_ids"
 LOGITS = "logits"
@@ -28,13 +34,13 @@ Label = int | str
 Weights = Literal["best", "last"]
 """Of a training run: those of the lowest validation loss, or those of the last epoch."""
 
-_LARGEST_SIZE = 2**31 - 1
-_MOST_LAYERS = 1000
+LARGEST_SIZE = 2**31 - 1
+"""The largest number of tokens, ids, classes or units."""
 
-ConfigT = TypeVar("ConfigT", bound="_Config")
+ConfigT = TypeVar("ConfigT", bound="Config")
 
 
-class _Config:
+class Config:
     """JSON in and out for a frozen dataclass that checks itself when made."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,7 +67,8 @@ class _Config:
             )
         return cls(**values)
 
-    def _check_int(self, name: str, lowest: int, highest: int | None = None) -> None:
+    def check_int(self, name: str, lowest: int, highest: int | None = None) -> None:
+        """Check that a field is a whole number in a range."""
         value = getattr(self, name)
         in_range = (
             isinstance(value, int)
@@ -73,7 +80,8 @@ class _Config:
             allowed = f"{lowest} or more" if highest is None else f"{lowest} to {highest}"
             raise InvalidInputError(f"{name} is {value!r}; allowed: a whole number, {allowed}")
 
-    def _check_float(self, name: str, lowest: float, below: float) -> None:
+    def check_float(self, name: str, lowest: float, below: float) -> None:
+        """Check that a field is a finite number in a range."""
         value = getattr(self, name)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not (is_number and math.isfinite(value) and lowest <= value < below):
@@ -81,7 +89,7 @@ class _Config:
 
 
 @dataclass(frozen=True)
-class Signature(_Config):
+class Signature(Config):
     """What a caller has to know of a model, whatever is inside it.
 
     Ids run from 0 to `vocab_size - 1`, rows from 1 to `max_length` ids. The logits are float32
@@ -90,6 +98,11 @@ class Signature(_Config):
 
     Raises:
         InvalidInputError: a size is below 1, or `pad_id` is not in the vocabulary.
+
+    >>> Signature(vocab_size=12, max_length=10).output_axes
+    ('batch',)
+    >>> Signature(vocab_size=20, max_length=12, num_classes=3).output_axes
+    ('batch', 3)
     """
 
     vocab_size: int
@@ -99,10 +112,10 @@ class Signature(_Config):
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "max_length", "num_classes"):
-            self._check_int(name, 1, _LARGEST_SIZE)
+            self.check_int(name, 1, LARGEST_SIZE)
         if self.pad_id is not None:
-            self._check_int("pad_id", 0, self.vocab_size - 1)
-            self._check_int("vocab_size", 2, _LARGEST_SIZE)  # the padding, and something to pad
+            self.check_int("pad_id", 0, self.vocab_size - 1)
+            self.check_int("vocab_size", 2, LARGEST_SIZE)  # the padding, and something to pad
 
     @property
     def num_labels(self) -> int:
@@ -248,69 +261,7 @@ def _survives(label: Label) -> bool:
     return not label.endswith("\0") and label.encode(errors="replace").decode() == label
 
 
-@dataclass(frozen=True)
-class ModelConfig(_Config):
-    """Sizes of a sequence classifier.
-
-    `num_classes=1` is a binary model with one logit a row. `pad_id=None` means that every
-    position counts; with a `pad_id`, rows are right-padded with it and the padding is ignored.
-    `dropout` acts between GRU layers while training.
-
-    Raises:
-        InvalidInputError: a size is not a whole number of at least 1, `pad_id` is not in the
-            vocabulary, or `dropout` is not in [0, 1).
-    """
-
-    vocab_size: int
-    max_length: int
-    embedding_dim: int = 16
-    hidden_dim: int = 32
-    num_layers: int = 2
-    num_classes: int = 1
-    pad_id: int | None = None
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("embedding_dim", "hidden_dim"):
-            self._check_int(name, 1, _LARGEST_SIZE)
-        self._check_int("num_layers", 1, _MOST_LAYERS)
-        self._check_float("dropout", 0.0, 1.0)
-        _ = self.signature  # checks the other sizes
-
-    @property
-    def signature(self) -> Signature:
-        """The part of the config that callers see."""
-        return Signature(self.vocab_size, self.max_length, self.num_classes, self.pad_id)
-
-
-@dataclass(frozen=True)
-class TrainConfig(_Config):
-    """How a model is trained; the defaults are the notebook's.
-
-    `shuffle` draws a new order of the rows each epoch (the notebook keeps one order).
-    `validation_fraction` is the share of the rows held back, stratified by label, where the data
-    brings no validation rows of its own. `update_gate_bias` is added to the bias with which each
-    update gate begins: a new GRU then keeps its state for longer, and learns what spans tens of
-    ids in fewer epochs (Tallec and Ollivier 2018, "Can recurrent neural networks warp time?").
-
-    Raises:
-        InvalidInputError: a value is outside its range.
-    """
-
-    epochs: int = 25
-    batch_size: int = 4
-    learning_rate: float = 3e-3
-    seed: int = 0
-    shuffle: bool = False
-    validation_fraction: float = 0.2
-    update_gate_bias: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._check_int("epochs", 1)
-        self._check_int("batch_size", 1, _LARGEST_SIZE)
-        self._check_int("seed", 0, 2**63 - 1)
-        self._check_float("learning_rate", 0.0, 10.0)
-        self._check_float("validation_fraction", 0.0, 1.0)
-        self._check_float("update_gate_bias", 0.0, 10.0)
-        if not isinstance(self.shuffle, bool):
-            raise InvalidInputError(f"shuffle is {self.shuffle!r}; allowed: true or false")
+def __getattr__(name: str) -> object:
+    if name not in ("ModelConfig", "TrainConfig"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("pe_deploy.model_config"), name)

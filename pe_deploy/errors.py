@@ -27,6 +27,13 @@ class PeDeployError(Exception):
 
     Its message is one line that any terminal can show, whatever a file brings into it: what is
     not printable is escaped, and what goes beyond 2000 characters is cut.
+
+    >>> from pe_deploy import OnnxClassifier, PeDeployError
+    >>> try:
+    ...     OnnxClassifier("models/none")
+    ... except PeDeployError as error:
+    ...     print(type(error).__name__)
+    BundleError
     """
 
     def __init__(self, message: str = "") -> None:
@@ -47,6 +54,12 @@ class InvalidInputError(PeDeployError, ValueError):
     Where one row of an input is to blame, `row` is its number, counted from 0, and the message
     starts with it; `reason` is the message without it, so that a reader of files can name the row
     of the file instead.
+
+    >>> from pe_deploy import ModelConfig
+    >>> ModelConfig(vocab_size=0, max_length=10)
+    Traceback (most recent call last):
+        ...
+    pe_deploy.errors.InvalidInputError: vocab_size is 0; allowed: a whole number, 1 to 2147483647
     """
 
     def __init__(self, reason: str, *, row: int | None = None) -> None:
@@ -60,6 +73,14 @@ class PredictionError(PeDeployError):
     classifier was closed.
 
     `row` and `reason` are as in `InvalidInputError`.
+
+    >>> from pe_deploy import OnnxClassifier
+    >>> classifier = OnnxClassifier("models/demo")
+    >>> classifier.close()
+    >>> classifier.predict([[0, 16, 8]])
+    Traceback (most recent call last):
+        ...
+    pe_deploy.errors.PredictionError: this classifier was closed; open the bundle again
     """
 
     def __init__(self, reason: str, *, row: int | None = None) -> None:
@@ -69,27 +90,72 @@ class PredictionError(PeDeployError):
 
 
 class DataError(PeDeployError):
-    """A data file that cannot be read as rows of `input_ids` (and `label`)."""
+    """A data file that cannot be read as rows of `input_ids` (and `label`).
+
+    >>> from pe_deploy.data import load
+    >>> load("rows.txt")
+    Traceback (most recent call last):
+        ...
+    pe_deploy.errors.DataError: rows.txt: suffix '.txt'; allowed: .csv, .jsonl, .parquet, .npz
+    """
 
 
 class CheckpointError(PeDeployError):
-    """A checkpoint or a state_dict that is incomplete, damaged or of another shape."""
+    """A checkpoint or a state_dict that is incomplete, damaged or of another shape.
+
+    >>> from pe_deploy.training import load_checkpoint
+    >>> load_checkpoint("checkpoints/none")
+    Traceback (most recent call last):
+        ...
+    pe_deploy.errors.CheckpointError: checkpoints/none: no such file or folder
+    """
 
 
 class BundleError(PeDeployError):
-    """A bundle that is incomplete, changed since it was published, or of an unknown format."""
+    """A bundle that is incomplete, changed since it was published, or of an unknown format.
+
+    >>> from pe_deploy import open_bundle
+    >>> open_bundle("models/none")
+    Traceback (most recent call last):
+        ...
+    pe_deploy.errors.BundleError: models/none is not a folder; ...
+    """
 
 
 class ExportError(PeDeployError):
-    """An export that cannot be made, or whose graph breaks a lint rule."""
+    """An export that cannot be made, or whose graph breaks a lint rule.
+
+    >>> from pe_deploy.export import export
+    >>> export("weights.pt", "models")
+    Traceback (most recent call last):
+        ...
+    pe_deploy.errors.ExportError: models is there and is not a bundle; choose another place: ...
+    """
 
 
 class ParityError(PeDeployError):
-    """Two predictors that should be the same model, and are not."""
+    """Two predictors that should be the same model, and are not.
+
+    >>> from pathlib import Path
+    >>> from pe_deploy.parity import Tolerance, load_report
+    >>> report = load_report(Path("models/demo/parity.json"))
+    >>> report.judged_by(Tolerance(atol=0.0)).raise_if_failed()
+    Traceback (most recent call last):
+        ...
+    pe_deploy.errors.ParityError: ...
+    """
 
 
 class MissingDependencyError(PeDeployError, ImportError):
-    """A package that belongs to an extra, and is not installed."""
+    """A package that belongs to an extra, and is not installed.
+
+    >>> from pe_deploy.errors import requires_extra
+    >>> with requires_extra("train"):
+    ...     import a_package_that_is_not_there
+    Traceback (most recent call last):
+        ...
+    pe_deploy.errors.MissingDependencyError: a_package_that_is_not_there is not installed; run: ...
+    """
 
     def __init__(self, message: str = "", *, name: str | None = None) -> None:
         super().__init__(message)
@@ -112,3 +178,20 @@ def requires_extra(extra: str) -> Iterator[None]:
         raise MissingDependencyError(
             f"{package} is not installed; run: pip install 'pe-deploy[{extra}]'", name=package
         ) from error
+
+
+@contextmanager
+def errors_as(
+    kind: type[PeDeployError], where: str = "", raised: type[Exception] = ValueError
+) -> Iterator[None]:
+    """Turn what is raised inside the block, as by a reader in storage, into an error of the tree.
+
+    Args:
+        kind: the error to raise instead.
+        where: what its line begins with.
+        raised: the errors to turn.
+    """
+    try:
+        yield
+    except raised as error:
+        raise kind(where + str(error)) from error

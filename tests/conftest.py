@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import hashlib
 import json
 import os
@@ -17,6 +18,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parent.parent
 MADE = Path(__file__).parent / "bundles"  # by make.py there, so that these tests need no torch
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Neighbours run in one process, so that what the tests of a file share is made once."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.getoption("dist") == "load" else None
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +62,27 @@ def any_bundle(request: pytest.FixtureRequest) -> Path:
 def own_bundle(tmp_path: Path, notebook_bundle: Path) -> Path:
     """A copy that a test may damage."""
     return Path(shutil.copytree(notebook_bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, as a reader of the documentation has it: with the committed models."""
+    shutil.copytree(root / "models", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def examples_pass(folder: Path) -> Callable[[object], bool]:
+    """Whether a docstring has examples, and each gives what it shows."""
+
+    def examples_pass(public: object) -> bool:
+        (found,) = doctest.DocTestFinder(recurse=False).find(public, str(public))
+        options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        failed, tried = doctest.DocTestRunner(optionflags=options).run(found)
+        return tried > 0 and failed == 0
+
+    return examples_pass
 
 
 def sealed(values: dict[str, Any]) -> bytes:

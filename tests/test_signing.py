@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from pe_deploy import BundleError, InvalidInputError, OnnxClassifier, open_bundle
-from pe_deploy.bundle import MANIFEST, SIGNATURE, signer
+from pe_deploy.bundle import MANIFEST, SIGNATURE, open_parts, signer
 from pe_deploy.config import ModelConfig
 from pe_deploy.export import ExportOptions, Source, export_module
 from pe_deploy.runtime.torchscript import TorchScriptClassifier
@@ -144,19 +144,43 @@ def test_a_signature_of_another_bundle_is_refused(
 
 
 @pytest.mark.parametrize("name", ["README.md", MANIFEST])
-def test_a_file_changed_and_sealed_again_is_refused(
+def test_what_only_the_signature_covers(
     signed: Path, keys: tuple[Path, Path], name: str, reseal: Callable[..., bytes]
 ) -> None:
+    """A manifest that vouches for itself, and the prose, which no manifest lists."""
     if name == MANIFEST:
-        manifest = json.loads((signed / MANIFEST).read_bytes())
-        reseal(signed, versions={**manifest["versions"], "torch": "9"})
+        versions = json.loads((signed / MANIFEST).read_bytes())["versions"]
+        reseal(signed, versions={**versions, "torch": "9"})
     else:
-        text = (signed / "README.md").read_text()
-        (signed / "README.md").write_text(text + "\nTrust me.\n")
-        reseal(signed)
+        with (signed / "README.md").open("a") as file:
+            file.write("\nTrust me.\n")
+    for opener in openers(keys[1]):
+        with pytest.raises(BundleError, match=r"is not signed by .*Hash mismatch for"):
+            opener(signed)
     open_bundle(signed)  # without the key, nothing shows
-    with pytest.raises(BundleError, match=r"is not signed by .*Hash mismatch for"):
-        open_bundle(signed, public_key=keys[1])
+
+
+def test_what_the_signature_does_not_cover(signed: Path, keys: tuple[Path, Path]) -> None:
+    """Foreign files, and a README that was written after a bundle without one was signed."""
+    (signed / ".DS_Store").touch()
+    bundle = open_bundle(signed, public_key=keys[1])
+    files = {**bundle.files, MANIFEST: bundle.manifest_json}
+    (signed / SIGNATURE).write_bytes(signer(keys[0])(files, "bundle"))
+    for opener in openers(keys[1]):
+        opener(signed)
+
+
+@pytest.mark.parametrize("name", ["README.md", "golden.npz"])
+def test_a_signed_bundle_has_to_be_whole(signed: Path, keys: tuple[Path, Path], name: str) -> None:
+    (signed / name).unlink()
+    parts = open_parts(signed, ["model.onnx"])
+    for opener in (
+        lambda: open_bundle(signed, public_key=keys[1]),
+        lambda: open_parts(signed, ["model.onnx"], public_key=keys[1]),
+        lambda: parts.check_signature(keys[1]),
+    ):
+        with pytest.raises(BundleError, match=name.replace(".", r"\.")):
+            opener()
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"null", b"[1]", b"\xff" * 40])

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,11 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from pe_deploy.bench.result import Spread, about
+from pe_deploy.bench.rounds import Progress, check_seconds, in_turns
 from pe_deploy.bundle import ONNX, TORCHSCRIPT, open_bundle
-from pe_deploy.errors import InvalidInputError, PeDeployError
+from pe_deploy.errors import PeDeployError
 from pe_deploy.parity import random_ids
-
-_FEWEST_ROUNDS = 3
 
 _FRAME = """
 import sys, time
@@ -66,7 +63,12 @@ with torch.inference_mode():
     answer = model(torch.tensor({ids})).numpy()
 """
 
-_NEEDS = {"pe_deploy": ("numpy", "onnxruntime"), "raw": ("onnxruntime",), "torch": ("torch",)}
+_PROGRAMS = {
+    "pe_deploy": (_OURS, ("numpy", "onnxruntime")),
+    "raw": (_RAW, ("onnxruntime",)),
+    "torch": (_TORCH, ("torch",)),
+}
+"""Each with the distributions that it needs."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,7 @@ class ColdStart:
 
 
 def cold_start(
-    bundle: str | Path,
-    *,
-    seconds: float,
-    progress: Callable[[float], None] | None = None,
+    bundle: str | Path, *, seconds: float, progress: Progress | None = None
 ) -> ColdStart:
     """Measure import to first answer beside raw onnxruntime, and beside torch where it is there.
 
@@ -116,52 +115,36 @@ def cold_start(
         BundleError: the bundle cannot be opened, or holds no `model.onnx`.
         PeDeployError: a process fails.
     """
-    if not 0 < seconds < float("inf"):
-        raise InvalidInputError(f"seconds is {seconds}; allowed: above 0")
+    check_seconds(seconds)
     opened = open_bundle(bundle)
     opened.read(ONNX)
     signature = opened.manifest.signature
     ids = random_ids(signature, 1, signature.max_length, np.random.default_rng(0)).tolist()
+    with_torch = TORCHSCRIPT in opened.files and find_spec("torch") is not None
     folder = Path(bundle).resolve()
-    programs = {"pe_deploy": _OURS, "raw": _RAW}
-    if TORCHSCRIPT in opened.files and find_spec("torch") is not None:
-        programs["torch"] = _TORCH
-    paths = {"bundle": str(folder), "onnx": str(folder / ONNX)}
-    codes = {
-        name: _FRAME.format(
-            code=code.format(**paths, torchscript=str(folder / TORCHSCRIPT), ids=ids)
-        )
-        for name, code in programs.items()
-    }
-    taken: dict[str, list[float]] = {name: [] for name in codes}
-    resident: dict[str, list[int]] = {name: [] for name in codes}
-    order = list(codes)
-    shuffled = random.Random(0)
+    paths = {"bundle": folder, "onnx": folder / ONNX, "torchscript": folder / TORCHSCRIPT}
+    given = {"ids": ids, **{name: str(path) for name, path in paths.items()}}
     with tempfile.TemporaryDirectory() as elsewhere:
-        for name in order:  # brings the files into the disk's cache
-            _first_answer(name, codes[name], elsewhere)
-        started = time.perf_counter()
-        while (rounds := len(taken["raw"])) < _FEWEST_ROUNDS or (
-            time.perf_counter() - started < seconds
-        ):
-            shuffled.shuffle(order)
-            for name in order:
-                spent, held = _first_answer(name, codes[name], elsewhere)
-                taken[name].append(spent)
-                resident[name].append(held)
-            if progress is not None:
-                progress(min(1.0, (time.perf_counter() - started) / seconds))
+        tasks = {
+            name: partial(_first_answer, name, _FRAME.format(code=code.format(**given)), elsewhere)
+            for name, (code, _) in _PROGRAMS.items()
+            if name != "torch" or with_torch
+        }
+        for first_answer in tasks.values():  # brings the files into the disk's cache
+            first_answer()
+        answers = in_turns(tasks, seconds, progress)
+    measured = {name: np.array(pairs).T for name, pairs in answers.items()}
     starts = (
         Start(
             name,
-            Spread.of(taken[name]),
-            Spread.of([own / raw for own, raw in zip(taken[name], taken["raw"], strict=True)]),
-            int(np.median(resident[name])),
-            installed_bytes(_NEEDS[name]),
+            Spread.of(taken),
+            Spread.of(taken / measured["raw"][0]),
+            int(np.median(resident)),
+            installed_bytes(_PROGRAMS[name][1]),
         )
-        for name in codes
+        for name, (taken, resident) in measured.items()
     )
-    return ColdStart(str(bundle), rounds, tuple(starts), about())
+    return ColdStart(str(bundle), len(answers["raw"]), tuple(starts), about())
 
 
 def _first_answer(name: str, code: str, folder: str) -> tuple[float, int]:

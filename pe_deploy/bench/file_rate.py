@@ -6,20 +6,19 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.bench.result import Spread, about
-from pe_deploy.data import open_rows
-from pe_deploy.errors import DataError, InvalidInputError
+from pe_deploy.bench.rounds import Progress, check_seconds, in_turns
+from pe_deploy.data import Chunk, open_rows
+from pe_deploy.data.chunk import offsets_of
+from pe_deploy.errors import DataError
 from pe_deploy.runtime import OnnxClassifier, usable_cpus
 from pe_deploy.runtime.predict_file import predict_file
-
-_FEWEST_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def file_rate(
     *,
     threads: int | None = None,
     seconds: float,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> FileRate:
     """Measure `predict` on a file; its rows have to fit in memory.
 
@@ -75,39 +74,28 @@ def file_rate(
     """
     source = Path(source)
     threads = usable_cpus() if threads is None else threads
-    if not 0 < seconds < float("inf"):
-        raise InvalidInputError(f"seconds is {seconds}; allowed: above 0")
+    check_seconds(seconds)
     classifier = OnnxClassifier(bundle, num_threads=threads)
     rows = _rows(source)
-    by_file: list[float] = []
-    by_memory: list[float] = []
     # Beside the input: the folder for temporary files may be memory.
     with tempfile.TemporaryDirectory(dir=source.resolve().parent, prefix=".bench-") as folder:
         output = Path(folder) / f"out{source.suffix}"
-
-        def from_file() -> None:
-            predict_file(classifier, source, output)
-
-        def in_memory() -> None:
-            classifier.predict(rows)
-
-        from_file()  # warms both; it also names a bad row by its place in the file
-        started = time.perf_counter()
-        while len(by_file) < _FEWEST_ROUNDS or time.perf_counter() - started < seconds:
-            by_file.append(_seconds(from_file))
-            by_memory.append(_seconds(in_memory))
-            if progress is not None:
-                progress(min(1.0, (time.perf_counter() - started) / seconds))
-    ratios = [memory / file for memory, file in zip(by_memory, by_file, strict=True)]
+        by_file = partial(predict_file, classifier, source, output)
+        by_file()  # warms both; it also names a bad row by its place in the file
+        tasks = {
+            "file": partial(_seconds, by_file),
+            "memory": partial(_seconds, partial(classifier.predict, rows)),
+        }
+        taken = in_turns(tasks, seconds, progress)
     return FileRate(
         bundle=str(bundle),
         file=str(source),
         rows=len(rows),
         threads=threads,
-        rounds=len(ratios),
-        file_rows_per_second=len(rows) / float(np.median(by_file)),
-        memory_rows_per_second=len(rows) / float(np.median(by_memory)),
-        ratio=Spread.of(ratios),
+        rounds=len(taken["file"]),
+        file_rows_per_second=len(rows) / float(np.median(taken["file"])),
+        memory_rows_per_second=len(rows) / float(np.median(taken["memory"])),
+        ratio=Spread.of(np.divide(taken["memory"], taken["file"])),
         about=about(),
     )
 
@@ -115,16 +103,14 @@ def file_rate(
 def _rows(source: Path) -> NDArray[np.int64] | list[NDArray[np.int64]]:
     """All rows of a file: one array, or one a row where lengths differ."""
     with open_rows(source) as reader:
-        chunks = [chunk.rows() for chunk in reader]
+        chunks = [(chunk.values, np.diff(chunk.offsets)) for chunk in reader]
     if not chunks:
         raise DataError(f"{source}: holds no rows; allowed: at least one")
-    arrays: list[Any] = [chunk for chunk in chunks if not isinstance(chunk, list)]
-    if len(arrays) == len(chunks) and len({array.shape[1] for array in arrays}) == 1:
-        return np.concatenate(arrays)
-    return list(chain.from_iterable(chunks))
+    values, lengths = map(np.concatenate, zip(*chunks, strict=True))
+    return Chunk(1, values, offsets_of(lengths), None, 1.0).rows()
 
 
-def _seconds(work: Callable[[], None]) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

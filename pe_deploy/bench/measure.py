@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from pe_deploy.bench.contenders import BASELINE, OURS, USUAL_ENGINES, check_engines, why_not
 from pe_deploy.bench.result import Benchmark, Spread, Timing, about
+from pe_deploy.bench.rounds import Progress, check_seconds, in_turns
 from pe_deploy.bench.subject import Subject, subject_of
 from pe_deploy.bench.worker import Worker, worker
 from pe_deploy.bundle import open_bundle
@@ -25,7 +25,6 @@ from pe_deploy.runtime import usable_cpus
 BATCHES = (1, 8, 64, 512, 4096)
 SECONDS = 25.0
 
-_FEWEST_ROUNDS = 3
 _TURN_SECONDS = 0.002
 _TURN_SECONDS_WITH_POOL = 0.01
 _SAME = 1e-3
@@ -42,7 +41,7 @@ def bench(
     seconds: float = SECONDS,
     checkpoint: Path | None = None,
     weights: Weights = "best",
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> Benchmark:
     """Measure a bundle and the other engines side by side.
 
@@ -71,27 +70,24 @@ def bench(
     names = check_engines(engines)
     batches = _checked("batch", batches)
     threads = _checked("threads", (1, usable_cpus()) if threads is None else threads)
-    if not 0 < seconds < float("inf"):
-        raise InvalidInputError(f"seconds is {seconds}; allowed: above 0")
+    check_seconds(seconds)
     opened = open_bundle(bundle)
     length = _checked_length(length, opened.manifest.signature)
     subject = subject_of(opened, checkpoint, weights)
     left_out = {name: reason for name in names if (reason := why_not(name, subject))}
 
     timings: list[Timing] = []
-    steps = [(count, batch) for count in threads for batch in batches]
-    budget = seconds
+    steps, left = len(threads) * len(batches), seconds
     for count in threads:
         with ExitStack() as stack:
             running = [name for name in names if name not in left_out]
-            workers = _start(stack, subject, running, count)
+            workers = start_workers(stack, subject, running, count)
             for batch in batches:
-                left = len(steps) - steps.index((count, batch))
-                race = _Race(workers, count, batch, length, left_out)
-                budget -= race.run(budget / left)
-                timings += race.timings()
+                made, spent = measure_batch(workers, count, batch, length, left / steps, left_out)
+                timings += made
+                steps, left = steps - 1, left - spent
                 if progress is not None:
-                    progress((len(steps) - left + 1) / len(steps))
+                    progress(1 - steps / (len(threads) * len(batches)))
     return Benchmark(str(bundle), subject.baseline, length, tuple(timings), left_out, about())
 
 
@@ -113,7 +109,7 @@ def _checked_length(length: int | None, signature: Signature) -> int:
     return length
 
 
-def _start(
+def start_workers(
     stack: ExitStack, subject: Subject, names: Sequence[str], threads: int
 ) -> dict[str, Worker]:
     """Engines with one thread share a process; with more, each has its own."""
@@ -123,81 +119,58 @@ def _start(
     return {name: stack.enter_context(worker(subject, threads)) for name in names}
 
 
-@dataclass
-class _Race:
-    """Every engine at one batch size and number of threads."""
+def measure_batch(
+    workers: dict[str, Worker],
+    threads: int,
+    batch: int,
+    length: int,
+    seconds: float,
+    left_out: dict[str, str],
+) -> tuple[list[Timing], float]:
+    """Time every engine at one batch size; one that fails goes from `workers` to `left_out`.
 
-    workers: dict[str, Worker]
-    threads: int
-    batch: int
-    length: int
-    left_out: dict[str, str]
-    taken: dict[str, list[list[int]]] = field(default_factory=dict)
-    differences: dict[str, float] = field(default_factory=dict)
-
-    def run(self, seconds: float) -> float:
-        """Run rounds for about this long; return how long they took."""
-        calls = self._warm_up()
-        self.taken = {name: [] for name in calls}
-        order = list(calls)
-        shuffled = random.Random(0)
-        started = time.perf_counter()
-        rounds = 0
-        while rounds < _FEWEST_ROUNDS or time.perf_counter() - started < seconds:
-            shuffled.shuffle(order)
-            for name in order:
-                self.taken[name].append(self.workers[name].call("turn", name, calls[name]))
-            rounds += 1
-        return time.perf_counter() - started
-
-    def _warm_up(self) -> dict[str, int]:
-        """Settle each engine, hold its logits against ours; return how many calls a turn has."""
-        calls: dict[str, int] = {}
-        ours: NDArray[np.floating[Any]] | None = None
-        turn = _TURN_SECONDS if self.threads == 1 else _TURN_SECONDS_WITH_POOL
-        for name, host in list(self.workers.items()):
-            host.call("choose", self.batch, self.length)
-            try:
-                each, logits = host.call("warm_up", name)
-            except PeDeployError as error:
-                if name in (OURS, BASELINE):
-                    raise PeDeployError(f"{name} fails: {error}") from error
-                self.left_out[name] = f"threads {self.threads}, batch {self.batch}: {error}"
-                del self.workers[name]
-                continue
-            ours = logits if ours is None else ours
-            self.differences[name] = _difference(name, logits, ours)
-            calls[name] = max(1, round(turn / each))
-        return calls
-
-    def timings(self) -> list[Timing]:
-        """What the rounds say, an engine each."""
-        middle = {name: [float(np.median(t)) for t in turns] for name, turns in self.taken.items()}
-        return [
-            self._timing(name, np.concatenate(turns) / 1e3, middle[BASELINE], middle[name])
-            for name, turns in self.taken.items()
-        ]
-
-    def _timing(
-        self,
-        name: str,
-        taken: NDArray[np.float64],
-        baseline: Sequence[float],
-        own: Sequence[float],
-    ) -> Timing:
-        median, p95 = np.percentile(taken, [50, 95]).tolist()
-        return Timing(
-            engine=name,
-            threads=self.threads,
-            batch=self.batch,
-            calls=len(taken),
-            rounds=len(own),
-            median_us=median,
-            p95_us=p95,
-            sequences_per_second=self.batch / median * 1e6,
-            ratio=Spread.of([theirs / ours for theirs, ours in zip(baseline, own, strict=True)]),
-            worst_difference=self.differences[name],
+    Returns:
+        What the rounds say, an engine each, and the seconds that they took.
+    """
+    turn_seconds = _TURN_SECONDS if threads == 1 else _TURN_SECONDS_WITH_POOL
+    turns = {}
+    differences: dict[str, float] = {}
+    ours: NDArray[np.floating[Any]] | None = None
+    for name, host in list(workers.items()):
+        try:
+            each, logits = host.call("warm_up", name, batch, length)
+        except PeDeployError as error:
+            if name in (OURS, BASELINE):
+                raise PeDeployError(f"{name} fails: {error}") from error
+            left_out[name] = f"threads {threads}, batch {batch}: {error}"
+            del workers[name]
+            continue
+        ours = logits if ours is None else ours
+        differences[name] = _difference(name, logits, ours)
+        turns[name] = partial(host.call, "turn", name, max(1, round(turn_seconds / each)))
+    started = time.perf_counter()
+    taken = in_turns(turns, seconds)
+    spent = time.perf_counter() - started
+    middle = {name: [np.median(calls) for calls in rounds] for name, rounds in taken.items()}
+    timings = []
+    for name, rounds in taken.items():
+        calls = np.concatenate(rounds) / 1e3
+        median, p95 = np.percentile(calls, [50, 95]).tolist()
+        timings.append(
+            Timing(
+                engine=name,
+                threads=threads,
+                batch=batch,
+                calls=len(calls),
+                rounds=len(rounds),
+                median_us=median,
+                p95_us=p95,
+                sequences_per_second=batch / median * 1e6,
+                ratio=Spread.of(np.divide(middle[BASELINE], middle[name])),
+                worst_difference=differences[name],
+            )
         )
+    return timings, spent
 
 
 def _difference(

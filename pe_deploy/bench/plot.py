@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
-from pe_deploy.bench.contenders import BASELINE, OURS
 from pe_deploy.bench.result import Benchmark
 from pe_deploy.errors import InvalidInputError, requires_extra
+from pe_deploy.runtime.engines import ENGINES
 from pe_deploy.storage import atomic
-
-_STYLES: dict[str, dict[str, Any]] = {
-    OURS: {"color": "black", "marker": "o", "linewidth": 2.5, "zorder": 3},
-    BASELINE: {"color": "0.5", "marker": "o", "linewidth": 2, "linestyle": "--"},
-    # Colours that are apart for every eye.
-    "eager": {"color": "#56b4e9", "marker": "s"},
-    "torchscript": {"color": "#009e73", "marker": "^"},
-    "openvino": {"color": "#cc79a7", "marker": "D"},
-    "compile": {"color": "#e69f00", "marker": "v"},
-}
 
 
 def check_plot(path: Path) -> None:
@@ -50,21 +39,21 @@ def plot(result: Benchmark, path: Path) -> None:
     figure = Figure(figsize=(1.2 + 4.6 * len(threads), 4.8), layout="constrained", dpi=150)
     panels = figure.subplots(1, len(threads), sharey=True, squeeze=False)[0]
     for axes, count in zip(panels, threads, strict=True):
+        cells = result.of(count)
         for engine in result.engines:
-            line = result.of(count, engine)
+            line = {b: cell[engine] for b, cell in cells.items() if engine in cell}
             axes.plot(
-                [timing.batch for timing in line],
-                [timing.sequences_per_second for timing in line],
+                list(line),
+                [timing.sequences_per_second for timing in line.values()],
                 label=engine,
                 markersize=5,
-                **_STYLES.get(engine, {}),
+                **(ENGINES[engine].line if engine in ENGINES else {}),
             )
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_title(f"{count} thread{'s' if count > 1 else ''}")
         axes.set_xlabel("batch (rows a call)")
-        batches = [timing.batch for timing in result.of(count, OURS)]
-        axes.set_xticks(batches, [f"{batch:,}" for batch in batches])
+        axes.set_xticks(list(cells), [f"{batch:,}" for batch in cells])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.9g}"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import pe_deploy
 from pe_deploy.machine import processor_name
@@ -30,7 +31,7 @@ class Spread:
     upper: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
+    def of(cls, values: Sequence[float] | NDArray[np.float64]) -> Spread:
         """Of one value or more."""
         lower, median, upper = np.percentile(values, [25, 50, 75]).tolist()
         return cls(median, lower, upper)
@@ -95,13 +96,13 @@ class Benchmark:
         """The numbers of threads, in order."""
         return tuple(dict.fromkeys(timing.threads for timing in self.timings))
 
-    def of(self, threads: int, engine: str | None = None) -> list[Timing]:
-        """The timings with this number of threads, of one engine or of all."""
-        return [
-            timing
-            for timing in self.timings
-            if timing.threads == threads and engine in (None, timing.engine)
-        ]
+    def of(self, threads: int) -> dict[int, dict[str, Timing]]:
+        """The timings with this number of threads: by batch, then by engine."""
+        found: dict[int, dict[str, Timing]] = {}
+        for timing in self.timings:
+            if timing.threads == threads:
+                found.setdefault(timing.batch, {})[timing.engine] = timing
+        return found
 
 
 def about() -> dict[str, str | int]:

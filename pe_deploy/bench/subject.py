@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,20 +32,20 @@ class Subject:
     Attributes:
         bundle: the bundle's folder.
         signature: what the model takes.
+        has_torchscript: whether the bundle holds a `model.pt`.
         plain: the bytes of the ONNX file that the baseline runs.
         baseline: in words, what that is.
         config: the sizes of the torch module; None where there is none.
         state: its weights.
-        has_torchscript: whether the bundle holds a `model.pt`.
     """
 
     bundle: Path
     signature: Signature
+    has_torchscript: bool
     plain: bytes
     baseline: str
-    config: ModelConfig | None
-    state: Mapping[str, NDArray[np.float32]]
-    has_torchscript: bool
+    config: ModelConfig | None = None
+    state: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def module(self) -> GRUClassifier:
         """The torch module in eval mode."""
@@ -73,28 +73,13 @@ def subject_of(
         CheckpointError: the checkpoint cannot be read, or is not what the bundle was made from.
         MissingDependencyError: a checkpoint is given, and torch is not installed.
     """
-    has_torchscript = TORCHSCRIPT in bundle.files
+    given = (bundle.path, bundle.manifest.signature, TORCHSCRIPT in bundle.files)
     model = bundle.read(ONNX)
     module, reason = _module_of(bundle, checkpoint, weights)
     if module is None:
-        return Subject(
-            bundle.path,
-            bundle.manifest.signature,
-            model,
-            f"{_RAW} ({reason})",
-            None,
-            {},
-            has_torchscript,
-        )
-    return Subject(
-        bundle.path,
-        bundle.manifest.signature,
-        plain_export(module),
-        _PLAIN,
-        module.config,
-        {name: tensor.numpy() for name, tensor in module.state_dict().items()},
-        has_torchscript,
-    )
+        return Subject(*given, model, f"{_RAW} ({reason})")
+    state = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+    return Subject(*given, plain_export(module), _PLAIN, module.config, state)
 
 
 def _module_of(

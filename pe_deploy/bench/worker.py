@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bench.contenders import Run, build
+from pe_deploy.bench.contenders import build
 from pe_deploy.bench.subject import Subject
 from pe_deploy.errors import PeDeployError
 from pe_deploy.parity import random_ids
+from pe_deploy.runtime.engines import Predictor
 
 _WARM_UP_SECONDS = 0.03
 _LONG_CALL_SECONDS = 1.0
@@ -33,26 +34,27 @@ _REST_SECONDS = 0.012
 _LONGEST_REST_SECONDS = 0.2
 
 
-class Host:
-    """The engines of one process, and the inputs that they are run on."""
+class Runner:
+    """Runs the engines of one process."""
 
     def __init__(self, subject: Subject, threads: int) -> None:
         self._subject = subject
         self._threads = threads
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, Predictor] = {}
         self._ids = np.empty((0, 0), np.int64)
 
-    def choose(self, batch: int, length: int) -> None:
-        """Draw the ids `[batch, length]` of the next turns: the same in every process."""
-        rng = np.random.default_rng(0)
-        self._ids = random_ids(self._subject.signature, batch, length, rng)
+    def warm_up(
+        self, name: str, batch: int, length: int
+    ) -> tuple[float, NDArray[np.floating[Any]]]:
+        """Make an engine ready, and run it on ids `[batch, length]` until it has settled.
 
-    def warm_up(self, name: str) -> tuple[float, NDArray[np.floating[Any]]]:
-        """Make an engine ready, and run it until it has settled.
+        The ids are the same for every engine in every process, and those of the turns that follow.
 
         Returns:
             Seconds a call, and the logits.
         """
+        rng = np.random.default_rng(0)
+        self._ids = random_ids(self._subject.signature, batch, length, rng)
         if name not in self._runs:
             self._runs[name] = build(name, self._subject, self._threads)
         run, ids = self._runs[name], self._ids
@@ -101,14 +103,14 @@ def _rest() -> None:
 
 def _serve(connection: Connection, subject: Subject, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
-    host = Host(subject, threads)
+    runner = Runner(subject, threads)
     while True:
         try:
             method, arguments = connection.recv()
         except EOFError:  # the parent is gone
             return
         try:
-            answer = getattr(host, method)(*arguments)
+            answer = getattr(runner, method)(*arguments)
         except Exception as error:  # noqa: BLE001 - raised again in the parent
             line = " ".join(str(error).split())
             answer = PeDeployError(f"{type(error).__name__}: {line}")
@@ -116,13 +118,13 @@ def _serve(connection: Connection, subject: Subject, threads: int) -> None:
 
 
 class Worker:
-    """A `Host` in another process."""
+    """A `Runner` in another process."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """Have the host do this, and wait for the answer.
+        """Have the runner do this, and wait for the answer.
 
         Raises:
             PeDeployError: it failed, or the process died.

@@ -1,6 +1,15 @@
-"""What a bundle is: its files, its manifest, its golden vectors."""
+"""What a bundle is: its files, its manifest, its golden vectors.
+
+Golden vectors and signing are imported when they are first asked for: few apps need them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from pe_deploy.bundle.artifacts import (
+    ARTIFACTS,
     CONFIG_KEY,
     GOLDEN,
     MANIFEST,
@@ -11,18 +20,15 @@ from pe_deploy.bundle.artifacts import (
     THROUGHPUT,
     TORCHSCRIPT,
 )
-from pe_deploy.bundle.bundle import Bundle, open_bundle, write_bundle
-from pe_deploy.bundle.golden import GoldenCase, golden_from_bytes, golden_to_bytes
-from pe_deploy.bundle.manifest import (
-    FORMAT,
-    FORMAT_VERSION,
-    Dispatch,
-    FileRecord,
-    Manifest,
-)
-from pe_deploy.bundle.signing import Signer, signer
+from pe_deploy.bundle.bundle import Bundle, open_bundle, open_parts, write_bundle
+from pe_deploy.bundle.manifest import FORMAT, FORMAT_VERSION, Dispatch, FileRecord, Manifest
+
+if TYPE_CHECKING:
+    from pe_deploy.bundle.golden import GoldenCase, golden_from_bytes, golden_to_bytes
+    from pe_deploy.bundle.signing import Signer, signer
 
 __all__ = [
+    "ARTIFACTS",
     "CONFIG_KEY",
     "FORMAT",
     "FORMAT_VERSION",
@@ -43,6 +49,23 @@ __all__ = [
     "golden_from_bytes",
     "golden_to_bytes",
     "open_bundle",
+    "open_parts",
     "signer",
     "write_bundle",
 ]
+
+_HOMES = {
+    "GoldenCase": "golden",
+    "Signer": "signing",
+    "golden_from_bytes": "golden",
+    "golden_to_bytes": "golden",
+    "signer": "signing",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value  # found at once the next time
+    return value

@@ -1,37 +1,45 @@
-"""A bundle on the disk: published whole, opened verified."""
+"""A bundle on the disk: published whole, opened verified, as a whole or in parts."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pe_deploy.bundle.artifacts import GOLDEN, MANIFEST, SIGNATURE, largest
-from pe_deploy.bundle.consistency import check_parts
-from pe_deploy.bundle.golden import GoldenCase, golden_from_bytes
+from pe_deploy.bundle.artifacts import GOLDEN, MANIFEST, README, SIGNATURE, largest
+from pe_deploy.bundle.consistency import check_part
 from pe_deploy.bundle.manifest import FileRecord, Manifest
-from pe_deploy.bundle.signing import check_signature
-from pe_deploy.errors import BundleError
+from pe_deploy.errors import BundleError, errors_as
 from pe_deploy.storage.folder import Folder, open_folder
 
+if TYPE_CHECKING:
+    from pe_deploy.bundle.golden import GoldenCase
+
 _ATTEMPTS = 10
-_NAMES_SHOWN = 5
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Bundle:
-    """A bundle whose files were read once and found to be the ones that were published.
+    """A bundle whose files are the ones that were published, each checked when it was read.
 
     Attributes:
-        path: the folder that it was read from.
+        path: the folder that it is read from.
         manifest: what it is.
-        files: from each name to the bytes that were checked: load a model from these, not from
-            the disk, where they may have changed since.
+        files: from each name to the bytes that were read and checked: load a model from these, not
+            from the disk, where they may have changed since.
         manifest_json: the bytes of the manifest, which vouch for all others; empty where the bundle
             was not read from a folder.
         signature: the bytes of `model.sig`, which `check_signature` checks; None where there is
-            none.
+            none, or only parts were opened.
+
+    >>> bundle = open_bundle("models/demo")
+    >>> bundle.manifest.signature.max_length
+    64
+    >>> bundle.golden()[0].float64.shape[1:]    # logits of 10 classes
+    (10,)
     """
 
     path: Path
@@ -40,18 +48,35 @@ class Bundle:
     manifest_json: bytes = b""
     signature: bytes | None = None
 
+    @property
+    def missing(self) -> list[str]:
+        """What the manifest lists and was not read."""
+        return [name for name in _listed(self.manifest) if name not in self.files]
+
     def read(self, name: str) -> bytes:
-        """The checked bytes of a file.
+        """The checked bytes of a file, which is read now if it was not when the bundle was opened.
 
         Raises:
-            BundleError: the bundle does not hold that file.
+            BundleError: the bundle does not hold that file, or not as it was published.
         """
-        try:
-            return self.files[name]
-        except KeyError:
-            raise BundleError(
-                f"{self.path} holds no {name}; it holds {', '.join(sorted(self.files))}"
-            ) from None
+        if name not in self.files:
+            if name not in self.missing or not self.manifest_json:
+                held = ", ".join(sorted({*self.files, *self.manifest.files}))
+                raise BundleError(f"{self.path} holds no {name}; it holds {held}")
+            with _opened(self.path) as folder:
+                files = _read_files(folder, self.manifest, [name])
+            _check_complete(self.path, [name], files)
+            self.files = {**self.files, **files}
+        return self.files[name]
+
+    def read_beside(self, name: str) -> bytes | None:
+        """The bytes of `README.md` or `model.sig`, which no digest covers; None where it is not.
+
+        Raises:
+            BundleError: it is no regular file, or larger than allowed.
+        """
+        with _opened(self.path) as folder:
+            return _read_file(folder, name)
 
     def golden(self) -> list[GoldenCase]:
         """The reference inputs and logits.
@@ -59,108 +84,167 @@ class Bundle:
         Raises:
             BundleError: the bundle holds none, or they are malformed.
         """
+        from pe_deploy.bundle.golden import golden_from_bytes  # with zipfile, which few apps need
+
         return golden_from_bytes(self.read(GOLDEN))
 
     def check_signature(self, public_key: str | Path) -> None:
-        """Check that the owner of a key signed this bundle as it was read.
+        """Check that the owner of a key signed this bundle, whole and as it was read.
 
         Args:
             public_key: a PEM file.
 
         Raises:
-            BundleError: the bundle is not signed, or by another key, or was changed since.
+            BundleError: the bundle is not signed, or by another key, was changed since, or a file
+                is missing.
             InvalidInputError: the key cannot be read, or is of another kind.
             MissingDependencyError: model-signing is not installed.
         """
-        if self.signature is None:
+        from pe_deploy.bundle.signing import check_signature
+
+        signature = self.signature or self.read_beside(SIGNATURE)
+        if signature is None:
             raise BundleError(f"{self.path} is not signed: it holds no {SIGNATURE}")
-        files = {**self.files, MANIFEST: self.manifest_json}
-        check_signature(files, self.signature, public_key, str(self.path))
+        files = {name: self.read(name) for name in (*self.files, *self.missing)}
+        files[MANIFEST] = self.manifest_json
+        if (readme := self.read_beside(README)) is not None:
+            files[README] = readme
+        check_signature(files, signature, public_key, str(self.path))
 
 
 def open_bundle(path: str | Path, *, public_key: str | Path | None = None) -> Bundle:
-    """Read each file of a bundle once, and check it.
+    """Read every file that a bundle's manifest lists once, and check it.
 
-    The folder may be behind a link and may be replaced meanwhile; the bundle is then the one that
-    was there before or the new one, never a mixture.
+    The folder, and each file, may be behind a link and may be replaced meanwhile; the bundle is
+    then the one that was there before or the new one, never a mixture. What the manifest does not
+    list is not looked at.
 
     Args:
         path: the folder.
         public_key: a PEM file; the bundle has to be signed with its private key.
 
     Raises:
-        BundleError: naming the file that is missing, not in the manifest, a link or no regular
-            file, larger than allowed, or changed since it was published; that the manifest itself
-            was changed, or is of a newer format; or which part is malformed, of another export, or
-            has weights outside itself or weights that are not finite; or as
-            `Bundle.check_signature` raises it, with a `public_key`.
+        BundleError: naming the file that is missing, no regular file, larger than allowed, or
+            changed since it was published; that the manifest itself was changed, or is of a newer
+            format; or which part is malformed, of another export, or has weights outside itself or
+            weights that are not finite; or as `Bundle.check_signature` raises it, with a
+            `public_key`.
+
+    >>> open_bundle("models/demo").manifest.labels
+    (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
     """
-    bundle = _open(Path(path))
-    if public_key is not None:
-        bundle.check_signature(public_key)
-    return bundle
+    return _open(Path(path), None, public_key, whole=True)
 
 
-def _open(folder: Path) -> Bundle:
-    for _ in range(_ATTEMPTS):
-        try:
-            if not folder.is_dir():
-                raise BundleError(
-                    f"{folder} is not a folder; a bundle is a folder with a {MANIFEST}"
-                )
-            with open_folder(folder) as opened:
-                try:
-                    return _read(opened)
-                except (BundleError, OSError):
-                    if not opened.was_replaced():
-                        raise
-        except OSError as error:
-            raise BundleError(f"{folder} cannot be read: {error}") from error
-    raise BundleError(f"{folder} was replaced {_ATTEMPTS} times while it was read")
+def open_parts(
+    path: str | Path, names: Collection[str] | None = None, *, public_key: str | Path | None = None
+) -> Bundle:
+    """Read some files of a bundle, as far as they are there, and check these as `open_bundle` does.
+
+    No other file is looked at, and one that is missing is no error before `Bundle.read` asks for
+    it. With a `public_key` the whole bundle is read, since the signature is of all of it.
+
+    Args:
+        path: the folder.
+        names: of the files, some of which the manifest may not list; by default all that it lists.
+        public_key: a PEM file; the bundle has to be signed with its private key.
+
+    Raises:
+        BundleError: as `open_bundle`, for the manifest and the files that are read.
+    """
+    return _open(Path(path), names, public_key, whole=public_key is not None)
 
 
 def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
-    """Write the files into an existing folder, and a manifest with the record of each."""
+    """Write the files into an existing folder, and a manifest with the record of each.
+
+    `README.md` may be among them; it gets no record.
+    """
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    records = {name: FileRecord.of(data) for name, data in sorted(files.items())}
+    records = {name: FileRecord.of(data) for name, data in sorted(files.items()) if name != README}
     complete = dataclasses.replace(manifest, files=records)
     (folder / MANIFEST).write_bytes(complete.to_json())
 
 
-def _read(folder: Folder) -> Bundle:
+def _open(
+    path: Path, names: Collection[str] | None, public_key: str | Path | None, whole: bool
+) -> Bundle:
+    for _ in range(_ATTEMPTS):
+        with _opened(path) as folder:
+            try:
+                bundle = _read(folder, None if whole else names, whole)
+                if public_key is not None:
+                    bundle.check_signature(public_key)
+            except (BundleError, OSError):
+                if not folder.was_replaced():
+                    raise
+            else:
+                return bundle
+    raise BundleError(f"{path} was replaced {_ATTEMPTS} times while it was read")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Folder]:
+    """A bundle's folder, open inside the block."""
+    try:
+        if not path.is_dir():
+            raise BundleError(f"{path} is not a folder; a bundle is a folder with a {MANIFEST}")
+        with open_folder(path) as folder:
+            yield folder
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error}") from error
+
+
+def _read(folder: Folder, names: Collection[str] | None, whole: bool) -> Bundle:
     path = folder.path
-    present = folder.names()
-    if MANIFEST not in present:
+    manifest_json = _read_file(folder, MANIFEST)
+    if manifest_json is None:
         raise BundleError(f"{path} holds no {MANIFEST}: it is not a bundle, or is incomplete")
-    manifest_json = folder.read(MANIFEST, largest(MANIFEST))
-    try:
+    with errors_as(BundleError, f"{path}: ", BundleError):
         manifest = Manifest.from_json(manifest_json)
-    except BundleError as error:
-        raise BundleError(f"{path}: {error}") from error
-    if missing := manifest.files.keys() - present:
-        raise BundleError(f"{path} lacks {_listed(missing)}, which its {MANIFEST} lists")
-    if extra := present - manifest.files.keys() - {MANIFEST, SIGNATURE}:
-        raise BundleError(f"{path} holds {_listed(extra)}, which its {MANIFEST} does not list")
-    files = {}
-    for name, record in manifest.files.items():
-        files[name] = folder.read(name, largest(name), record.size)
-        if FileRecord.of(files[name]) != record:
-            raise BundleError(
-                f"{path / name} was changed after it was published: "
-                f"its SHA-256 is not the one in {MANIFEST}"
-            )
-    signature = folder.read(SIGNATURE, largest(SIGNATURE)) if SIGNATURE in present else None
-    try:
-        check_parts(manifest, files)
-    except BundleError as error:
-        raise BundleError(f"{path}: {error}") from error
+    wanted = [name for name in _listed(manifest) if names is None or name in names]
+    files = _read_files(folder, manifest, wanted)
+    if whole:
+        _check_complete(path, wanted, files)
+    signature = _read_file(folder, SIGNATURE) if whole else None
     return Bundle(path, manifest, files, manifest_json, signature)
 
 
-def _listed(names: Iterable[str]) -> str:
-    """Names for an error, of which any may be on a disk."""
-    ordered = sorted(names)
-    shown = [name if name.isprintable() else ascii(name) for name in ordered[:_NAMES_SHOWN]]
-    more = len(ordered) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+def _read_files(folder: Folder, manifest: Manifest, names: Iterable[str]) -> dict[str, bytes]:
+    """Those of the listed files that are there, each as it was published and of this bundle."""
+    files: dict[str, bytes] = {}
+    for name in names:
+        record = manifest.files[name]
+        data = _read_file(folder, name, record.size)
+        if data is None:
+            continue
+        if FileRecord.of(data) != record:
+            raise BundleError(
+                f"{folder.path / name} was changed after it was published: "
+                f"its SHA-256 is not the one in {MANIFEST}"
+            )
+        files[name] = data
+    with errors_as(BundleError, f"{folder.path}: ", BundleError):
+        for name, data in files.items():
+            check_part(name, data, manifest)
+    return files
+
+
+def _read_file(folder: Folder, name: str, size: int | None = None) -> bytes | None:
+    """A file's bytes; None where there is none, or a link that leads nowhere."""
+    try:
+        with errors_as(BundleError):
+            return folder.read(name, largest(name), size)
+    except FileNotFoundError:
+        return None
+
+
+def _listed(manifest: Manifest) -> list[str]:
+    """What has to be as it was published; older manifests list the documentation, too."""
+    return [name for name in manifest.files if name != README]
+
+
+def _check_complete(path: Path, names: Iterable[str], files: Mapping[str, bytes]) -> None:
+    if missing := [name for name in names if name not in files]:
+        raise BundleError(f"{path} lacks {', '.join(missing)}, which its {MANIFEST} lists")

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from pe_deploy.bundle.artifacts import CONFIG_KEY, GOLDEN, MANIFEST, ONNX, THROUGHPUT, TORCHSCRIPT
-from pe_deploy.bundle.golden import golden_from_bytes, golden_weights
+from pe_deploy.bundle.artifacts import ARTIFACTS, CONFIG_KEY, GOLDEN, MANIFEST, TORCHSCRIPT
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.bundle.onnx_file import read_onnx
-from pe_deploy.bundle.torchscript_file import torchscript_config
 from pe_deploy.errors import BundleError
 from pe_deploy.storage import strict_json
 
 
-def check_parts(manifest: Manifest, files: Mapping[str, bytes]) -> None:
-    """Check each model and the golden vectors as far as this needs neither torch nor onnx.
+def check_part(name: str, data: bytes, manifest: Manifest) -> None:
+    """Check a file as far as this needs neither torch nor onnx.
 
     Raises:
-        BundleError: a part is malformed, is of another export than the manifest, or an ONNX graph
-            has weights outside itself or weights that are not finite.
+        BundleError: it is malformed or of another export than the manifest, or it is an ONNX graph
+            with weights outside itself or weights that are not finite.
     """
-    for name in (ONNX, THROUGHPUT):
-        if name in files:
-            _check_onnx(name, files[name], manifest)
-    if TORCHSCRIPT in files:
-        _check_config(TORCHSCRIPT, torchscript_config(files[TORCHSCRIPT]), manifest)
-    if GOLDEN in files:
-        _check_weights(GOLDEN, golden_weights(files[GOLDEN]), manifest)
-        golden_from_bytes(files[GOLDEN])  # here already, not when somebody asks for them
+    if name in ARTIFACTS and ARTIFACTS[name].kind == "graph":
+        _check_onnx(name, data, manifest)
+    elif name == TORCHSCRIPT:
+        # Here, as golden vectors below: zipfile is slow to import, and few apps open these.
+        from pe_deploy.bundle.torchscript_file import torchscript_config
+
+        _check_config(name, torchscript_config(data), manifest)
+    elif name == GOLDEN:
+        from pe_deploy.bundle.golden import golden_from_bytes, golden_weights
+
+        _check_weights(name, golden_weights(data), manifest)
+        golden_from_bytes(data)  # here already, not when somebody asks for them
 
 
 def _check_onnx(name: str, data: bytes, manifest: Manifest) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pe_deploy.bundle.artifacts import GOLDEN, MIB
-from pe_deploy.errors import BundleError
+from pe_deploy.errors import BundleError, errors_as
 from pe_deploy.storage.strict_npz import read_array
 from pe_deploy.storage.strict_zip import StrictZip
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LARGEST_UNPACKED = 1024 * MIB
 """The most bytes that the arrays may have together."""
@@ -73,7 +75,8 @@ def golden_weights(data: bytes) -> str:
     Raises:
         BundleError: it is no plain archive, or states no digest.
     """
-    return _weights(_open(data))
+    with errors_as(BundleError):
+        return _weights(_archive(data))
 
 
 def golden_from_bytes(data: bytes) -> list[GoldenCase]:
@@ -83,75 +86,65 @@ def golden_from_bytes(data: bytes) -> list[GoldenCase]:
         BundleError: it is no plain archive, has over 1 GiB in it, holds anything but arrays of
             numbers and text, or these do not fit together.
     """
-    archive = _open(data)
-    _weights(archive)
-    arrays = {
-        member.removesuffix(".npy"): read_array(archive, member)
-        for member in archive.members
-        if member != f"{_WEIGHTS}.npy"
-    }
-    cases: list[GoldenCase] = []
-    while f"{len(cases):03}.{_NUMBERS[0]}" in arrays:
-        cases.append(_case(len(cases), arrays))
-    if not cases or arrays:
-        raise BundleError(
-            f"{GOLDEN} holds {len(cases)} cases and {_some(arrays)} beside them; "
-            "allowed: 1 case or more, and nothing beside"
-        )
+    with errors_as(BundleError):
+        archive = _archive(data)
+        _weights(archive)
+        arrays = {
+            member.removesuffix(".npy"): read_array(archive, member)
+            for member in archive.members
+            if member != f"{_WEIGHTS}.npy"
+        }
+        cases: list[GoldenCase] = []
+        while f"{len(cases):03}.{_NUMBERS[0]}" in arrays:
+            cases.append(_case(len(cases), arrays))
+        if not cases or arrays:
+            others = ", ".join(ascii(name[:100]) for name in sorted(arrays)[:5]) or "nothing"
+            raise ValueError(
+                f"{GOLDEN} holds {len(cases)} cases and {others} beside them; "
+                "allowed: 1 case or more, and nothing beside"
+            )
     return cases
 
 
-def _open(data: bytes) -> StrictZip:
+def _archive(data: bytes) -> StrictZip:
     return StrictZip(data, GOLDEN, LARGEST_UNPACKED)
 
 
 def _weights(archive: StrictZip) -> str:
     array = read_array(archive, f"{_WEIGHTS}.npy")
     if array.dtype != np.uint8 or array.shape != (32,):
-        raise BundleError(
+        raise ValueError(
             f"{GOLDEN}: {_WEIGHTS} is {array.dtype} {list(array.shape)}; allowed: uint8 [32]"
         )
     return array.tobytes().hex()
 
 
 def _case(index: int, arrays: dict[str, NDArray[Any]]) -> GoldenCase:
+    """Take a case out of the arrays."""
     named = [f"{index:03}.{name}" for name in _NUMBERS]
     if missing := [name for name in named if name not in arrays]:
-        raise BundleError(f"{GOLDEN} lacks {', '.join(missing)}")
+        raise ValueError(f"{GOLDEN} lacks {', '.join(missing)}")
     case = GoldenCase(
         *(arrays.pop(name) for name in named),
         *(arrays.pop(f"{index:03}.{name}", None) for name in _DECISIONS),
     )
-    _check(index, case)
-    return case
-
-
-def _check(index: int, case: GoldenCase) -> None:
-    rows = case.input_ids.shape[:1]
+    rows, *length = case.input_ids.shape
     allowed = {
-        "input_ids": ("int64", case.input_ids.shape[:2]),
-        "float64": ("float64", (*rows, *case.float64.shape[1:2])),
+        "input_ids": ("int64", (rows, *(length[:1] or [1]))),
+        "float64": ("float64", (rows, *case.float64.shape[1:2])),
         "float32": ("float32", case.float64.shape),
-        "labels": (None, rows),
-        "targets": ("int64", rows),
+        "labels": (None, (rows,)),
+        "targets": ("int64", (rows,)),
     }
     for name, (dtype, shape) in allowed.items():
         array = getattr(case, name)
         if array is None:
             continue
         if array.shape != shape or dtype not in (None, array.dtype) or not array.size:
-            raise BundleError(
+            raise ValueError(
                 f"{GOLDEN}: {name} of case {index} is {array.dtype} {list(array.shape)}; "
                 f"allowed: {dtype or 'labels'} {list(shape)}, with 1 row or more"
             )
-    if case.input_ids.ndim != 2:
-        raise BundleError(
-            f"{GOLDEN}: input_ids of case {index} is {list(case.input_ids.shape)}; "
-            "allowed: 2 dimensions"
-        )
     if not (np.isfinite(case.float64).all() and np.isfinite(case.float32).all()):
-        raise BundleError(f"{GOLDEN}: logits of case {index} are not finite")
-
-
-def _some(arrays: dict[str, NDArray[Any]]) -> str:
-    return ", ".join(ascii(name[:100]) for name in sorted(arrays)[:5]) or "nothing"
+        raise ValueError(f"{GOLDEN}: logits of case {index} are not finite")
+    return case

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from pe_deploy.bundle.artifacts import LARGEST, MANIFEST
+from pe_deploy.bundle.artifacts import MANIFEST, largest
 from pe_deploy.bundle.manifest_fields import check_fields
 from pe_deploy.config import INPUT_IDS, LOGITS, Decision, Label, Signature
 from pe_deploy.errors import BundleError
 from pe_deploy.storage import strict_json
-from pe_deploy.storage.own_digest import SEAL, is_sealed, sealed
+from pe_deploy.storage.digest import OWN_DIGEST, own_digest_holds, sha256, with_own_digest
 
 FORMAT = "pe_deploy.bundle"
 FORMAT_VERSION = 1
 
 
-@dataclass(frozen=True)
-class FileRecord:
+class FileRecord(NamedTuple):
     """The size in bytes and the SHA-256 of one file."""
 
     size: int
@@ -29,7 +27,7 @@ class FileRecord:
     @classmethod
     def of(cls, data: bytes) -> FileRecord:
         """The record of a file with this content."""
-        return cls(len(data), hashlib.sha256(data).hexdigest())
+        return cls(len(data), sha256(data))
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,12 @@ class Manifest:
         operators: how often each operator occurs in `model.onnx`.
         dispatch: which of the two graphs to run, and how.
         parity: summary of `parity.json`.
-        files: the record of every other file.
+        files: the record of every other file but the documentation.
+
+    >>> from pathlib import Path
+    >>> manifest = Manifest.from_json(Path("models/demo/manifest.json").read_bytes())
+    >>> manifest.signature.vocab_size, sorted(manifest.files)[:2]
+    (17, ['README.md', 'golden.npz'])
     """
 
     signature: Signature
@@ -98,10 +101,11 @@ class Manifest:
         }
 
     def to_json(self) -> bytes:
-        """The bytes of `manifest.json`, sealed."""
+        """The bytes of `manifest.json`, its own digest at the end."""
         values = dataclasses.asdict(self)
         values["signature"] = {**_tensors(self.signature), **values["signature"]}
-        return sealed({"format": FORMAT, "format_version": FORMAT_VERSION, **values})
+        values["files"] = {name: record._asdict() for name, record in self.files.items()}
+        return with_own_digest({"format": FORMAT, "format_version": FORMAT_VERSION, **values})
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
@@ -111,10 +115,8 @@ class Manifest:
             BundleError: it is over 1 MiB, no JSON, of another or a newer format, changed since it
                 was published, or lacks or misstates a field.
         """
-        if len(data) > LARGEST[MANIFEST]:
-            raise BundleError(
-                f"{MANIFEST} has {len(data)} bytes; allowed: {LARGEST[MANIFEST]} or fewer"
-            )
+        if len(data) > (most := largest(MANIFEST)):
+            raise BundleError(f"{MANIFEST} has {len(data)} bytes; allowed: {most} or fewer")
         try:
             values = strict_json.loads(data)
         except ValueError as error:
@@ -124,15 +126,15 @@ class Manifest:
         version = values.pop("format_version", None)
         if type(version) is not int or version < 1:
             raise _no_manifest(f"its format_version is {_line(repr(version))}")
-        if version > FORMAT_VERSION:  # before the seal, which a newer format may set otherwise
+        if version > FORMAT_VERSION:  # before its digest, which a newer format may state otherwise
             raise BundleError(
                 f"{MANIFEST} has format_version {version}; this pe_deploy reads {FORMAT_VERSION}, "
                 "the bundle needs a newer one"
             )
-        if not is_sealed(data):
+        if not own_digest_holds(data):
             raise BundleError(
-                f"{MANIFEST} was changed after it was published: its SHA-256 is not the {SEAL} "
-                "at its end"
+                f"{MANIFEST} was changed after it was published: its SHA-256 is not the "
+                f"{OWN_DIGEST} at its end"
             )
         try:
             return cls(**_fields(values))
@@ -158,7 +160,7 @@ def _tensors(signature: Signature) -> dict[str, Any]:
 
 def _fields(values: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a `Manifest`, each of its stated type throughout."""
-    del values[SEAL]
+    del values[OWN_DIGEST]
     check_fields(values)
     given = dict(values["signature"])
     tensors = {name: given.pop(name) for name in ("inputs", "outputs")}

@@ -31,81 +31,81 @@ def check_fields(values: Mapping[str, Any]) -> None:
             raise ValueError(f"the record of {name} is {_shown(record)}")
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+def _is(*types: type) -> Allowed:
+    """Of just one of these types: a bool is no int."""
+    return lambda value: type(value) in types
 
 
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict)
+def _is_at_least(lowest: int, *types: type) -> Allowed:
+    return lambda value: type(value) in types and value >= lowest
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
+def _each(allowed: Allowed) -> Allowed:
+    return lambda value: type(value) is dict and all(map(allowed, value.values()))
 
 
-def _is_positive(value: Any) -> bool:
-    return type(value) is int and value >= 1
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and value >= 0
-
-
-def _is_sha256(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
-
-
-def _is_record(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and value.keys() == {"size", "sha256"}
-        and _is_count(value["size"])
-        and _is_sha256(value["sha256"])
+def _just(fields: Mapping[str, Allowed]) -> Allowed:
+    """An object of these fields and no other."""
+    return lambda value: (
+        type(value) is dict
+        and value.keys() == fields.keys()
+        and all(allowed(value[name]) for name, allowed in fields.items())
     )
 
 
-def _object_of(allowed: Allowed) -> Allowed:
-    return lambda value: isinstance(value, dict) and all(map(allowed, value.values()))
+def _is_sha256(value: Any) -> bool:
+    return type(value) is str and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
 def _is_parity(value: Any) -> bool:
-    return isinstance(value, dict) and all(
+    return type(value) is dict and all(
         allowed(value[name]) for name, allowed in _PARITY.items() if name in value
     )
 
 
-_PARITY: dict[str, Allowed] = {
-    "passed": lambda value: isinstance(value, bool),
-    "cells": _is_count,
-    "worst_difference": _is_number,
-    "floor": _is_number,
-    "tolerance": _is_text,
-}
-"""What is read from it; it may say more."""
-
-_DISPATCH: dict[str, Allowed] = {
-    "crossover": lambda value: value is None or _is_positive(value),
-    "chunk_rows": lambda value: _is_positive(value),
-    "share_rows": lambda value: _is_positive(value),
-    "own_threads": lambda value: isinstance(value, bool),
-}
-
-_FIELDS: dict[str, Allowed] = {
-    "signature": _is_object,
-    "labels": lambda value: isinstance(value, list),
-    "weights_sha256": _is_sha256,
-    "model": lambda value: value is None or isinstance(value, dict),
-    "versions": _object_of(lambda value: _is_text(value) or type(value) is int),
-    "operators": _object_of(_is_count),
-    "dispatch": lambda value: (
-        isinstance(value, dict)
-        and value.keys() == _DISPATCH.keys()
-        and all(allowed(value[name]) for name, allowed in _DISPATCH.items())
-    ),
-    "parity": _is_parity,
-    "files": _is_object,
-}
+def _is_floors(value: Any) -> bool:
+    return (
+        type(value) is dict
+        and value.keys() == {"by_length", "least"}
+        and _is_number(value["least"])
+        and _each(_is_number)(value["by_length"])
+        and all(length.isdecimal() for length in value["by_length"])
+    )
 
 
 def _shown(value: Any) -> str:
     return repr(value)[:_MOST_SHOWN]
+
+
+_is_count = _is_at_least(0, int)
+_is_number = _is_at_least(0, int, float)
+_is_record = _just({"size": _is_count, "sha256": _is_sha256})
+
+_PARITY: Mapping[str, Allowed] = {
+    "passed": _is(bool),
+    "cells": _is_count,
+    "worst_difference": _is_number,
+    "floor": _is_number,
+    "floors": _is_floors,
+    "tolerance": _is(str),
+}
+"""What is read from it; it may say more."""
+
+_DISPATCH: Mapping[str, Allowed] = {
+    "crossover": lambda value: value is None or _is_at_least(1, int)(value),
+    "chunk_rows": _is_at_least(1, int),
+    "share_rows": _is_at_least(1, int),
+    "own_threads": _is(bool),
+}
+
+_FIELDS: Mapping[str, Allowed] = {
+    "signature": _is(dict),
+    "labels": _is(list),
+    "weights_sha256": _is_sha256,
+    "model": _is(dict, type(None)),
+    "versions": _each(_is(str, int)),
+    "operators": _each(_is_count),
+    "dispatch": _just(_DISPATCH),
+    "parity": _is_parity,
+    "files": _is(dict),
+}

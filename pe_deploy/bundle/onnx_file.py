@@ -1,23 +1,31 @@
-"""What has to be seen of `model.onnx` before a runtime loads it, read without the onnx package.
+"""What has to be seen of an ONNX file before a runtime loads it.
 
-A strict reader of protobuf's wire format for those fields of onnx.proto that hold tensors, or lead
-to some. What protobuf allows and no writer of ONNX does is refused: a field of another wire type
-than its own, a single field that occurs twice, groups.
+onnxruntime answers with weights that are not numbers, fills in external data from whatever lies in
+the current folder, and loads a graph of another export as gladly as the right one. So every tensor
+is looked at, and the metadata, which says whose export it is.
+
+The onnx package is no part of the base install. protobuf comes with onnxruntime, but to import it
+takes an eighth of the time that numpy and onnxruntime take together, at each start of an app; it
+copies the weights; and it passes over what no writer of ONNX does and two readers may take in two
+ways: a field of another wire type than its own, a single field that occurs twice, groups. Here that
+is refused. https://protobuf.dev/programming-guides/encoding says how messages lie in a file.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pe_deploy.bundle.artifacts import ONNX
-from pe_deploy.errors import BundleError
+from pe_deploy.errors import BundleError, errors_as
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 DEEPEST = 16
 """How deep graphs may lie in each other, as the body of a Scan lies in its graph."""
@@ -31,77 +39,85 @@ MOST_DIMS = 64
 Span = tuple[int, int]
 """Where a part of the file begins and ends."""
 
-_Schema = Mapping[int, tuple[str, tuple[int, ...], bool]]
-"""Of a message: field number → its name here, the wire types that it may have, whether repeated."""
+Fields = Mapping[str, list[Span]]
+"""Of a message: where the contents of each of its fields lie."""
+
+_PROTO = """
+message ModelProto {
+  GraphProto graph = 7; repeated StringStringEntryProto metadata_props = 14;
+  repeated TrainingInfoProto training_info = 20; repeated FunctionProto functions = 25;
+}
+message StringStringEntryProto { string key = 1; string value = 2; }
+message TrainingInfoProto { GraphProto initialization = 1; GraphProto algorithm = 2; }
+message FunctionProto { repeated NodeProto node = 7; repeated AttributeProto attribute_proto = 11; }
+message GraphProto {
+  repeated NodeProto node = 1; repeated TensorProto initializer = 5;
+  repeated SparseTensorProto sparse_initializer = 15;
+}
+message NodeProto { repeated AttributeProto attribute = 5; }
+message AttributeProto {
+  string name = 1; float f = 2; repeated float floats = 7;
+  TensorProto t = 5; repeated TensorProto tensors = 10;
+  GraphProto g = 6; repeated GraphProto graphs = 11;
+  SparseTensorProto sparse_tensor = 22; repeated SparseTensorProto sparse_tensors = 23;
+}
+message SparseTensorProto { TensorProto values = 1; TensorProto indices = 2; }
+message TensorProto {
+  string name = 8; repeated int64 dims = 1; int32 data_type = 2; bytes segment = 3;
+  bytes raw_data = 9; repeated float float_data = 4; repeated int32 int32_data = 5;
+  repeated bytes string_data = 6; repeated int64 int64_data = 7; repeated double double_data = 10;
+  repeated uint64 uint64_data = 11; repeated bytes external_data = 13; int32 data_location = 14;
+}
+"""
+"""Of onnx.proto, the fields that hold tensors or lead to some (messages that do not, as bytes)."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
-_PART, _PARTS = ((_BYTES,), False), ((_BYTES,), True)  # messages, texts, bytes: one, any number
-
-
-def _number(wire: int) -> tuple[tuple[int, ...], bool]:
-    return (wire,), False
-
-
-def _numbers(wire: int) -> tuple[tuple[int, ...], bool]:
-    return (wire, _BYTES), True  # one by one, or packed
-
-
-# Field numbers of onnx.proto, which never change.
-_MODEL: _Schema = {
-    7: ("graph", *_PART),
-    14: ("metadata_props", *_PARTS),
-    20: ("training_info", *_PARTS),
-    25: ("functions", *_PARTS),
+_WIRES = {
+    "double": _FIXED64,
+    "float": _FIXED32,
+    "int32": _VARINT,
+    "int64": _VARINT,
+    "uint64": _VARINT,
 }
-_ENTRY: _Schema = {1: ("key", *_PART), 2: ("value", *_PART)}
-_TRAINING: _Schema = {1: ("initialization", *_PART), 2: ("algorithm", *_PART)}
-_FUNCTION: _Schema = {7: ("node", *_PARTS), 11: ("attribute_proto", *_PARTS)}
-_GRAPH: _Schema = {
-    1: ("node", *_PARTS),
-    5: ("initializer", *_PARTS),
-    15: ("sparse_initializer", *_PARTS),
+
+
+class Field(NamedTuple):
+    """A field of a message, and the wire types that it may have."""
+
+    name: str
+    kind: str
+    repeated: bool
+    wires: tuple[int, ...]
+
+
+def _field(repeated: str, kind: str, name: str) -> Field:
+    wire = _WIRES.get(kind, _BYTES)
+    return Field(name, kind, bool(repeated), (wire, _BYTES) if repeated else (wire,))  # or packed
+
+
+SCHEMAS: Mapping[str, Mapping[int, Field]] = {
+    message: {
+        int(number): _field(*of)
+        for *of, number in re.findall(r"(repeated )?(\w+) (\w+) = (\d+);", body)
+    }
+    for message, body in re.findall(r"message (\w+) \{(.*?)\}", _PROTO, re.DOTALL)
 }
-_NODE: _Schema = {5: ("attribute", *_PARTS)}
-_ATTRIBUTE: _Schema = {
-    1: ("name", *_PART),
-    2: ("f", *_number(_FIXED32)),
-    5: ("t", *_PART),
-    6: ("g", *_PART),
-    7: ("floats", *_numbers(_FIXED32)),
-    10: ("tensors", *_PARTS),
-    11: ("graphs", *_PARTS),
-    22: ("sparse_tensor", *_PART),
-    23: ("sparse_tensors", *_PARTS),
-}
-_SPARSE: _Schema = {1: ("values", *_PART), 2: ("indices", *_PART)}
-_TENSOR: _Schema = {
-    1: ("dims", *_numbers(_VARINT)),
-    2: ("data_type", *_number(_VARINT)),
-    3: ("segment", *_PART),
-    4: ("float_data", *_numbers(_FIXED32)),
-    5: ("int32_data", *_numbers(_VARINT)),
-    6: ("string_data", *_PARTS),
-    7: ("int64_data", *_numbers(_VARINT)),
-    8: ("name", *_PART),
-    9: ("raw_data", *_PART),
-    10: ("double_data", *_numbers(_FIXED64)),
-    11: ("uint64_data", *_numbers(_VARINT)),
-    13: ("external_data", *_PARTS),
-    14: ("data_location", *_number(_VARINT)),
-}
-_STORAGES = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+"""Of each message: field number → field."""
 
 FLOAT, FLOAT16, DOUBLE, BFLOAT16 = 1, 10, 11, 16
-_FLOATS = {FLOAT: "<f4", FLOAT16: "<f2", DOUBLE: "<f8", BFLOAT16: "<u2"}
-"""The dtype of an element in `raw_data`; numpy has no bfloat16, so that its bits stand for it."""
+_FLOATS = {
+    FLOAT: ("<f4", "float_data"),
+    FLOAT16: ("<f2", "int32_data"),
+    DOUBLE: ("<f8", "double_data"),
+    BFLOAT16: ("<u2", "int32_data"),  # its bits, since numpy has no bfloat16
+}
+"""The dtype of an element in `raw_data`, and where a type lies if not there."""
 _NO_FLOATS = {2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 21, 22}
 """Integers of 4 to 64 bits, bool, and string."""
-_TYPED = {FLOAT: "float_data", DOUBLE: "double_data"}  # where a type lies if not in `raw_data`
-_TYPED |= {FLOAT16: "int32_data", BFLOAT16: "int32_data"}
+_STORAGES = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 
 
-@dataclass(frozen=True)
-class Tensor:
+class Tensor(NamedTuple):
     """A tensor anywhere in the model, or a float attribute of a node.
 
     Attributes:
@@ -128,12 +144,11 @@ class Tensor:
         return not wrong.any()
 
 
-@dataclass(frozen=True)
-class OnnxFile:
+class OnnxFile(NamedTuple):
     """The metadata and every tensor of a model."""
 
     metadata: Mapping[str, str]
-    tensors: tuple[Tensor, ...]
+    tensors: list[Tensor]
 
     def check_tensors(self, name: str = ONNX) -> None:
         """Check that the model, a file of this name, is whole and its weights are numbers.
@@ -142,7 +157,6 @@ class OnnxFile:
             BundleError: values lie in another file, or are not finite.
         """
         for tensor in self.tensors:
-            # onnxruntime would look for that file in the current folder.
             if tensor.external:
                 raise BundleError(
                     f"{name}: tensor {tensor.name[:100]!r} has external data; "
@@ -159,142 +173,100 @@ def read_onnx(data: bytes, name: str = ONNX) -> OnnxFile:
         BundleError: it is malformed, has too much in it, or a tensor of a type whose values cannot
             be checked (complex, or a float of 8 bits or fewer).
     """
-    try:
-        return _Reader(data).model()
-    except _MalformedError as error:
-        raise BundleError(f"{name} is malformed: {error}") from error
-
-
-class _MalformedError(Exception):
-    """Why bytes are no model."""
+    with errors_as(BundleError, f"{name} is malformed: "):
+        reader = _Reader(data)
+        if not reader.read((0, len(data)), "ModelProto")["graph"]:
+            raise ValueError("it holds no graph")
+    return OnnxFile(reader.metadata, reader.tensors)
 
 
 class _Reader:
-    """Goes through a model once and gathers its tensors."""
+    """Goes through a model once and gathers its metadata and tensors."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._left = MOST_FIELDS
-        self._tensors: list[Tensor] = []
+        self.metadata: dict[str, str] = {}
+        self.tensors: list[Tensor] = []
 
-    def model(self) -> OnnxFile:
-        model = self._fields((0, len(self._data)), _MODEL)
-        if not model["graph"]:
-            raise _malformed("it holds no graph")
-        self._graph(model["graph"][0], 1)
-        for span in model["functions"]:
-            function = self._fields(span, _FUNCTION)
-            self._nodes(function["node"], 1)
-            self._attributes(function["attribute_proto"], 1)
-        for span in model["training_info"]:
-            training = self._fields(span, _TRAINING)
-            for graph in (*training["initialization"], *training["algorithm"]):
-                self._graph(graph, 1)
-        return OnnxFile(self._metadata(model["metadata_props"]), tuple(self._tensors))
-
-    def _metadata(self, spans: Iterable[Span]) -> dict[str, str]:
-        metadata: dict[str, str] = {}
-        for span in spans:
-            entry = self._fields(span, _ENTRY)
-            key = self._text(entry["key"])
-            if key in metadata:
-                raise _malformed(f"metadata {key[:100]!r} occurs twice")
-            metadata[key] = self._text(entry["value"])
-        return metadata
-
-    def _graph(self, span: Span, depth: int) -> None:
+    def read(self, span: Span, kind: str, depth: int = 0) -> Fields:
+        """Read a message and all that lies in it."""
+        depth += kind == "GraphProto"
         if depth > DEEPEST:
-            raise _malformed(f"graphs lie in each other deeper than {DEEPEST} levels")
-        graph = self._fields(span, _GRAPH)
-        for tensor in graph["initializer"]:
-            self._tensor(tensor)
-        for sparse in graph["sparse_initializer"]:
-            self._sparse(sparse)
-        self._nodes(graph["node"], depth)
+            raise ValueError(f"graphs lie in each other deeper than {DEEPEST} levels")
+        fields = self._fields(span, SCHEMAS[kind])
+        if kind == "TensorProto":
+            self._tensor(fields)
+        elif kind == "AttributeProto":
+            self._float_attribute(fields)
+        elif kind == "StringStringEntryProto":
+            self._entry(fields)
+        for field in SCHEMAS[kind].values():
+            if field.kind in SCHEMAS:
+                for part in fields[field.name]:
+                    self.read(part, field.kind, depth)
+        return fields
 
-    def _nodes(self, spans: Iterable[Span], depth: int) -> None:
-        for span in spans:
-            self._attributes(self._fields(span, _NODE)["attribute"], depth)
+    def _entry(self, fields: Fields) -> None:
+        key = self._text(fields["key"])
+        if key in self.metadata:
+            raise ValueError(f"metadata {key[:100]!r} occurs twice")
+        self.metadata[key] = self._text(fields["value"])
 
-    def _attributes(self, spans: Iterable[Span], depth: int) -> None:
-        for span in spans:
-            attribute = self._fields(span, _ATTRIBUTE)
-            for tensor in (*attribute["t"], *attribute["tensors"]):
-                self._tensor(tensor)
-            for sparse in (*attribute["sparse_tensor"], *attribute["sparse_tensors"]):
-                self._sparse(sparse)
-            for graph in (*attribute["g"], *attribute["graphs"]):
-                self._graph(graph, depth + 1)
-            for field in ("f", "floats"):
-                if attribute[field]:
-                    values = self._fixed(attribute[field], "<f4")
-                    dims = () if field == "f" else values.shape
-                    name = self._text(attribute["name"])
-                    self._tensors.append(Tensor(name, FLOAT, dims, False, values))
+    def _float_attribute(self, fields: Fields) -> None:
+        for field in ("f", "floats"):
+            if fields[field]:
+                values = self._fixed(fields[field], "<f4")
+                dims = () if field == "f" else values.shape
+                self.tensors.append(Tensor(self._text(fields["name"]), FLOAT, dims, False, values))
 
-    def _sparse(self, span: Span) -> None:
-        sparse = self._fields(span, _SPARSE)
-        for tensor in (*sparse["values"], *sparse["indices"]):
-            self._tensor(tensor)
-
-    def _tensor(self, span: Span) -> None:
-        fields = self._fields(span, _TENSOR)
+    def _tensor(self, fields: Fields) -> None:
         name = self._text(fields["name"])
-        data_type = next(iter(self._varints(fields["data_type"])), 0)
+        what = f"tensor {name[:100]!r}"
+        data_type = next(self._varints(fields["data_type"]), 0)
         dims = tuple(self._varints(fields["dims"]))
         external = bool(fields["external_data"]) or any(self._varints(fields["data_location"]))
         if len(dims) > MOST_DIMS:
-            raise _malformed(f"tensor {name[:100]!r} has {len(dims)} dimensions")
+            raise ValueError(f"{what} has {len(dims)} dimensions")
         if data_type not in _FLOATS and data_type not in _NO_FLOATS:
-            raise _malformed(f"tensor {name[:100]!r} has data type {data_type}")
+            raise ValueError(f"{what} has data type {data_type}")
         values = None
         if data_type in _FLOATS and not external:
-            stored = [storage for storage in _STORAGES if fields[storage]]
-            values = self._values(data_type, stored, fields)
+            values = self._values(data_type, fields)
             if values is None or values.size != math.prod(dims) or fields["segment"]:
-                raise _malformed(
-                    f"tensor {name[:100]!r} of shape {list(dims)[:10]} does not hold the values "
-                    "of its shape and type"
+                raise ValueError(
+                    f"{what} of shape {list(dims)[:10]} does not hold the values of its shape and "
+                    "type"
                 )
-        self._tensors.append(Tensor(name, data_type, dims, external, values))
+        self.tensors.append(Tensor(name, data_type, dims, external, values))
 
-    def _values(
-        self, data_type: int, stored: list[str], fields: Mapping[str, list[Span]]
-    ) -> NDArray[np.floating[Any]] | None:
+    def _values(self, data_type: int, fields: Fields) -> NDArray[np.floating[Any]] | None:
         """The values of a float tensor; None where they lie where they do not belong."""
-        dtype = _FLOATS[data_type]
+        dtype, typed = _FLOATS[data_type]
+        stored = [storage for storage in _STORAGES if fields[storage]] or ["raw_data"]
         values: NDArray[Any]
-        if not stored:
-            values = np.empty(0, dtype)
-        elif stored == ["raw_data"]:
-            values = self._fixed(fields["raw_data"], dtype)
-        elif stored != [_TYPED[data_type]]:
-            return None
-        elif stored == ["int32_data"]:  # the bits of 16-bit floats
-            bits = list(self._varints(fields["int32_data"]))
-            if any(value >= 2**16 for value in bits):
+        if stored == ["int32_data"] == [typed]:  # the bits of 16-bit floats
+            bits = list(self._varints(fields[typed]))
+            if max(bits, default=0) >= 2**16:
                 return None
             values = np.array(bits, "<u2").view(dtype)
-        else:
+        elif stored in (["raw_data"], [typed]):
             values = self._fixed(fields[stored[0]], dtype)
-        if data_type == BFLOAT16:
-            values = (values.astype("<u4") << 16).view("<f4")
-        return values
+        else:
+            return None
+        return (values.astype("<u4") << 16).view("<f4") if data_type == BFLOAT16 else values
 
     def _fixed(self, spans: list[Span], dtype: str) -> NDArray[Any]:
         """The numbers of fixed size in some spans; of a single one a view, not a copy."""
         size = np.dtype(dtype).itemsize
         if any((end - begin) % size for begin, end in spans):
-            raise _malformed(f"values of {size} bytes each do not fill their place")
+            raise ValueError(f"values of {size} bytes each do not fill their place")
         parts = [
-            np.frombuffer(self._data, dtype, (end - begin) // size, begin)
-            if begin < end
-            else np.empty(0, dtype)
-            for begin, end in spans
+            np.frombuffer(self._data, dtype, (end - begin) // size, begin) for begin, end in spans
         ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, dtype)])
 
-    def _varints(self, spans: Iterable[Span]) -> Iterable[int]:
+    def _varints(self, spans: Iterable[Span]) -> Iterator[int]:
         """The whole numbers in some spans, packed or one in each."""
         for at, end in spans:
             while at < end:
@@ -303,15 +275,9 @@ class _Reader:
                 yield value
 
     def _text(self, spans: list[Span]) -> str:
-        if not spans:
-            return ""
-        begin, end = spans[0]
-        try:
-            return self._data[begin:end].decode()
-        except UnicodeDecodeError as error:
-            raise _malformed(f"a text is not UTF-8 at byte {begin + error.start}") from error
+        return self._data[slice(*spans[0])].decode() if spans else ""
 
-    def _fields(self, span: Span, schema: _Schema) -> defaultdict[str, list[Span]]:
+    def _fields(self, span: Span, schema: Mapping[int, Field]) -> Fields:
         """Where the fields of a message lie that its schema knows; the others are passed over."""
         found: defaultdict[str, list[Span]] = defaultdict(list)
         at, end = span
@@ -327,14 +293,15 @@ class _Reader:
             elif wire in (_FIXED32, _FIXED64):
                 after = begin + (4 if wire == _FIXED32 else 8)
             else:
-                raise _malformed(f"wire type {wire} at byte {at}")
+                raise ValueError(f"wire type {wire} at byte {at}")
             if not 0 < number < 2**29 or after > end:
-                raise _malformed(f"a field at byte {at} leaves its message")
-            if number in schema:
-                name, wires, repeated = schema[number]
-                if wire not in wires or (found[name] and not repeated):
-                    raise _malformed(f"{name} at byte {at} has wire type {wire}, or occurs twice")
-                found[name].append((begin, after))
+                raise ValueError(f"a field at byte {at} leaves its message")
+            if (field := schema.get(number)) is not None:
+                if wire not in field.wires or (found[field.name] and not field.repeated):
+                    raise ValueError(
+                        f"{field.name} at byte {at} has wire type {wire}, or occurs twice"
+                    )
+                found[field.name].append((begin, after))
             at = after
         return found
 
@@ -343,23 +310,13 @@ class _Reader:
         if at < end and self._data[at] < 128:
             return self._data[at], at + 1  # almost all of them
         value = 0
-        for shift in range(0, 70, 7):
-            if at >= end:
-                break
-            byte = self._data[at]
-            at += 1
+        for shift, byte in zip(range(0, 70, 7), self._data[at : min(end, at + 10)], strict=False):
             value |= (byte & 127) << shift
-            if byte < 128:
-                if value >= 2**64:
-                    break
-                return value, at
-        raise _malformed(f"no whole number ends at byte {at}")
+            if byte < 128 and value < 2**64:
+                return value, at + shift // 7 + 1
+        raise ValueError(f"no whole number ends at byte {at}")
 
     def _count(self) -> None:
         self._left -= 1
         if self._left < 0:
-            raise _malformed(f"it has more than {MOST_FIELDS} fields")
-
-
-def _malformed(why: str) -> _MalformedError:
-    return _MalformedError(why)
+            raise ValueError(f"it has more than {MOST_FIELDS} fields")

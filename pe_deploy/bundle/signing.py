@@ -7,10 +7,12 @@ who published.
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pe_deploy.bundle.artifacts import SIGNATURE
+from pe_deploy.bundle.artifacts import README, SIGNATURE
 from pe_deploy.errors import BundleError, InvalidInputError, requires_extra
 
 Signer = Callable[[Mapping[str, bytes], str], bytes]
@@ -55,7 +57,8 @@ def check_signature(
     The bytes are those that were read, not those on the disk, which may have changed since.
 
     Args:
-        files: every file, the manifest among them, by name.
+        files: every file, the manifest among them, by name; `README.md` is left out where the
+            signature does not cover it.
         signature: the bytes of `model.sig`.
         public_key: a PEM file.
         name: what to call the bundle in an error.
@@ -74,6 +77,8 @@ def check_signature(
         config = verifying.Config().use_elliptic_key_verifier(public_key=public_key)  # type: ignore[no-untyped-call]
     except Exception as error:
         raise _bad_key("public", public_key, error) from error
+    if README not in _covered(signature):
+        files = {file: data for file, data in files.items() if file != README}
     with tempfile.TemporaryDirectory() as parent:
         folder = _written(files, Path(parent) / "bundle")
         path = Path(parent) / SIGNATURE
@@ -83,6 +88,15 @@ def check_signature(
         except Exception as error:
             line = " ".join(str(error).split()) or type(error).__name__
             raise BundleError(f"{name} is not signed by {public_key}: {line}") from error
+
+
+def _covered(signature: bytes) -> set[str]:
+    """The names that a signature claims to cover; none where it is malformed."""
+    try:
+        payload = base64.b64decode(json.loads(signature)["dsseEnvelope"]["payload"])
+        return {resource["name"] for resource in json.loads(payload)["predicate"]["resources"]}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return set()
 
 
 def _written(files: Mapping[str, bytes], folder: Path) -> Path:

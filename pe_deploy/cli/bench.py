@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from pe_deploy import bench as wing
+from pe_deploy.bench import Benchmark, ColdStart, FileRate, Spread, Timing
+from pe_deploy.bench.plot import check_plot
 from pe_deploy.bundle import open_bundle
 from pe_deploy.cli.console import facts, out, progress_bar, table
 from pe_deploy.config import Weights
 from pe_deploy.errors import InvalidInputError, requires_extra
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pe_deploy.bench import Benchmark, ColdStart, FileRate, Spread, Timing
 
 _MB = 1e6
 
@@ -62,41 +60,39 @@ def bench(
     ] = None,
 ) -> None:
     """Time BUNDLE and other engines in turns: the ratios of one run, with their quartiles."""
-    from pe_deploy.bench import save_json
-
     if tune:
-        if cold or file is not None or plot_file is not None or json_file is not None:
+        if cold or file or plot_file or json_file:
             raise InvalidInputError("--tune measures one number; give it alone")
         _tune(bundle)
         return
+    if cold and file:
+        raise InvalidInputError("--cold and --file measure different things; give one of them")
+    if (cold or file) and plot_file:
+        raise InvalidInputError("--plot draws batch sizes; leave out --cold and --file")
     counts = None if threads is None else _numbers("threads", threads)
     result: Benchmark | FileRate | ColdStart
-    if cold and file is not None:
-        raise InvalidInputError("--cold and --file measure different things; give one of them")
-    if (cold or file is not None) and plot_file is not None:
-        raise InvalidInputError("--plot draws batch sizes; leave out --cold and --file")
     if cold:
         result = _cold(bundle, seconds)
-    elif file is not None:
-        if counts is not None and len(counts) > 1:
+    elif file:
+        if counts and len(counts) > 1:
             raise InvalidInputError(f"threads is {threads}; allowed with --file: one number")
         result = _file(bundle, file, counts[0] if counts else None, seconds)
     else:
         result = _engines(
             bundle,
-            _numbers("batches", batches),
             plot_file,
+            batches=_numbers("batches", batches),
             threads=counts,
             length=length,
+            engines=wing.USUAL_ENGINES if engines is None else _parts(engines),
             seconds=seconds,
             checkpoint=checkpoint,
             weights=weights,
-            **({} if engines is None else {"engines": _names(engines)}),
         )
     machine = ", ".join(f"{what} {value}" for what, value in result.about.items())
     out.print(f"On: {machine}", markup=False)
-    if json_file is not None:
-        save_json(result, json_file)
+    if json_file:
+        wing.save_json(result, json_file)
 
 
 def _tune(path: Path) -> None:
@@ -113,17 +109,12 @@ def _tune(path: Path) -> None:
     )
 
 
-def _engines(
-    bundle: Path, batches: list[int], plot_file: Path | None, **settings: Any
-) -> Benchmark:
-    from pe_deploy import bench as wing
-    from pe_deploy.bench.plot import check_plot
-
-    if plot_file is not None:
+def _engines(bundle: Path, plot_file: Path | None, **settings: Any) -> Benchmark:
+    if plot_file:
         check_plot(plot_file)
     with _progress(f"bench {bundle.name}") as moved:
-        result = wing.bench(bundle, batches=batches, progress=moved, **settings)
-    if plot_file is not None:
+        result = wing.bench(bundle, progress=moved, **settings)
+    if plot_file:
         wing.plot(result, plot_file)
     out.print(f"{bundle}: {result.length} ids a row", markup=False, style="bold")
     out.print(f"Baseline: {result.baseline}\n", markup=False)
@@ -139,18 +130,16 @@ def _engines(
 def _show_ratios(result: Benchmark, threads: int) -> None:
     """How many times as fast as the baseline: ours with its quartiles, then the others."""
     ours, _, *others = result.engines
-    rows = []
-    for timing in result.of(threads, ours):
-        beside = {t.engine: t.ratio.median for t in result.of(threads) if t.batch == timing.batch}
-        rows.append(
-            [
-                f"{timing.batch:,}",
-                f"{timing.ratio.median:.2f}×",
-                _quartiles(timing.ratio),
-                *(f"{beside[name]:.2f}×" if name in beside else "–" for name in others),
-                f"{timing.sequences_per_second:,.0f}",
-            ]
-        )
+    rows = [
+        [
+            f"{batch:,}",
+            f"{cell[ours].ratio.median:.2f}×",
+            _quartiles(cell[ours].ratio),
+            *(f"{cell[name].ratio.median:.2f}×" if name in cell else "–" for name in others),
+            f"{cell[ours].sequences_per_second:,.0f}",
+        ]
+        for batch, cell in result.of(threads).items()
+    ]
     table(
         f"{_threads(threads)}: speed as a multiple of the baseline's",
         ("batch", ours, "quartiles", *others, "rows/s"),
@@ -159,24 +148,20 @@ def _show_ratios(result: Benchmark, threads: int) -> None:
 
 
 def _show_latency(result: Benchmark, threads: int) -> None:
-    batches = list(dict.fromkeys(timing.batch for timing in result.of(threads)))
-
-    def shown(engine: str, batch: int) -> str:
-        found = [timing for timing in result.of(threads, engine) if timing.batch == batch]
-        return _latency(found[0]) if found else "–"
-
+    cells = result.of(threads)
     table(
         f"{_threads(threads)}: a call in µs, median and 95th percentile",
-        ("engine", *(f"× {batch:,}" for batch in batches)),
-        ((engine, *(shown(engine, batch) for batch in batches)) for engine in result.engines),
+        ("engine", *(f"× {batch:,}" for batch in cells)),
+        (
+            (engine, *(_latency(cell.get(engine)) for cell in cells.values()))
+            for engine in result.engines
+        ),
     )
 
 
 def _file(bundle: Path, source: Path, threads: int | None, seconds: float) -> FileRate:
-    from pe_deploy.bench import file_rate
-
     with _progress(f"bench {source.name}") as moved:
-        result = file_rate(bundle, source, threads=threads, seconds=seconds, progress=moved)
+        result = wing.file_rate(bundle, source, threads=threads, seconds=seconds, progress=moved)
     share = result.ratio
     facts(
         f"{source}: {result.rows:,} rows, {_threads(result.threads)}",
@@ -194,10 +179,8 @@ def _file(bundle: Path, source: Path, threads: int | None, seconds: float) -> Fi
 
 
 def _cold(bundle: Path, seconds: float) -> ColdStart:
-    from pe_deploy.bench import cold_start
-
     with _progress("cold start") as moved:
-        result = cold_start(bundle, seconds=seconds, progress=moved)
+        result = wing.cold_start(bundle, seconds=seconds, progress=moved)
     table(
         f"Import to first answer, {result.rounds} fresh processes each",
         ("", "seconds", "times raw", "quartiles", "resident MB", "installed MB"),
@@ -227,7 +210,9 @@ def _quartiles(spread: Spread) -> str:
     return f"{spread.lower:.2f}–{spread.upper:.2f}"
 
 
-def _latency(timing: Timing) -> str:
+def _latency(timing: Timing | None) -> str:
+    if timing is None:
+        return "–"
     digits = 1 if timing.median_us < 100 else 0
     return f"{timing.median_us:,.{digits}f}\n{timing.p95_us:,.{digits}f}"
 
@@ -236,13 +221,13 @@ def _threads(count: int) -> str:
     return f"{count} thread{'' if count == 1 else 's'}"
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
 
 
 def _numbers(name: str, text: str) -> list[int]:
     try:
-        return [int(part) for part in text.split(",")]
+        return [int(part) for part in _parts(text)]
     except ValueError:
         raise InvalidInputError(
             f"{name} is {text!r}; allowed: whole numbers separated by commas"

@@ -10,20 +10,20 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-out = Console(highlight=False, soft_wrap=False)
+out = Console(highlight=False)
+err = Console(highlight=False, stderr=True)
 
 
 def progress_bar() -> Progress:
     """A bar that is gone when its work is done; nothing where stderr is not a terminal."""
-    console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        console=console,
+        console=err,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not err.is_terminal,
     )
 
 

@@ -1,4 +1,4 @@
-"""`pe-deploy inspect`: what a bundle is, read from its manifest and checked on the way."""
+"""`pe-deploy inspect`: what a bundle is, and what its folder holds; checked on the way."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pe_deploy.bundle import ONNX, THROUGHPUT, Manifest, open_bundle
+from pe_deploy.bundle import ONNX, THROUGHPUT, Manifest, open_parts
+from pe_deploy.bundle.inventory import Inventory, inventory_of, listed
 from pe_deploy.cli.console import facts, table
 from pe_deploy.cli.options import PUBLIC_KEY
 from pe_deploy.config import INPUT_IDS, LOGITS
@@ -20,18 +21,21 @@ def inspect(
     public_key: Annotated[Path | None, PUBLIC_KEY] = None,
 ) -> None:
     """Show a bundle's signature, sizes, operators, versions and parity."""
-    opened = open_bundle(bundle, public_key=public_key)
+    opened = open_parts(bundle, public_key=public_key)
     manifest = opened.manifest
+    found = inventory_of(opened)
     signed = f" and signed by {public_key}" if public_key else ""
-    facts(f"{bundle}: every file is as it was published{signed}", _signature(manifest))
+    facts(f"{bundle}: {_state(found)}{signed}", _signature(manifest))
     table(
         "Files",
         ("file", "bytes", "SHA-256"),
         (
-            (name, f"{record.size:,}", f"{record.sha256[:16]}…")
+            (name, f"{record.size:,}", _instead(name, found) or f"{record.sha256[:16]}…")
             for name, record in manifest.files.items()
         ),
     )
+    if found.unlisted:
+        facts("Not part of the bundle", [("never opened", listed(found.unlisted))])
     if manifest.operators:
         counted = (f"{name} × {count}" for name, count in manifest.operators.items())
         facts("Graph", [("operators", ", ".join(counted))])
@@ -50,8 +54,21 @@ def inspect(
         [
             (name.replace("_", " "), f"{value:.2g}" if isinstance(value, float) else value)
             for name, value in manifest.parity.items()
+            if name != "floors"  # a line for each length
         ],
     )
+
+
+def _state(found: Inventory) -> str:
+    missing = [f"lacks {listed(found.missing)}"] if found.missing else []
+    changed = [f"{listed(found.changed)} was changed"] if found.changed else []
+    which = "every other file" if missing or changed else "every file"
+    return "; ".join([*missing, *changed, f"{which} is as it was published"])
+
+
+def _instead(name: str, found: Inventory) -> str:
+    """What to say instead of a file's digest; nothing where it is as it was published."""
+    return "missing" if name in found.missing else "changed" if name in found.changed else ""
 
 
 def _signature(manifest: Manifest) -> list[tuple[str, object]]:

@@ -13,37 +13,41 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from pe_deploy.bundle import ONNX, open_bundle
+from pe_deploy.bundle import ONNX, open_bundle, open_parts
+from pe_deploy.bundle.inventory import check_strictly
 from pe_deploy.cli.console import out, progress_bar, table
 from pe_deploy.cli.options import PUBLIC_KEY
 from pe_deploy.config import Weights
-from pe_deploy.errors import InvalidInputError, ParityError, requires_extra
+from pe_deploy.errors import BundleError, InvalidInputError, ParityError, requires_extra
 from pe_deploy.machine import processor_name
 from pe_deploy.parity import (
     CHECKS,
     Cell,
-    Predictor,
+    Reference,
     Report,
     Tolerance,
-    check_report_path,
     load_report,
-    published_floor,
-    ratio,
-    repeat_line,
     save_report,
+    verify_bundle,
     worst,
 )
-from pe_deploy.parity import verify as verify_predictors
-from pe_deploy.runtime import onnx_predictors
+from pe_deploy.parity.bundle import REPLAY
+from pe_deploy.parity.render import (
+    CHECKS_COLUMNS,
+    DECISIONS_COLUMNS,
+    check_report_path,
+    checks_rows,
+    decisions_rows,
+    decisions_title,
+    repeat_line,
+)
+from pe_deploy.runtime.engines import ENGINES, engines_of, predictors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pe_deploy.bundle import Bundle
     from pe_deploy.mutation.run import Outcome
-
-REPLAY = ("golden", "padding", "batches", "decisions")
-"""The checks that hold each graph against what was recorded, and against itself."""
 
 _BANDS = 8
 _PROVED = {
@@ -73,6 +77,9 @@ def verify(
     rtol: Annotated[
         float | None, typer.Option(help="Allowed relative difference, instead of the floor's.")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a folder that holds anything else, or less.")
+    ] = False,
     public_key: Annotated[Path | None, PUBLIC_KEY] = None,
 ) -> None:
     """Compare a bundle's models with each other, with torch, and with its golden vectors."""
@@ -81,26 +88,42 @@ def verify(
     if golden_only and checkpoint is not None:
         raise InvalidInputError("--golden-only runs no torch; leave out --checkpoint")
     if self_test:
-        if golden_only or checkpoint or report_file or tolerance.is_stated:
+        if golden_only or checkpoint or report_file or strict or tolerance.is_stated:
             raise InvalidInputError("--self-test takes no option beside it but --public-key")
         _self_test(open_bundle(bundle, public_key=public_key))
         return
     if report_file is not None:
         check_report_path(report_file)
+    opened = None
     if bundle.suffix == ".json":
+        if strict:
+            raise InvalidInputError("--strict is for a bundle, not for a report")
         report = load_report(bundle)
         report = report.judged_by(tolerance) if tolerance.is_stated else report
         proved = "passes by this tolerance"
     else:
-        opened = open_bundle(bundle, public_key=public_key)
+        opened = open_parts(bundle, public_key=public_key)
+        if strict:
+            check_strictly(opened)
         report = _measure(opened, checkpoint, weights, golden_only, tolerance)
         proved = "computes what was trained" if checkpoint else _PROVED[golden_only]
     if report_file is not None:
         save_report(report, report_file)
     show_report(report)
     report.raise_if_failed()
+    if opened is not None and not golden_only:
+        _check_complete(opened)
     seconds = time.perf_counter() - started
     out.print(f"[green]passed[/green] in {seconds:.1f} s: {escape(str(bundle))} {proved}")
+
+
+def _check_complete(bundle: Bundle) -> None:
+    """Fail for what was not there to be checked, after all else passed."""
+    if bundle.missing:
+        raise BundleError(
+            f"{bundle.path} lacks {', '.join(bundle.missing)}, which could not be checked; "
+            "what is there passed"
+        )
 
 
 def _measure(
@@ -110,58 +133,47 @@ def _measure(
     golden_only: bool,
     tolerance: Tolerance,
 ) -> Report:
-    manifest = bundle.manifest
-    predictors: dict[str, Predictor]
-    exact: Predictor | None = None
     about = {
         "processor": processor_name(),
         "python": platform.python_version(),
         "onnxruntime": onnxruntime.__version__,
         "bundle": str(bundle.path),
     }
+    reference = None
     if golden_only:
         bundle.read(ONNX)  # there has to be one
-        predictors = {**onnx_predictors(bundle)}
     else:
-        predictors, exact, more = _with_torch(bundle, checkpoint, weights)
-        about |= more
+        reference, about["torch"] = _with_torch(bundle, checkpoint, weights)
+    names = engines_of(bundle)
+    if golden_only:
+        names = [name for name in names if ENGINES[name].needs is None]
     with progress_bar() as progress:
         task = progress.add_task("verify", total=None)
-        report = verify_predictors(
-            predictors,
-            manifest.signature,
-            bundle.golden(),
-            exact=exact,
-            floor_from="eager",
-            decision=manifest.decision,
-            tolerance=tolerance,
-            floor=0.0 if golden_only or exact else published_floor(manifest),
+        return verify_bundle(
+            bundle,
+            reference,
+            engines=predictors(bundle, names),
             checks=REPLAY if golden_only else CHECKS,
+            independent=not golden_only,
+            tolerance=tolerance,
             about=about,
             progress=lambda cell: progress.advance(task),
         )
-        if golden_only or ONNX not in bundle.files:
-            return report
-        return report.joined(_by_other_engines(bundle, predictors, exact))
 
 
-def _by_other_engines(
-    bundle: Bundle, predictors: dict[str, Predictor], exact: Predictor | None
-) -> Report:
-    """`model.onnx` by engines that read the graph independently, on a coarse grid: one is slow."""
-    from pe_deploy.runtime.reference import reference_runtimes
+def _with_torch(
+    bundle: Bundle, checkpoint: Path | None, weights: Weights
+) -> tuple[Reference | None, str]:
+    """The trained module where its weights are at hand, and torch's version."""
+    with requires_extra("train"):
+        import torch
 
-    signature = bundle.manifest.signature
-    longest = signature.max_length
-    reference = {} if exact else dict([next(iter(predictors.items()))])
-    return verify_predictors(
-        {**reference, **reference_runtimes(bundle.read(ONNX))},
-        signature,
-        exact=exact,
-        checks=("shapes", "tokens", "positions"),
-        batches=(1, 7, 32),
-        lengths=sorted({1, min(2, longest), -(-longest // 2), longest}),
-    )
+        from pe_deploy.export.trained import trained_reference
+
+    torch.set_num_threads(1)  # for the steps that are small; see torch_threads
+    if checkpoint is None:
+        return None, str(torch.__version__)
+    return trained_reference(bundle, checkpoint, weights), str(torch.__version__)
 
 
 def _self_test(bundle: Bundle) -> None:
@@ -188,9 +200,9 @@ def _show_faults(planted: Sequence[Outcome]) -> None:
     for outcome in planted:
         faults.setdefault(outcome.fault, {})[outcome.format] = outcome
     checks = list(dict.fromkeys(check for outcome in planted for check in outcome.caught_by))
-    marks = {"onnx": "●", "throughput": "◆", "torchscript": "○"}
+    marked = [ENGINES[name] for name in dict.fromkeys(outcome.format for outcome in planted)]
     out.print("Planted faults, and what catches each:")
-    out.print("● in model.onnx, ◆ in model.throughput.onnx, ○ in TorchScript\n")
+    out.print(", ".join(f"{engine.mark} in {engine.file}" for engine in marked) + "\n")
     table(
         "Faults",
         ("fault", *(check[:4] for check in checks)),
@@ -199,9 +211,9 @@ def _show_faults(planted: Sequence[Outcome]) -> None:
                 fault,
                 *(
                     "".join(
-                        mark
-                        for name, mark in marks.items()
-                        if name in formats and check in formats[name].caught_by
+                        engine.mark
+                        for engine in marked
+                        if engine.name in formats and check in formats[engine.name].caught_by
                     )
                     for check in checks
                 ),
@@ -212,77 +224,24 @@ def _show_faults(planted: Sequence[Outcome]) -> None:
     out.print("Checks: " + ", ".join(checks) + "\n")
 
 
-def _with_torch(
-    bundle: Bundle, checkpoint: Path | None, weights: Weights
-) -> tuple[dict[str, Predictor], Predictor | None, dict[str, str]]:
-    """The predictors, exact torch where the weights are at hand, and what runs them."""
-    with requires_extra("train"):
-        import torch
-
-        from pe_deploy.export import predictors_of
-        from pe_deploy.export.trained import trained_predictors
-
-    torch.set_num_threads(1)  # for the steps that are small; see torch_threads
-    predictors = predictors_of(bundle)
-    about = {"torch": str(torch.__version__)}
-    if checkpoint is None:
-        return predictors, None, about
-    eager, exact = trained_predictors(bundle, checkpoint, weights)
-    return {"eager": eager, **predictors}, exact, about
-
-
 def show_report(report: Report) -> None:
     """Print the floor, a line for each check, the grid of shapes, the decisions, what failed."""
     out.print(f"Float32 torch itself is off by up to {report.floor:.1e}: the floor.")
     out.print(f"Allowed: {report.tolerance}\n")
-    table(
-        "Errors of a logit",
-        ("check", "predictor", "against", "cells", "failed", "worst", "of floor"),
-        (
-            (
-                *pair,
-                len(cells),
-                sum(map(report.failed, cells)),
-                f"{worst(cells):.1e}",
-                ratio(worst(cells), report.floor),
-            )
-            for pair, cells in report.pairs().items()
-        ),
-    )
+    table("Errors of a logit", CHECKS_COLUMNS, checks_rows(report))
     for (check, predictor, against), cells in report.pairs().items():
         if check == "shapes" and (predictor == "onnx" or any(map(report.failed, cells))):
             _show_grid(report, f"{predictor} against {against}, worst error by shape", cells)
     if report.decisions:
-        _show_decisions(report)
+        table(decisions_title(report), DECISIONS_COLUMNS, decisions_rows(report))
     for cell, ids in report.smallest:
         out.print(f"Smallest input for: {cell}", markup=False)
-        out.print(f"  {repeat_line(report, cell, ids)}\n", markup=False, soft_wrap=True)
+        line = repeat_line(cell, ids, report.bundle)
+        out.print(f"  {line}\n", markup=False, soft_wrap=True)
+    for engine, why in report.not_run.items():
+        out.print(f"Not run: {engine}: {why}", markup=False)
     machine = ", ".join(f"{what} {value}" for what, value in report.about.items())
     out.print(f"On: {machine}", markup=False)
-
-
-def _show_decisions(report: Report) -> None:
-    def change(value: float | None) -> str:
-        return "–" if value is None else f"{value:+.1e}"
-
-    rows = report.decisions[0].rows
-    kind = "rows of the data" if report.decisions[0].real else "random rows"
-    table(
-        f"Decisions on {rows} {kind} (nearest margin {report.decisions[0].nearest:.1e})",
-        ("predictor", "flips", "explained", "accuracy", "Δ acc", "Δ AUC", "Δ loss"),
-        (
-            (
-                decided.predictor,
-                decided.flips,
-                decided.explained,
-                "–" if decided.accuracy is None else f"{decided.accuracy:.1%}",
-                change(decided.accuracy_change),
-                change(decided.auc_change),
-                change(decided.loss_change),
-            )
-            for decided in report.decisions
-        ),
-    )
 
 
 def _show_grid(report: Report, title: str, grid: tuple[Cell, ...]) -> None:

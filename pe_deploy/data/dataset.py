@@ -27,6 +27,10 @@ class Dataset:
     Raises:
         DataError: the arrays are not integers of these shapes, there are fewer than two labels,
             labels are repeated or neither all int nor all str, or a target is not of a label.
+
+    >>> rows, targets = np.array([[1, 2], [3, 4]]), np.array([0, 1])
+    >>> Dataset(rows, targets, labels=("ham", "spam")).take(targets[1:]).input_ids
+    array([[3, 4]])
     """
 
     input_ids: NDArray[np.int64]

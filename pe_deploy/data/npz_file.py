@@ -14,9 +14,9 @@ import tempfile
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -25,20 +25,14 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from pe_deploy.config import INPUT_IDS
-from pe_deploy.data.damage import reading
-from pe_deploy.data.reader import LABEL, Chunk, RowReader, WriteChunk
+from pe_deploy.data.chunk import Chunk
+from pe_deploy.data.reader import LABEL, Append, RowReader, reading
 from pe_deploy.errors import DataError
 
 # All that zipfile, its decompressors and numpy's header parser raise for a damaged file.
-_DAMAGED_ZIP = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
-    RuntimeError,
-)
-_DAMAGE = (*_DAMAGED_ZIP, OSError, ValueError, TypeError, SyntaxError, tokenize.TokenError)
+_BAD_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError)
+_DAMAGE = (*_BAD_ZIP, OSError, ValueError, TypeError, SyntaxError, tokenize.TokenError)
+_reading = partial(reading, kind="npz", errors=_DAMAGE)
 _MOST_EMPTY_ROWS = 1_000_000
 """Rows without ids take no bytes, so that a tiny file could state more than anyone could read."""
 _HEADER_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -59,12 +53,13 @@ class NpzReader(RowReader):
     Other members than `input_ids` and `label` are never parsed: they are copied as bytes.
     """
 
-    def __init__(self, path: Path, archive: zipfile.ZipFile, chunk_rows: int) -> None:
-        names = archive.namelist()
+    def __init__(self, path: Path, chunk_rows: int, stack: ExitStack) -> None:
+        with _reading(path):
+            self._archive = stack.enter_context(zipfile.ZipFile(path))
+        names = self._archive.namelist()
         columns = tuple(name.removesuffix(".npy") for name in names if name.endswith(".npy"))
-        super().__init__(path, columns, chunk_rows)
+        super().__init__(path, chunk_rows, columns)
         self.require_column(INPUT_IDS)
-        self._archive = archive
         with self._open(INPUT_IDS) as array:
             if len(array.shape) != 2 or array.dtype.kind not in "iu":
                 raise DataError(
@@ -76,34 +71,21 @@ class NpzReader(RowReader):
                     f"{path}: column {INPUT_IDS} states {array.shape[0]} rows without ids; "
                     f"allowed: {_MOST_EMPTY_ROWS} or fewer"
                 )
+            self._shape = array.shape
 
     def __iter__(self) -> Iterator[Chunk]:
         with self._open(INPUT_IDS) as array:
-            total, length = array.shape
-            for first_row, block in self._blocks(array):
-                values = self._int64(block, first_row)
-                offsets = np.arange(len(block) + 1, dtype=np.int64) * length
-                done = (first_row - 1 + len(block)) / total
-                yield Chunk(first_row, values, offsets, None, done)
-
-    def _blocks(self, array: _Array) -> Iterator[tuple[int, NDArray[Any]]]:
-        total, length = array.shape
-        whole = self._read(array, array.shape) if array.fortran_order else None
-        for start in range(0, total, self.chunk_rows):
-            rows = min(self.chunk_rows, total - start)
-            if whole is None:
-                yield start + 1, self._read(array, (rows, length))
-            else:
-                yield start + 1, whole[start : start + rows]
-
-    def _int64(self, block: NDArray[Any], first_row: int) -> NDArray[np.int64]:
-        """The ids of all rows, one row after the other."""
-        if block.dtype.kind == "u" and block.dtype.itemsize == 8:
-            too_large = np.argwhere(block > np.iinfo(np.int64).max)
-            if len(too_large):
-                row, column = too_large[0]
-                raise self.id_too_large(first_row + int(row), str(block[row, column]))
-        return block.astype(np.int64).ravel()
+            total, length = self._shape
+            whole = self._read(array, array.shape) if array.fortran_order else None
+            for start in range(0, total, self.chunk_rows):
+                rows = min(self.chunk_rows, total - start)
+                if whole is None:
+                    ids = self._read(array, (rows, length))
+                else:
+                    ids = whole[start : start + rows]
+                offsets = np.arange(rows + 1, dtype=np.int64) * length
+                values = self.int64(ids.ravel(), offsets, start + 1)
+                yield Chunk(start + 1, values, offsets, None, (start + rows) / total)
 
     def _labels(self, chunk: Chunk) -> list[Any]:
         start = chunk.first_row - 1
@@ -111,22 +93,19 @@ class NpzReader(RowReader):
 
     @cached_property
     def _all_labels(self) -> list[Any]:
-        with self._open(INPUT_IDS) as array:
-            rows = array.shape[0]
-        with self._open(LABEL) as array:
-            if array.shape != (rows,):
+        allowed = self._shape[:1]
+        with self._open(LABEL) as array, _reading(self.path):
+            if array.shape != allowed:
                 raise DataError(
-                    f"{self.path}: column {LABEL} is of shape {array.shape}; allowed: ({rows},), "
+                    f"{self.path}: column {LABEL} is of shape {array.shape}; allowed: {allowed}, "
                     f"one for each row of {INPUT_IDS}"
                 )
-            with self._reading():
-                labels: list[Any] = self._read(array, array.shape).tolist()
-        return labels
+            return list(self._read(array, array.shape).tolist())
 
     @contextmanager
     def _open(self, column: str) -> Iterator[_Array]:
         with ExitStack() as stack:
-            with self._reading():
+            with _reading(self.path):
                 info = self._archive.getinfo(f"{column}.npy")
                 stream = stack.enter_context(self._archive.open(info))
                 version = npy.read_magic(stream)
@@ -151,41 +130,36 @@ class NpzReader(RowReader):
 
     def _read(self, array: _Array, shape: tuple[int, ...]) -> NDArray[Any]:
         """The next values of the stream, in an array of the given shape."""
-        with self._reading():
+        with _reading(self.path):
             data = array.stream.read(math.prod(shape) * array.dtype.itemsize)
             values = np.frombuffer(data, array.dtype)
             return values.reshape(shape, order="F" if array.fortran_order else "C")
 
-    def _reading(self) -> AbstractContextManager[None]:
-        return reading(self.path, "npz", _DAMAGE)
-
     @contextmanager
     def _writer(
-        self, path: Path, dtypes: dict[str, np.dtype[Any]], names: list[str]
-    ) -> Iterator[WriteChunk]:
+        self, path: Path, names: list[str], dtypes: list[np.dtype[Any]]
+    ) -> Iterator[Append]:
         with ExitStack() as stack:
             # A zip is written one member at a time, so that added columns wait on the disk.
-            spools = {
-                name: stack.enter_context(tempfile.TemporaryFile(dir=path.parent))
-                for name in dtypes
-            }
+            folder = path.parent
+            spools = [stack.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in names]
 
-            def write(chunk: Chunk, columns: Mapping[str, NDArray[Any]]) -> None:
-                for name, dtype in dtypes.items():
-                    spools[name].write(np.asarray(columns[name], dtype).tobytes())
+            def append(chunk: Chunk, columns: Sequence[NDArray[Any]]) -> None:
+                for spool, column in zip(spools, columns, strict=True):
+                    spool.write(column.tobytes())
 
-            yield write
+            yield append
             with zipfile.ZipFile(path, "w") as archive:
                 self._copy_members(archive)
-                for free_name, (name, dtype) in zip(names, dtypes.items(), strict=True):
-                    self._add_array(archive, free_name, dtype, spools[name])
+                for name, dtype, spool in zip(names, dtypes, spools, strict=True):
+                    self._add_array(archive, name, dtype, spool)
 
     def _copy_members(self, archive: zipfile.ZipFile) -> None:
         for info in self._archive.infolist():
-            with self._reading():  # an OSError in here is not one of writing
+            with _reading(self.path):  # an OSError in here is not one of writing
                 source = self._archive.open(info)
             with (
-                reading(self.path, "npz", _DAMAGED_ZIP),
+                _reading(self.path, errors=_BAD_ZIP),
                 source,
                 archive.open(_like(info, info.filename), "w", force_zip64=True) as target,
             ):
@@ -211,16 +185,3 @@ def _like(info: zipfile.ZipInfo, name: str) -> zipfile.ZipInfo:
     new = zipfile.ZipInfo(name, info.date_time)
     new.compress_type = info.compress_type
     return new
-
-
-@contextmanager
-def open_npz(path: Path, chunk_rows: int) -> Iterator[NpzReader]:
-    """Open an .npz file.
-
-    Raises:
-        DataError: it is damaged, or `input_ids` is missing or not integers `[rows, length]`.
-    """
-    with reading(path, "npz", _DAMAGE):
-        archive = zipfile.ZipFile(path)
-    with archive:
-        yield NpzReader(path, archive, chunk_rows)

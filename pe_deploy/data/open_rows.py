@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pe_deploy.data.csv_file import open_csv
-from pe_deploy.data.jsonl_file import open_jsonl
-from pe_deploy.data.npz_file import open_npz
-from pe_deploy.data.parquet_file import open_parquet
-from pe_deploy.data.reader import READ_ROWS, RowReader
-from pe_deploy.errors import DataError, InvalidInputError
+from pe_deploy.data.csv_file import CsvReader
+from pe_deploy.data.jsonl_file import JsonlReader
+from pe_deploy.data.npz_file import NpzReader
+from pe_deploy.data.reader import RowReader
+from pe_deploy.errors import DataError, InvalidInputError, requires_extra
 
-_Open = Callable[[Path, int], AbstractContextManager[RowReader]]
-_FORMATS: dict[str, _Open] = {
-    ".csv": open_csv,
-    ".jsonl": open_jsonl,
-    ".parquet": open_parquet,
-    ".npz": open_npz,
+READ_ROWS = 4096
+
+
+def _parquet(path: Path, chunk_rows: int, stack: ExitStack) -> RowReader:
+    with requires_extra("cli"):
+        from pe_deploy.data.parquet_file import ParquetReader
+    return ParquetReader(path, chunk_rows, stack)
+
+
+_FORMATS: dict[str, Callable[[Path, int, ExitStack], RowReader]] = {
+    ".csv": CsvReader,
+    ".jsonl": JsonlReader,
+    ".parquet": _parquet,
+    ".npz": NpzReader,
 }
 
 
@@ -39,6 +46,10 @@ def open_rows(path: str | Path, *, chunk_rows: int = READ_ROWS) -> Iterator[RowR
         InvalidInputError: `chunk_rows` is below 1.
         DataError: the file is missing, of another suffix, damaged, or has no column `input_ids`.
         MissingDependencyError: the format needs pyarrow, and it is not installed.
+
+    >>> with open_rows("models/demo-held-out.csv", chunk_rows=100) as reader:
+    ...     [len(chunk) for chunk in reader]
+    [100, 100, 100, 59]
     """
     path = Path(path)
     if chunk_rows < 1:
@@ -51,5 +62,5 @@ def open_rows(path: str | Path, *, chunk_rows: int = READ_ROWS) -> Iterator[RowR
         raise DataError(f"{path}: {error.strerror}") from error
     except ValueError as error:  # a NUL character, say
         raise DataError(f"{path}: not a path: {error}") from error
-    with _FORMATS[path.suffix.lower()](path, chunk_rows) as reader:
-        yield reader
+    with ExitStack() as stack:
+        yield _FORMATS[path.suffix.lower()](path, chunk_rows, stack)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pe_deploy.config import INPUT_IDS
-from pe_deploy.data.damage import reading
-from pe_deploy.data.ragged import offsets_of, row_at
-from pe_deploy.data.reader import LABEL, Chunk, RowReader, WriteChunk
-from pe_deploy.errors import DataError, requires_extra
+from pe_deploy.data.chunk import Chunk, offsets_of, row_at
+from pe_deploy.data.reader import LABEL, Append, RowReader, reading
+from pe_deploy.errors import DataError
 
+# What pyarrow raises for a damaged file; text that is not UTF-8 is a ValueError.
+_reading = partial(reading, kind="Parquet", errors=(pa.ArrowException, OSError, ValueError))
 # Without these, pyarrow reads whole row groups ahead, and a file may be one row group.
 _STREAMED = {"pre_buffer": False, "buffer_size": 1 << 20}
 _ROW_GROUP_BYTES = 32 << 20
@@ -24,12 +29,12 @@ _ROW_GROUP_BYTES = 32 << 20
 class ParquetReader(RowReader):
     """Reads list, large_list and fixed_size_list columns of any integer type."""
 
-    def __init__(self, path: Path, file: Any, chunk_rows: int) -> None:
-        self._file = file
+    def __init__(self, path: Path, chunk_rows: int, stack: ExitStack) -> None:
         with _reading(path):
-            self._schema = file.schema_arrow
+            self._file = stack.enter_context(pq.ParquetFile(path, **_STREAMED))
+            self._schema = self._file.schema_arrow
             columns = tuple(self._schema.names)
-        super().__init__(path, columns, chunk_rows)
+        super().__init__(path, chunk_rows, columns)
         self.require_column(INPUT_IDS)
         kind = self._schema.field(INPUT_IDS).type
         if not _is_list_of_integers(kind):
@@ -38,25 +43,20 @@ class ParquetReader(RowReader):
             )
 
     def __iter__(self) -> Iterator[Chunk]:
-        total = self._file.metadata.num_rows
         batches = self._file.iter_batches(self.chunk_rows)
-        first_row = 1
+        rows = 0
         while True:
             with _reading(self.path):
                 batch = next(batches, None)
             if batch is None:
                 return
-            if not len(batch):
-                continue  # an empty row group
-            values, offsets = self._ids(batch.column(INPUT_IDS), first_row)
-            done = (first_row - 1 + len(batch)) / total
-            yield Chunk(first_row, values, offsets, batch, done)
-            first_row += len(batch)
+            if len(batch):  # else it is an empty row group
+                values, offsets = self._ids(batch.column(INPUT_IDS), rows + 1)
+                done = (rows + len(batch)) / self._file.metadata.num_rows
+                yield Chunk(rows + 1, values, offsets, batch, done)
+                rows += len(batch)
 
     def _ids(self, column: Any, first_row: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         if column.null_count:
             row = first_row + _first_null(column)
             raise self.bad_cell(row, INPUT_IDS, "null is not a list; allowed: a list of integers")
@@ -64,27 +64,18 @@ class ParquetReader(RowReader):
         ids = column.flatten()
         if ids.null_count:
             raise self.bad_id(first_row + row_at(offsets, _first_null(ids)), "null")
-        if pa.types.is_uint64(ids.type):
-            too_large = ids.to_numpy() > np.iinfo(np.int64).max
-            if too_large.any():
-                position = int(np.argmax(too_large))
-                raise self.id_too_large(first_row + row_at(offsets, position), str(ids[position]))
-        return ids.cast(pa.int64()).to_numpy(), offsets
+        return self.int64(ids.to_numpy(), offsets, first_row), offsets
 
     def _labels(self, chunk: Chunk) -> list[Any]:
         with _reading(self.path):
-            labels: list[Any] = chunk.records.column(LABEL).to_pylist()
-        return labels
+            return list(chunk.records.column(LABEL).to_pylist())
 
     @contextmanager
     def _writer(
-        self, path: Path, dtypes: dict[str, np.dtype[Any]], names: list[str]
-    ) -> Iterator[WriteChunk]:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+        self, path: Path, names: list[str], dtypes: list[np.dtype[Any]]
+    ) -> Iterator[Append]:
         schema = self._schema
-        for name, dtype in zip(names, dtypes.values(), strict=True):
+        for name, dtype in zip(names, dtypes, strict=True):
             schema = schema.append(pa.field(name, pa.from_numpy_dtype(dtype)))
         waiting: list[Any] = []  # each write makes a row group: small ones make a slow file
 
@@ -94,47 +85,22 @@ class ParquetReader(RowReader):
                 file.write_table(pa.Table.from_batches(waiting, schema))
                 waiting.clear()
 
-            def write(chunk: Chunk, columns: Mapping[str, NDArray[Any]]) -> None:
-                added = [pa.array(np.asarray(columns[name], dtypes[name])) for name in dtypes]
-                arrays = [*chunk.records.columns, *added]
+            def append(chunk: Chunk, columns: Sequence[NDArray[Any]]) -> None:
+                arrays = [*chunk.records.columns, *map(pa.array, columns)]
                 waiting.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
                 if sum(batch.nbytes for batch in waiting) >= _ROW_GROUP_BYTES:
                     flush()
 
-            yield write
+            yield append
             if waiting:
                 flush()
 
 
 def _is_list_of_integers(kind: Any) -> bool:
-    from pyarrow import types
-
+    types = pa.types
     is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
     return is_list and bool(types.is_integer(kind.value_type))
 
 
 def _first_null(array: Any) -> int:
-    return int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
-
-
-def _reading(path: Path) -> AbstractContextManager[None]:
-    import pyarrow as pa
-
-    # pyarrow reports damage as either of these; text that is not UTF-8 is a ValueError.
-    return reading(path, "Parquet", (pa.ArrowException, OSError, ValueError))
-
-
-@contextmanager
-def open_parquet(path: Path, chunk_rows: int) -> Iterator[ParquetReader]:
-    """Open a Parquet file.
-
-    Raises:
-        DataError: it is damaged, or `input_ids` is missing or not a list of integers.
-        MissingDependencyError: pyarrow is not installed.
-    """
-    with requires_extra("cli"):
-        import pyarrow.parquet as pq
-    with _reading(path):
-        file = pq.ParquetFile(path, **_STREAMED)
-    with file:
-        yield ParquetReader(path, file, chunk_rows)
+    return int(pc.index(array.is_null(), True).as_py())

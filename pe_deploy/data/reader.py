@@ -6,10 +6,8 @@ A reader never holds more than a chunk, so a file may be larger than memory.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,51 +15,25 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pe_deploy.config import INPUT_IDS, Label
+from pe_deploy.data.chunk import Chunk, row_at
 from pe_deploy.errors import DataError
 
 LABEL = "label"
-READ_ROWS = 4096
 
-_LOWEST_ID, _HIGHEST_ID = -(2**63), 2**63 - 1
+_INT64 = np.iinfo(np.int64)
 _LONGEST_SHOWN = 40
-
-
-@dataclass(frozen=True, eq=False)
-class Chunk:
-    """Some consecutive rows of a file.
-
-    Attributes:
-        first_row: the number of its first row; a file's rows are counted from 1, its header and
-            blank lines are not rows.
-        values: int64 `[ids in all rows]`, the rows' ids one after the other.
-        offsets: int64 `[rows + 1]`; row `i` is `values[offsets[i]:offsets[i + 1]]`, maybe empty.
-        records: the rows as their format holds them, for its reader and writer alone.
-        done: the share of the file read so far, 0 to 1.
-    """
-
-    first_row: int
-    values: NDArray[np.int64]
-    offsets: NDArray[np.int64]
-    records: Any
-    done: float
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def rows(self) -> NDArray[np.int64] | list[NDArray[np.int64]]:
-        """The ids as int64 `[rows, length]`, or as one array a row where lengths differ."""
-        lengths = np.diff(self.offsets)
-        if (lengths == lengths[0]).all():
-            return self.values.reshape(len(self), int(lengths[0]))
-        return [self.values[start:stop] for start, stop in pairwise(self.offsets.tolist())]
-
 
 WriteChunk = Callable[[Chunk, Mapping[str, NDArray[Any]]], None]
 """`write(chunk, columns)`: the chunk's rows, with a value of each added column for every row."""
 
+Append = Callable[[Chunk, Sequence[NDArray[Any]]], None]
+"""The same for a format: the added columns are in their order, each of its dtype."""
+
 
 class RowReader(ABC):
     """One pass over the rows of a file, in order; iterating gives `Chunk`s, none of them empty.
+
+    A format's reader takes the path, the most rows in a chunk, and the stack that closes its file.
 
     Attributes:
         path: the file.
@@ -71,10 +43,10 @@ class RowReader(ABC):
     untyped_labels = False
     """True where a file holds text only, so that whether labels are integers is a guess."""
 
-    def __init__(self, path: Path, columns: tuple[str, ...], chunk_rows: int) -> None:
+    def __init__(self, path: Path, chunk_rows: int, columns: tuple[str, ...] = ()) -> None:
         self.path = path
-        self.columns = columns
         self.chunk_rows = chunk_rows
+        self.columns = columns
 
     @abstractmethod
     def __iter__(self) -> Iterator[Chunk]:
@@ -99,9 +71,8 @@ class RowReader(ABC):
                 raise self.bad_cell(row, LABEL, reason)
         return labels
 
-    def writer(
-        self, path: Path, columns: Mapping[str, DTypeLike]
-    ) -> AbstractContextManager[WriteChunk]:
+    @contextmanager
+    def writer(self, path: Path, columns: Mapping[str, DTypeLike]) -> Iterator[WriteChunk]:
         """Open `path` to write this reader's rows back, unchanged, with columns added.
 
         An added column whose name the file already uses is called `predicted_<name>`, and the
@@ -122,7 +93,11 @@ class RowReader(ABC):
                 f"{self.path}: output with suffix {theirs!r}; allowed: {ours!r}, as the input"
             )
         dtypes = {name: np.dtype(dtype) for name, dtype in columns.items()}
-        return self._writer(path, dtypes, [self._free_name(name) for name in dtypes])
+        names = [self._free_name(name) for name in dtypes]
+        with self._writer(path, names, list(dtypes.values())) as append:
+            yield lambda chunk, added: append(
+                chunk, [np.asarray(added[name], dtype) for name, dtype in dtypes.items()]
+            )
 
     @abstractmethod
     def _labels(self, chunk: Chunk) -> list[Any]:
@@ -130,9 +105,9 @@ class RowReader(ABC):
 
     @abstractmethod
     def _writer(
-        self, path: Path, dtypes: dict[str, np.dtype[Any]], names: list[str]
-    ) -> AbstractContextManager[WriteChunk]:
-        """Open `path`; the column `dtypes` lists in place `i` is called `names[i]` there."""
+        self, path: Path, names: list[str], dtypes: list[np.dtype[Any]]
+    ) -> AbstractContextManager[Append]:
+        """Open `path`, with these columns added."""
 
     def _free_name(self, name: str) -> str:
         while name in self.columns:
@@ -149,6 +124,17 @@ class RowReader(ABC):
         if count > 1:
             raise DataError(f"{self.path}: {count} columns are called {name!r}; allowed: one")
 
+    def int64(
+        self, ids: NDArray[Any], offsets: NDArray[np.int64], first_row: int
+    ) -> NDArray[np.int64]:
+        """Integers of any type as int64; raise a DataError for one that it does not hold."""
+        if ids.dtype.kind == "u" and ids.dtype.itemsize == _INT64.bits // 8:
+            too_large = ids > _INT64.max
+            if too_large.any():
+                position = int(np.argmax(too_large))
+                raise self.id_too_large(first_row + row_at(offsets, position), str(ids[position]))
+        return ids.astype(np.int64, copy=False)
+
     def bad_row(self, row: int, reason: str) -> DataError:
         """The error for a row, counted from 1."""
         return DataError(f"{self.path}: row {row}: {reason}")
@@ -164,15 +150,28 @@ class RowReader(ABC):
 
     def id_too_large(self, row: int, value: str) -> DataError:
         """The error for an integer among a row's ids that int64 does not hold."""
-        reason = f"{shortened(value)} is outside int64; allowed: {_LOWEST_ID} to {_HIGHEST_ID}"
+        reason = f"{shortened(value)} is outside int64; allowed: {_INT64.min} to {_INT64.max}"
         return self.bad_cell(row, INPUT_IDS, reason)
 
 
-def in_int64(value: int) -> bool:
-    """Whether int64 holds the value."""
-    return _LOWEST_ID <= value <= _HIGHEST_ID
+def in_int64(integer: int | str) -> bool:
+    """Whether int64 holds an integer, or the one that a text is."""
+    try:
+        return bool(_INT64.min <= int(integer) <= _INT64.max)
+    except ValueError:  # Python refuses to read thousands of digits
+        return False
 
 
 def shortened(text: str) -> str:
     """The text, cut where it would make an error's line long."""
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+@contextmanager
+def reading(path: Path, kind: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Turn the errors that a library raises for a damaged file into one line."""
+    try:
+        yield
+    except errors as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: not a readable {kind} file: {reason}") from error

@@ -3,7 +3,7 @@
 from pe_deploy.errors import requires_extra
 
 with requires_extra("train"):
-    from pe_deploy.export.exporter import Exported, export, export_module, predictors_of
+    from pe_deploy.export.exporter import Exported, export, export_module
     from pe_deploy.export.onnx import operators, to_onnx, to_throughput
     from pe_deploy.export.options import ExportOptions
     from pe_deploy.export.source import LabelledRows, Source
@@ -17,7 +17,6 @@ __all__ = [
     "export",
     "export_module",
     "operators",
-    "predictors_of",
     "to_onnx",
     "to_throughput",
     "to_torchscript",

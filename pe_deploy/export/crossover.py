@@ -10,7 +10,15 @@ from statistics import median
 import numpy as np
 import onnx
 
-from pe_deploy.bundle import ONNX, THROUGHPUT, Bundle, Dispatch, open_bundle, write_bundle
+from pe_deploy.bundle import (
+    ONNX,
+    README,
+    THROUGHPUT,
+    Bundle,
+    Dispatch,
+    open_bundle,
+    write_bundle,
+)
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
 from pe_deploy.errors import InvalidInputError
 from pe_deploy.parity import random_ids
@@ -112,8 +120,10 @@ def tune(bundle: Bundle) -> Bundle:
         crossover=found,
         chunk_rows=max(found, manifest.dispatch.chunk_rows),
     )
+    readme = bundle.read_beside(README)
+    files = {**bundle.files, **({} if readme is None else {README: readme})}
     with publishing(bundle.path) as staging:
-        write_bundle(staging, dataclasses.replace(manifest, dispatch=dispatch), bundle.files)
+        write_bundle(staging, dataclasses.replace(manifest, dispatch=dispatch), files)
         tuned = open_bundle(staging)
     return dataclasses.replace(tuned, path=bundle.path)
 

@@ -36,16 +36,14 @@ from pe_deploy.config import Weights
 from pe_deploy.export.card import model_card
 from pe_deploy.export.crossover import dispatch_of
 from pe_deploy.export.destination import check_destination
-from pe_deploy.export.golden import eager_predictor, golden_cases
+from pe_deploy.export.golden import golden_cases, reference_of
 from pe_deploy.export.onnx import operators, to_onnx, to_throughput
 from pe_deploy.export.options import DEFAULTS, ExportOptions
 from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
 from pe_deploy.export.source import Source
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.export.weights_digest import weights_sha256
-from pe_deploy.parity import Cell, Predictor, Report, verify
-from pe_deploy.runtime import onnx_predictors
-from pe_deploy.runtime.torchscript import TorchScriptClassifier
+from pe_deploy.parity import Cell, Report, verify_bundle
 from pe_deploy.storage.atomic import publishing
 from pe_deploy.training import load_checkpoint, torch_threads
 
@@ -81,6 +79,10 @@ def export(
         ParityError: an artifact does not compute what the module computes.
         InvalidInputError: the labels do not fit the model, or the key cannot be read.
         OSError: `output` cannot be written; a bundle that is there stays whole.
+
+    >>> from pe_deploy.export import export
+    >>> export("weights.pt", "models/mine").report.passed
+    True
     """
     source = Source.of(load_checkpoint(checkpoint, weights=weights))
     return export_module(source, output, options, progress=progress)
@@ -93,7 +95,17 @@ def export_module(
     *,
     progress: Callable[[Cell], None] | None = None,
 ) -> Exported:
-    """Export any module that maps `input_ids` to `logits`; otherwise as `export`."""
+    """Export any module that maps `input_ids` to `logits`; otherwise as `export`.
+
+    >>> from pe_deploy import ModelConfig
+    >>> from pe_deploy.export import Source, export_module
+    >>> from pe_deploy.training import GRUClassifier
+    >>> config = ModelConfig(vocab_size=12, max_length=10, num_classes=3)
+    >>> module = GRUClassifier(config).eval()    # or any other nn.Module
+    >>> source = Source(module, config.signature, ("low", "middle", "high"), threshold=None)
+    >>> export_module(source, "models/mine").bundle.manifest.labels
+    ('low', 'middle', 'high')
+    """
     output = Path(output)
     source.decision.check(source.signature)
     check_destination(output)
@@ -104,13 +116,9 @@ def export_module(
         artifacts[GOLDEN] = golden_to_bytes(golden, manifest.weights_sha256)
         # The gate runs the very bytes that are published.
         candidate = Bundle(output, manifest, artifacts)
-        report = verify(
-            {"eager": eager_predictor(source.module, source.signature), **predictors_of(candidate)},
-            source.signature,
-            golden,
-            exact=eager_predictor(source.module, source.signature, torch.float64),
-            floor_from="eager",
-            decision=source.decision,
+        report = verify_bundle(
+            candidate,
+            reference_of(source.module, source.signature),
             tolerance=options.tolerance,
             about={"torch": str(torch.__version__), "onnxruntime": onnxruntime.__version__},
             progress=progress,
@@ -127,17 +135,6 @@ def export_module(
             (staging / SIGNATURE).write_bytes(signature_of(signed, output.name))
         published = open_bundle(staging)
     return Exported(dataclasses.replace(published, path=output), report)
-
-
-def predictors_of(bundle: Bundle) -> dict[str, Predictor]:
-    """A predictor for each model in a bundle; ONNX on one thread, torch on as many as it is set.
-
-    Run them inside `torch_threads(1)` for a result that can be repeated.
-    """
-    predictors: dict[str, Predictor] = {}
-    if TORCHSCRIPT in bundle.files:
-        predictors["torchscript"] = TorchScriptClassifier(bundle).predict_logits
-    return predictors | onnx_predictors(bundle)
 
 
 def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Manifest]:

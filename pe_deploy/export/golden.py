@@ -15,7 +15,7 @@ from pe_deploy.bundle import GoldenCase
 from pe_deploy.config import Decision, Signature
 from pe_deploy.errors import ExportError
 from pe_deploy.export.source import LabelledRows
-from pe_deploy.parity import Predictor, golden_inputs, random_ids
+from pe_deploy.parity import Predictor, Reference, golden_inputs, random_ids
 from pe_deploy.runtime import to_input_ids
 
 _MOST_ROWS = 512
@@ -40,6 +40,13 @@ def eager_predictor(
     return predict
 
 
+def reference_of(module: nn.Module, signature: Signature) -> Reference:
+    """A module as the reference that a bundle is compared with."""
+    return Reference(
+        eager_predictor(module, signature), eager_predictor(module, signature, torch.float64)
+    )
+
+
 def golden_cases(
     module: nn.Module, signature: Signature, decision: Decision, rows: LabelledRows | None = None
 ) -> list[GoldenCase]:
@@ -52,8 +59,7 @@ def golden_cases(
         ExportError: the module fails on an input that its signature allows, or answers with
             another shape or dtype.
     """
-    exact = eager_predictor(module, signature, torch.float64)
-    single = eager_predictor(module, signature)
+    single, exact = reference_of(module, signature)
 
     def case(ids: NDArray[np.int64]) -> GoldenCase:
         return GoldenCase(

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from pe_deploy.bundle import Bundle
 from pe_deploy.config import Weights
 from pe_deploy.errors import CheckpointError
-from pe_deploy.export.golden import eager_predictor
+from pe_deploy.export.golden import reference_of
 from pe_deploy.export.weights_digest import weights_sha256
-from pe_deploy.parity import Predictor
+from pe_deploy.parity import Reference
 from pe_deploy.training import GRUClassifier, load_checkpoint
 
 
-def trained_predictors(
+def trained_reference(
     bundle: Bundle, checkpoint: str | Path, weights: Weights = "best"
-) -> tuple[Predictor, Predictor]:
-    """Eager torch in float32, and in float64, of the `trained_module`."""
-    module, signature = trained_module(bundle, checkpoint, weights), bundle.manifest.signature
-    return eager_predictor(module, signature), eager_predictor(module, signature, torch.float64)
+) -> Reference:
+    """Eager torch in float32 and in float64, of the `trained_module`."""
+    return reference_of(trained_module(bundle, checkpoint, weights), bundle.manifest.signature)
 
 
 def trained_module(

@@ -13,10 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from pe_deploy import parity
-from pe_deploy.bundle import ONNX, THROUGHPUT, TORCHSCRIPT, Bundle
+from pe_deploy.bundle import Bundle
 from pe_deploy.config import Signature
 from pe_deploy.errors import BundleError, ExportError, ParityError
-from pe_deploy.export.exporter import predictors_of
 from pe_deploy.export.golden import eager_predictor
 from pe_deploy.export.lint import Expectation, lint
 from pe_deploy.export.onnx import scanned
@@ -24,7 +23,8 @@ from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refu
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.mutation.faults import FAULTS, PLACES, Fault
 from pe_deploy.mutation.subject import Subject
-from pe_deploy.parity import Predictor, published_floor, verify
+from pe_deploy.parity import Predictor, published_floors, verify
+from pe_deploy.runtime.engines import ENGINES, predictors
 from pe_deploy.training import torch_threads
 
 LINT = "lint"
@@ -32,8 +32,6 @@ LINT = "lint"
 CHECKS = (*parity.CHECKS, LINT)
 """Those of `parity.verify`, and the rules for a finished artifact: the lint of an ONNX graph, and
 that bad inputs are refused."""
-
-FILES = {"onnx": ONNX, "throughput": THROUGHPUT, "torchscript": TORCHSCRIPT}
 
 BATCHES = (1, 2, 7)
 
@@ -116,7 +114,7 @@ def _outcomes(fault: Fault, subject: Subject, checker: _Checker) -> Iterator[Out
 def _check_control(bundle: Bundle, subject: Subject, checker: _Checker) -> None:
     for name in PLACES:
         # The published files too, not only their like that the self-test makes.
-        for data in (_made(subject, name), bundle.files.get(FILES[name])):
+        for data in (_made(subject, name), bundle.files.get(ENGINES[name].file)):
             if data is None:
                 continue
             failed, _ = checker(subject, name, data)
@@ -154,7 +152,7 @@ class _Checker:
             exact=self.exact if same else _exact(subject),
             decision=subject.decision,
             tolerance=subject.tolerance,
-            floor=published_floor(subject.manifest),
+            floors=published_floors(subject.manifest),
             checks=[check for check in self.checks if check != LINT],
             batches=BATCHES,
             lengths=_lengths(subject.manifest.signature),
@@ -179,7 +177,7 @@ class _Checker:
             in_scan = layers if format_name == "throughput" else 0
             if lint(model, Expectation(signature, layers - in_scan, opset, (1, 1), in_scan)):
                 return True
-            check_onnx_refuses(data, signature, FILES[format_name])
+            check_onnx_refuses(data, signature, ENGINES[format_name].file)
         except ExportError:
             return True
         return False
@@ -198,8 +196,8 @@ def _made(subject: Subject, format_name: str) -> bytes | None:
 
 def _predictor(subject: Subject, format_name: str, data: bytes) -> Predictor:
     """The engine that runs an artifact."""
-    bundle = Bundle(Path("self-test"), subject.manifest, {FILES[format_name]: data})
-    return predictors_of(bundle)[format_name]
+    bundle = Bundle(Path("self-test"), subject.manifest, {ENGINES[format_name].file: data})
+    return predictors(bundle, [format_name])[format_name]
 
 
 def _exact(subject: Subject) -> Predictor:

@@ -1,18 +1,12 @@
 """Evidence that two predictors are the same model."""
 
-from pe_deploy.parity.assertion import assert_parity, explain
+from pe_deploy.parity.assertion import assert_parity
+from pe_deploy.parity.bundle import Reference, verify_bundle
 from pe_deploy.parity.cases import Case, golden_inputs, parity_cases, random_ids
 from pe_deploy.parity.compare import CHECKS, verify
 from pe_deploy.parity.decisions import Decisions
-from pe_deploy.parity.render import (
-    check_report_path,
-    ratio,
-    repeat_line,
-    save_report,
-    to_junit,
-    to_markdown,
-)
-from pe_deploy.parity.report import Cell, Report, load_report, published_floor, worst
+from pe_deploy.parity.render import ratio, save_report
+from pe_deploy.parity.report import Cell, Report, load_report, published_floors, worst
 from pe_deploy.parity.tolerance import Tolerance
 from pe_deploy.runtime.engines import Predictor
 
@@ -22,21 +16,18 @@ __all__ = [
     "Cell",
     "Decisions",
     "Predictor",
+    "Reference",
     "Report",
     "Tolerance",
     "assert_parity",
-    "check_report_path",
-    "explain",
     "golden_inputs",
     "load_report",
     "parity_cases",
-    "published_floor",
+    "published_floors",
     "random_ids",
     "ratio",
-    "repeat_line",
     "save_report",
-    "to_junit",
-    "to_markdown",
     "verify",
+    "verify_bundle",
     "worst",
 ]

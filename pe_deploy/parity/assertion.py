@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import overload
 
-from pe_deploy.bundle import ONNX, Bundle, open_bundle
+from pe_deploy.bundle import Bundle, open_bundle
 from pe_deploy.config import Signature
 from pe_deploy.errors import InvalidInputError
+from pe_deploy.parity.bundle import verify_bundle
 from pe_deploy.parity.compare import verify
 from pe_deploy.parity.render import ratio, repeat_line
-from pe_deploy.parity.report import Cell, Report, published_floor
+from pe_deploy.parity.report import Cell, Report
 from pe_deploy.parity.tolerance import Tolerance
-from pe_deploy.runtime import OnnxClassifier
-from pe_deploy.runtime.engines import Predictor
+from pe_deploy.runtime.engines import ENGINES, Predictor, predictors
 
 REFERENCE = "reference"
 
+_ONNX = "onnx"
 _CELLS_SHOWN = 3
 _LONGEST_INPUT = 2000
 
@@ -58,6 +58,10 @@ def assert_parity(
     Against a bundle, its golden vectors, decisions and ONNX model are the reference, and set the
     floor; without one there is no floor, so state a `tolerance` unless both give the same bits.
 
+    >>> from pe_deploy import OnnxClassifier
+    >>> classifier = OnnxClassifier("models/demo")
+    >>> assert_parity(classifier.predict_logits, bundle="models/demo")
+
     Args:
         predictor: from int64 `[batch, sequence]` to logits `[batch]` or `[batch, num_classes]`.
         reference: another such; with it give its `signature`, and no bundle.
@@ -74,11 +78,15 @@ def assert_parity(
     """
     __tracebackhide__ = True
     if bundle is not None and reference is None and signature is None:
-        report = _against_bundle(predictor, bundle, tolerance, name)
+        _check_name(name, _ONNX)
+        opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+        own = [_ONNX] if ENGINES[_ONNX].file in opened.files else []
+        engines = {**predictors(opened, own), name: predictor}
+        report = verify_bundle(opened, engines=engines, tolerance=tolerance)
     elif bundle is None and reference is not None and signature is not None:
         _check_name(name, REFERENCE)
-        predictors = {REFERENCE: reference, name: predictor}
-        report = verify(predictors, signature, tolerance=tolerance)
+        both = {REFERENCE: reference, name: predictor}
+        report = verify(both, signature, tolerance=tolerance)
     else:
         raise InvalidInputError(
             "assert_parity takes a bundle, or a reference and its signature, and not both"
@@ -100,64 +108,38 @@ def explain(report: Report, bundle: str | None = None) -> str:
             f"{checks} failed in {len(failures)} of {len(report.cells)} cells, the worst first:"
         )
     for cell in failures[:_CELLS_SHOWN]:
-        far = "" if cell.problem else f", {ratio(cell.error, report.floor)} the floor"
-        lines.append(f"  {cell}{far if report.floor else ''}")
+        floor = report.floor_of(cell)
+        far = f", {ratio(cell.error, floor)} the floor" if floor and not cell.problem else ""
+        lines.append(f"  {cell}{far}")
     if len(failures) > _CELLS_SHOWN:
         lines.append(f"  and {len(failures) - _CELLS_SHOWN} more")
-    lines += [
-        f"decisions failed: {decided.predictor} gives {decided.unexplained} of {decided.rows} rows "
-        "another label than torch did, and rounding does not explain it"
-        for decided in report.decisions
-        if decided.unexplained
-    ]
+    lines += [f"decisions failed: {decided}" for decided in report.decisions if decided.unexplained]
     if not lines:
         return "" if report.cells or report.decisions else "parity was judged on no cells at all"
     if failures:
-        lines.append(f"floor: {report.floor:.2g}, how far float32 torch itself is off")
+        floor = report.floor_of(failures[0])
+        lines.append(f"floor: {floor:.2g}, how far float32 torch itself is off at that length")
         lines.append(f"allowed: {_allowed(report, failures[0])}")
     if report.smallest:
         cell, ids = min(report.smallest, key=lambda found: len(found[1]) * len(found[1][0]))
         shown = json.dumps(ids)
         if len(shown) > _LONGEST_INPUT:
-            lines.append(
-                f"smallest failing input: {len(ids)} × {len(ids[0])} ids, too many to show"
-            )
-        else:
-            lines.append(f"smallest failing input: {shown}")
-            if bundle is not None and cell.predictor in ("onnx", "torchscript"):
-                named = dataclasses.replace(report, about={**report.about, "bundle": bundle})
-                line = repeat_line(named, cell, ids)
-                lines.append(f"repeat it: {line}")
+            shown = f"{len(ids)} × {len(ids[0])} ids, too many to show"
+            bundle = None
+        lines.append(f"smallest failing input: {shown}")
+        if bundle is not None and (line := repeat_line(cell, ids, bundle)) != shown:
+            lines.append(f"repeat it: {line}")
     return "\n".join(lines)
 
 
 def _allowed(report: Report, cell: Cell) -> str:
     """What a cell may be off by, and the rule where it is the usual one."""
     allowed, rule = report.allowed(cell), report.tolerance
-    once = rule.allowed(report.floor, cell.magnitude)
+    once = rule.allowed(report.floor_of(cell), cell.magnitude)
     if allowed == once:
         return f"{allowed:.2g}, by {rule}"
     return (
         f"{allowed:.2g}" if rule.is_stated else f"{allowed:.2g}, by 2 × ({rule}): both sides round"
-    )
-
-
-def _against_bundle(
-    predictor: Predictor, bundle: str | Path | Bundle, tolerance: Tolerance | None, name: str
-) -> Report:
-    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    manifest = opened.manifest
-    _check_name(name, "onnx")
-    predictors: dict[str, Predictor] = {}
-    if ONNX in opened.files:
-        predictors["onnx"] = OnnxClassifier(opened, num_threads=1).predict_logits
-    return verify(
-        {**predictors, name: predictor},
-        manifest.signature,
-        opened.golden(),
-        decision=manifest.decision,
-        tolerance=tolerance,
-        floor=published_floor(manifest),
     )
 
 

@@ -6,8 +6,9 @@ torch, TorchScript, ONNX, or a user's own.
 
 from __future__ import annotations
 
+import dataclasses
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -31,6 +32,8 @@ from pe_deploy.parity.report import EXACT, GOLDEN, Cell, Report
 from pe_deploy.parity.shrink import smallest_failure
 from pe_deploy.parity.tolerance import Tolerance
 from pe_deploy.runtime.engines import Predictor
+from pe_deploy.runtime.floors import Floors
+from pe_deploy.runtime.replay import golden_floors
 
 CHECKS = ("golden", "shapes", "tokens", "padding", "batches", "positions", "decisions")
 
@@ -38,6 +41,11 @@ ITSELF = "itself"
 
 _MOST_OF_A_LOGIT = 1e-3
 """Float32 rounds at 6e-8; a model that multiplies it ten thousand times is not to be judged."""
+
+_GRAVEST_SHOWN = 2
+
+Answer = tuple[NDArray[np.floating[Any]], str]
+"""Logits, and what is wrong with them in themselves, if anything."""
 
 
 def verify(
@@ -48,7 +56,7 @@ def verify(
     exact: Predictor | None = None,
     decision: Decision | None = None,
     tolerance: Tolerance | None = None,
-    floor: float = 0.0,
+    floors: Floors | None = None,
     floor_from: str | None = None,
     checks: Sequence[str] = CHECKS,
     batches: Sequence[int] = BATCHES,
@@ -73,9 +81,9 @@ def verify(
         exact: the model in float64.
         decision: how labels are taken from logits; without it, decisions are not judged.
         tolerance: how far apart two logits may be.
-        floor: torch's own error as it was measured before, over more cases than there are here.
+        floors: torch's own errors as they were measured before, over more cases than are here.
         floor_from: the predictor that is the model in float32 torch; its errors against `exact`
-            raise the floor, beside those in the golden vectors.
+            raise the floors, beside those in the golden vectors.
         checks: which of `CHECKS` to run.
         batches: the batch sizes of `shapes`.
         lengths: the lengths of `shapes`; by default those of `parity_cases`.
@@ -84,39 +92,45 @@ def verify(
 
     Raises:
         InvalidInputError: no predictor, or a check that there is not.
+
+    >>> from pe_deploy import OnnxClassifier, open_bundle
+    >>> from pe_deploy.parity import verify
+    >>> bundle = open_bundle("models/demo")
+    >>> predictors = {"onnx": OnnxClassifier(bundle).predict_logits}
+    >>> verify(predictors, bundle.manifest.signature, bundle.golden(), checks=["golden"]).passed
+    True
     """
     if not predictors or not set(checks) <= set(CHECKS):
         raise InvalidInputError(
             f"checks are {', '.join(checks) or 'none'} on {len(predictors)} predictors; "
             f"allowed: some of {', '.join(CHECKS)} on 1 predictor or more"
         )
-    run = _Run(
-        predictors,
-        signature,
-        golden,
-        exact,
-        decision,
-        tolerance or Tolerance(),
-        batches,
-        lengths,
-        floor_from if exact is not None else None,
-    )
+    run = _Run(predictors, signature, golden, exact, batches, lengths)
     cells = []
     for cell in run.cells(checks):
         cells.append(cell)
         if progress is not None:
             progress(cell)
-    floor = max([floor, *run.errors_of_torch])
-    cells += run.sanity(floor, checks)
+    own = golden_floors(golden)
+    errors = [
+        (cell.length, cell.error)
+        for cell in cells
+        if (cell.predictor, cell.against) == (floor_from, EXACT)
+        and cell.check in ("shapes", "tokens")
+        and not cell.problem
+    ]
+    floors = (floors or Floors()).joined(own).joined(Floors.of(errors))
+    cells += run.sanity(floors.highest, decision is not None and "decisions" in checks)
     report = Report(
-        tolerance=run.tolerance,
-        floor=floor,
+        tolerance=tolerance or Tolerance(),
+        floors=floors,
+        golden_floors=own,
         cells=tuple(cells),
         about={"machine": platform.machine(), "system": platform.system(), **(about or {})},
     )
-    if "decisions" in checks:
-        report = report.with_decisions(run.decisions(report.floor))
-    return report.with_smallest(run.smallest)
+    if decision is not None and "decisions" in checks:
+        report = dataclasses.replace(report, decisions=tuple(run.decisions(decision, report)))
+    return dataclasses.replace(report, smallest=tuple(run.smallest(report)))
 
 
 @dataclass
@@ -125,15 +139,11 @@ class _Run:
     signature: Signature
     golden: Sequence[GoldenCase]
     exact: Predictor | None
-    decision: Decision | None
-    tolerance: Tolerance
     batches: Sequence[int]
     lengths: Sequence[int] | None
-    floor_from: str | None
 
     def __post_init__(self) -> None:
         self.largest = max((float(np.abs(case.float64).max()) for case in self.golden), default=0.0)
-        self.errors_of_torch = [case.rounding for case in self.golden]
         self.inputs: dict[Cell, NDArray[np.int64]] = {}
 
     @cached_property
@@ -141,11 +151,21 @@ class _Run:
         """Made when the first check wants them: without a reference, none does."""
         return list(parity_cases(self.signature, batches=self.batches, lengths=self.lengths))
 
+    @cached_property
+    def reference(self) -> tuple[str, Predictor]:
+        """By name, what the others are held against."""
+        return (EXACT, self.exact) if self.exact else next(iter(self.predictors.items()))
+
+    @cached_property
+    def judged(self) -> list[str]:
+        """The predictors that are not the reference themselves."""
+        return [name for name in self.predictors if name != self.reference[0]]
+
     def cells(self, checks: Sequence[str]) -> Iterator[Cell]:
         made = {
-            "golden": self._golden,
-            "shapes": lambda: self._against_reference("shapes"),
-            "tokens": lambda: self._against_reference("tokens"),
+            "golden": lambda: self._golden(self.golden, self.predictors),
+            "shapes": lambda: self._on_cases("shapes"),
+            "tokens": lambda: self._on_cases("tokens"),
             "padding": self._padding,
             "batches": self._batches,
             "positions": self._positions,
@@ -154,7 +174,7 @@ class _Run:
             if check in checks:
                 yield from make()
 
-    def sanity(self, floor: float, checks: Sequence[str]) -> list[Cell]:
+    def sanity(self, floor: float, decides: bool) -> list[Cell]:
         """What would make the other checks mean nothing, as cells that fail."""
         found = []
         if floor > _MOST_OF_A_LOGIT * self.largest:
@@ -163,160 +183,123 @@ class _Run:
                 "is not rounding, so nothing can be judged by it"
             )
             found.append(Cell("torch", EXACT, "floor", 0, 0, float("nan"), 0.0, problem))
-        unlabelled = self.golden and all(case.labels is None for case in self.golden)
-        if "decisions" in checks and self.decision is not None and unlabelled:
+        if decides and self.golden and all(case.labels is None for case in self.golden):
             problem = "the golden vectors hold no labels to judge decisions by"
             found.append(Cell("torch", GOLDEN, "decisions", 0, 0, float("nan"), 0.0, problem))
         return found
 
-    def decisions(self, floor: float) -> list[Decisions]:
-        if self.decision is None:
-            return []
-        rounding = self.tolerance.from_floor(floor)
-        judged = []
+    def decisions(self, decision: Decision, report: Report) -> Iterator[Decisions]:
         for case in self.golden:
-            if case.labels is not None:
-                for name, predictor in self.predictors.items():
-                    logits, problem = self._answer(predictor, case.input_ids)
-                    judged.append(
-                        undecided(name, case)
-                        if problem
-                        else decide(name, self.decision, case, logits, rounding)
-                    )
-        return judged
+            if case.labels is None:
+                continue
+            rounding = report.tolerance.from_floor(report.floors.at(case.input_ids.shape[1]))
+            for name, predictor in self.predictors.items():
+                logits, problem = self._answer(predictor, case.input_ids)
+                if problem:
+                    yield undecided(name, case)
+                else:
+                    yield decide(name, decision, case, logits, rounding)
 
-    def smallest(self, cell: Cell, allowed: float) -> NDArray[np.int64] | None:
-        """The smallest input on which this cell's fault is seen; None where it has no reference."""
-        ids = self.inputs.get(cell)
-        if ids is None:
-            return None
+    def smallest(self, report: Report) -> Iterator[tuple[Cell, list[list[int]]]]:
+        """The smallest input on which a fault is seen: of the gravest failures and the smallest."""
+        failures = report.failures
+        least = sorted(failures, key=lambda cell: cell.batch * cell.length)[:1]
+        for cell in dict.fromkeys([*least, *failures[:_GRAVEST_SHOWN]]):
+            if cell in self.inputs:
+                ids = self._smaller(cell, self.inputs[cell], report.failed)
+                yield cell, ids.reshape(-1, ids.shape[-1]).tolist()
+
+    def _smaller(
+        self, cell: Cell, ids: NDArray[np.int64], failed: Callable[[Cell], bool]
+    ) -> NDArray[np.int64]:
+        """The part of a failing input on which its check still fails."""
         if cell.against == GOLDEN:
-            return self._golden_row(cell, ids, allowed)
-        references = {EXACT: self.exact, **self.predictors}
-        reference = references.get(cell.against)
-        if reference is None:
+            case = next(case for case in self.golden if case.input_ids is ids)
+            for row in _rows(case):
+                if any(map(failed, self._golden([row], [cell.predictor]))):
+                    return row.input_ids
+            return ids
+        if cell.against != self.reference[0]:
             return ids
 
         def fails(part: NDArray[np.int64]) -> bool:
-            expected, problem = self._answer(reference, part)
-            found = self._compared(Case(cell.check, part), cell.against, expected, cell.predictor)
-            return not problem and (bool(found.problem) or found.error > allowed)
+            return any(
+                found.predictor == cell.predictor and failed(found)
+                for found in self._against_reference(cell.check, [part], [cell.predictor])
+            )
 
         return smallest_failure(ids, fails)
 
-    def _golden_row(self, cell: Cell, ids: NDArray[np.int64], allowed: float) -> NDArray[np.int64]:
-        """The first golden row that fails alone; the whole batch where none does."""
-        expected = next((case.float64 for case in self.golden if case.input_ids is ids), ())
-        for row, logit in zip(ids, expected, strict=False):
-            case = Case(GOLDEN, row[None])
-            found = self._compared(case, GOLDEN, logit[None], cell.predictor)
-            if found.problem or found.error > allowed:
-                alone: NDArray[np.int64] = row[None]
-                return alone
-        return ids
+    def _golden(self, cases: Iterable[GoldenCase], names: Iterable[str]) -> Iterator[Cell]:
+        for case in cases:
+            for name in names:
+                logits = self._answer(self.predictors[name], case.input_ids)
+                yield self._judged("golden", case.input_ids, GOLDEN, case.float64, name, logits)
 
-    def _golden(self) -> Iterator[Cell]:
-        for vector in self.golden:
-            case = Case(GOLDEN, vector.input_ids)
-            for name in self.predictors:
-                yield self._compared(case, GOLDEN, vector.float64, name)
+    def _on_cases(self, check: str) -> Iterator[Cell]:
+        if self.judged:
+            inputs = (case.input_ids for case in self.cases if case.check == check)
+            yield from self._against_reference(check, inputs, self.judged)
 
-    def _reference(self) -> tuple[str, Predictor]:
-        name, first = next(iter(self.predictors.items()))
-        return (name, first) if self.exact is None else (EXACT, self.exact)
+    def _positions(self) -> Iterator[Cell]:
+        if self.judged and self.signature.max_length > 1:
+            pairs = np.stack(exchanged(self.signature), axis=1)
+            yield from self._against_reference("positions", [pairs], self.judged)
 
-    def _against_reference(self, check: str) -> Iterator[Cell]:
-        reference_name, reference = self._reference()
-        judged = [name for name in self.predictors if name != reference_name]
-        for case in self.cases if judged else ():
-            if case.check != check:
-                continue
-            expected, problem = self._answer(reference, case.input_ids)
+    def _against_reference(
+        self, check: str, inputs: Iterable[NDArray[np.int64]], names: Sequence[str]
+    ) -> Iterator[Cell]:
+        """Hold predictors against the reference, on ids `[batch, sequence]` or pairs of rows.
+
+        Of pairs, `[pairs, 2, sequence]`, what counts is by how much the logits of the two differ.
+        """
+        against, reference = self.reference
+        answer = self._change if check == "positions" else self._answer
+        for ids in inputs:
+            expected, problem = answer(reference, ids)
             if problem:
-                yield self._cell(reference_name, "its signature", case, problem=problem)
+                yield self._cell(against, "its signature", check, ids, problem=problem)
                 continue
-            for name in judged:
-                cell = self._compared(case, reference_name, expected, name)
-                if name == self.floor_from and not cell.problem:
-                    self.errors_of_torch.append(cell.error)
-                yield cell
+            for name in names:
+                logits = answer(self.predictors[name], ids)
+                yield self._judged(check, ids, against, expected, name, logits)
 
     def _padding(self) -> Iterator[Cell]:
         if self.signature.pad_id is None:
             return
         for ids in random_batches(self.signature, seed=2):
-            rows = trimmed_rows(ids, self.signature.pad_id)
-            yield from self._against_itself(Case("padding", ids), rows)
+            yield from self._against_itself(
+                "padding", ids, trimmed_rows(ids, self.signature.pad_id)
+            )
 
     def _batches(self) -> Iterator[Cell]:
         for ids in random_batches(self.signature, seed=4):
-            yield from self._against_itself(Case("batches", ids), [row[None] for row in ids])
-            yield from self._against_itself(Case("batches", ids[::-1].copy()), [ids], reverse=True)
+            yield from self._against_itself("batches", ids, [row[None] for row in ids])
+            yield from self._against_itself("batches", ids[::-1].copy(), [ids], reverse=True)
 
     def _against_itself(
-        self, case: Case, parts: Sequence[NDArray[np.int64]], reverse: bool = False
+        self,
+        check: str,
+        ids: NDArray[np.int64],
+        parts: Sequence[NDArray[np.int64]],
+        reverse: bool = False,
     ) -> Iterator[Cell]:
         """Hold each predictor on a batch against itself on the batch's parts."""
         for name, predictor in self.predictors.items():
             answers = [self._answer(predictor, part) for part in parts]
             if problem := next((problem for _, problem in answers if problem), ""):
-                yield self._cell(name, ITSELF, case, problem=problem)
-            else:
-                expected = np.concatenate([logits for logits, _ in answers])
-                yield self._compared(case, ITSELF, expected[::-1] if reverse else expected, name)
+                yield self._cell(name, ITSELF, check, ids, problem=problem)
+                continue
+            expected = np.concatenate([logits for logits, _ in answers])
+            expected = expected[::-1] if reverse else expected
+            yield self._judged(check, ids, ITSELF, expected, name, self._answer(predictor, ids))
 
-    def _positions(self) -> Iterator[Cell]:
-        reference_name, reference = self._reference()
-        judged = [name for name in self.predictors if name != reference_name]
-        if self.signature.max_length < 2 or not judged:
-            return
-        ids, swapped = exchanged(self.signature)
-        case = Case("positions", np.concatenate([ids, swapped]))
-        expected, problem = self._change(reference, case)
-        if problem:
-            yield self._cell(reference_name, "its signature", case, problem=problem)
-            return
-        for name in judged:
-            change, problem = self._change(self.predictors[name], case)
-            yield self._judged(case, reference_name, expected, name, change, problem)
+    def _change(self, predictor: Predictor, pairs: NDArray[np.int64]) -> Answer:
+        """By how much the logits of each pair differ."""
+        logits, problem = self._answer(predictor, pairs.reshape(-1, pairs.shape[-1]))
+        return logits if problem else logits[1::2].astype(np.float64) - logits[::2], problem
 
-    def _change(self, predictor: Predictor, case: Case) -> tuple[NDArray[Any], str]:
-        """What exchanging the tokens adds to each logit."""
-        logits, problem = self._answer(predictor, case.input_ids)
-        if problem:
-            return logits, problem
-        half = len(logits) // 2
-        return logits[half:].astype(np.float64) - logits[:half], ""
-
-    def _compared(
-        self, case: Case, against: str, expected: NDArray[np.floating[Any]], name: str
-    ) -> Cell:
-        logits, problem = self._answer(self.predictors[name], case.input_ids)
-        return self._judged(case, against, expected, name, logits, problem)
-
-    def _judged(
-        self,
-        case: Case,
-        against: str,
-        expected: NDArray[np.floating[Any]],
-        name: str,
-        logits: NDArray[np.floating[Any]],
-        problem: str,
-    ) -> Cell:
-        if not problem and logits.shape != expected.shape:
-            problem = f"shape {list(logits.shape)} instead of {list(expected.shape)}"
-        if problem:
-            return self._cell(name, against, case, problem=problem)
-        self.largest = max(self.largest, float(np.abs(expected).max()))
-        difference = np.abs(logits.astype(np.float64) - expected)
-        worst = np.unravel_index(difference.argmax(), difference.shape)
-        magnitude = float(np.abs(expected[worst]))
-        return self._cell(name, against, case, float(difference[worst]), magnitude)
-
-    def _answer(
-        self, predictor: Predictor, ids: NDArray[np.int64]
-    ) -> tuple[NDArray[np.floating[Any]], str]:
-        """The logits, and what is wrong with them in themselves, if anything."""
+    def _answer(self, predictor: Predictor, ids: NDArray[np.int64]) -> Answer:
         try:
             logits = np.asarray(predictor(ids))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
@@ -331,16 +314,44 @@ class _Run:
             return logits, "logits that are not finite"
         return logits, ""
 
+    def _judged(
+        self,
+        check: str,
+        ids: NDArray[np.int64],
+        against: str,
+        expected: NDArray[np.floating[Any]],
+        name: str,
+        answer: Answer,
+    ) -> Cell:
+        logits, problem = answer
+        if not problem and logits.shape != expected.shape:
+            problem = f"shape {list(logits.shape)} instead of {list(expected.shape)}"
+        if problem:
+            return self._cell(name, against, check, ids, problem=problem)
+        self.largest = max(self.largest, float(np.abs(expected).max()))
+        difference = np.abs(logits.astype(np.float64) - expected)
+        worst = np.unravel_index(difference.argmax(), difference.shape)
+        magnitude = float(np.abs(expected[worst]))
+        return self._cell(name, against, check, ids, float(difference[worst]), magnitude)
+
     def _cell(
         self,
         name: str,
         against: str,
-        case: Case,
+        check: str,
+        ids: NDArray[np.int64],
         error: float = float("nan"),
         magnitude: float = 0.0,
         problem: str = "",
     ) -> Cell:
-        batch, length = case.input_ids.shape
-        cell = Cell(name, against, case.check, batch, length, error, magnitude, problem)
-        self.inputs.setdefault(cell, case.input_ids)  # an equal cell has failed alike
+        length = ids.shape[-1]
+        cell = Cell(name, against, check, ids.size // length, length, error, magnitude, problem)
+        self.inputs.setdefault(cell, ids)  # an equal cell has failed alike
         return cell
+
+
+def _rows(case: GoldenCase) -> Iterator[GoldenCase]:
+    """Each row of a golden case by itself."""
+    for row in range(len(case.input_ids)):
+        one = slice(row, row + 1)
+        yield GoldenCase(case.input_ids[one], case.float64[one], case.float32[one])

@@ -21,7 +21,8 @@ class Decisions:
         rows: how many rows were decided.
         real: whether they are rows of the data, with true labels.
         flips: rows whose label differs from the one that exact torch gave.
-        explained: of these, the rows so near to the edge that rounding explains it.
+        explained: of these, the rows whose two labels are so near to each other, by the exact
+            logits, that rounding explains it.
         nearest: the smallest distance of an exact logit from giving another label.
         accuracy: share of real rows that are right; None without true labels.
         accuracy_change: against exact torch.
@@ -45,6 +46,12 @@ class Decisions:
         """Flips that rounding does not explain."""
         return self.flips - self.explained
 
+    def __str__(self) -> str:
+        return (
+            f"{self.predictor} gives {self.unexplained} of {self.rows} rows another label than "
+            "torch did, and rounding does not explain it"
+        )
+
 
 def decide(
     predictor: str,
@@ -59,16 +66,18 @@ def decide(
     """
     if golden.labels is None:
         raise ValueError("the golden case has no labels")
-    margins = decision.margins(golden.float64)
-    flipped = decision.labels_of(logits) != golden.labels
-    explained = flipped & (margins <= rounding)
+    given = decision.classes(logits)
+    flipped = decision.label_array[given] != golden.labels
+    explained = flipped & (_distances(decision, golden, given) <= rounding)
     counts = (len(logits), golden.targets is not None, int(flipped.sum()), int(explained.sum()))
     # With a threshold of 0 or 1 no logit comes near; JSON has no infinity.
-    nearest = min(float(margins.min()), float(np.finfo(np.float64).max))
+    nearest = min(float(decision.margins(golden.float64).min()), float(np.finfo(np.float64).max))
     if golden.targets is None:
         return Decisions(predictor, *counts, nearest)
     targets = golden.targets
-    accuracy, before = (_accuracy(decision, values, targets) for values in (logits, golden.float64))
+    accuracy, before = (
+        float((decision.classes(values) == targets).mean()) for values in (logits, golden.float64)
+    )
     auc, auc_before = _auc(logits, targets), _auc(golden.float64, targets)
     return Decisions(
         predictor,
@@ -87,10 +96,22 @@ def undecided(predictor: str, golden: GoldenCase) -> Decisions:
     return Decisions(predictor, rows, golden.targets is not None, rows, 0, 0.0)
 
 
-def _accuracy(
-    decision: Decision, logits: NDArray[np.floating[Any]], targets: NDArray[np.int64]
-) -> float:
-    return float((decision.classes(logits) == targets).mean())
+def _distances(
+    decision: Decision, golden: GoldenCase, given: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """How far each row's exact logits have to move to exchange its recorded and its given label.
+
+    Half of what lies between the logits of the two, as both may move; of a binary logit, what lies
+    between it and the edge. Infinite for a recorded label that the decision does not know.
+    """
+    exact = golden.float64
+    if exact.ndim == 1:
+        return decision.margins(exact)
+    rows = np.arange(len(exact))
+    is_recorded = decision.label_array == np.asarray(golden.labels)[:, None]
+    between = np.abs(exact[rows, is_recorded.argmax(axis=1)] - exact[rows, given]) / 2
+    distances: NDArray[np.float64] = np.where(is_recorded.any(axis=1), between, np.inf)
+    return distances
 
 
 def _auc(logits: NDArray[np.floating[Any]], targets: NDArray[np.int64]) -> float | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 from pe_deploy.errors import InvalidInputError
 from pe_deploy.parity.report import Cell, Report, worst
+from pe_deploy.runtime.engines import ENGINES
 from pe_deploy.storage.atomic import check_writable, write_bytes
 
 
@@ -42,14 +43,45 @@ def ratio(error: float, floor: float) -> str:
     return f"{error / floor:.1f}×" if floor else "–"
 
 
-def repeat_line(report: Report, cell: Cell, input_ids: list[list[int]]) -> str:
+CHECKS_COLUMNS = ("check", "predictor", "against", "cells", "failed", "worst", "of floor")
+DECISIONS_COLUMNS = ("predictor", "flips", "explained", "accuracy", "Δ acc", "Δ AUC", "Δ loss")
+
+
+def checks_rows(report: Report) -> Iterator[tuple[object, ...]]:
+    """A row for each check and pair of predictors, as `CHECKS_COLUMNS` say."""
+    for pair, cells in report.pairs().items():
+        failed, of_floor = sum(map(report.failed, cells)), report.of_floor(cells)
+        share = "–" if of_floor is None else f"{of_floor:.1f}×"
+        yield *pair, len(cells), failed, f"{worst(cells):.1e}", share
+
+
+def decisions_rows(report: Report) -> Iterator[tuple[object, ...]]:
+    """A row for the decisions of each predictor, as `DECISIONS_COLUMNS` say."""
+    for decided in report.decisions:
+        changes = (decided.accuracy_change, decided.auc_change, decided.loss_change)
+        yield (
+            decided.predictor,
+            decided.flips,
+            decided.explained,
+            "–" if decided.accuracy is None else f"{decided.accuracy:.1%}",
+            *("–" if change is None else f"{change:+.1e}" for change in changes),
+        )
+
+
+def decisions_title(report: Report) -> str:
+    """What the decisions were taken on."""
+    first = report.decisions[0]
+    kind = "rows of the data" if first.real else "random rows"
+    return f"Decisions on {first.rows} {kind} (nearest margin {first.nearest:.1e})"
+
+
+def repeat_line(cell: Cell, input_ids: list[list[int]], bundle: str) -> str:
     """One line of shell that runs an input again; the input alone for an engine without one."""
-    module, name, settings = _CLASSIFIERS.get(cell.predictor, ("", "", ""))
     ids = json.dumps(input_ids)
-    if not name:
+    engine = ENGINES.get(cell.predictor)
+    code = engine.call(bundle, ids) if engine else ""
+    if not code:
         return ids
-    bundle = report.about.get("bundle", "BUNDLE")
-    code = f"from {module} import {name}; print({name}({bundle!r}{settings}).predict_logits({ids}))"
     plain = not set(code) & set('"$`\\!')
     return f'python -c "{code}"' if plain else f"python -c {shlex.quote(code)}"
 
@@ -59,42 +91,29 @@ def to_markdown(report: Report) -> str:
     lines = [
         f"# Parity: {'passed' if report.passed else 'FAILED'}",
         "",
-        f"{len(report.cells)} cells. Float32 torch itself is off by up to {report.floor:.2g} (the "
-        f"floor); allowed: {report.tolerance}.",
+        f"{len(report.cells)} cells. Float32 torch itself is off by up to {report.floor:.2g}: the "
+        f"floor, which is taken by length. Allowed: {report.tolerance}.",
         "",
-        "| check | predictor | against | cells | failed | worst error | of the floor |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: |",
+        *_markdown_table(CHECKS_COLUMNS, checks_rows(report)),
     ]
-    for (check, predictor, against), cells in report.pairs().items():
-        failed = sum(map(report.failed, cells))
-        error = worst(cells)
-        lines.append(
-            f"| {check} | {predictor} | {against} | {len(cells)} | {failed} | {error:.2g} "
-            f"| {ratio(error, report.floor)} |"
-        )
     if report.decisions:
-        lines += [
-            "",
-            "| decisions of | rows | flips | explained by rounding | nearest margin | accuracy |",
-            "| --- | ---: | ---: | ---: | ---: | ---: |",
-        ]
-        for decided in report.decisions:
-            accuracy = "–" if decided.accuracy is None else f"{decided.accuracy:.1%}"
-            lines.append(
-                f"| {decided.predictor} | {decided.rows} | {decided.flips} | {decided.explained} "
-                f"| {decided.nearest:.2g} | {accuracy} |"
-            )
+        lines += ["", f"{decisions_title(report)}:", ""]
+        lines += _markdown_table(DECISIONS_COLUMNS, decisions_rows(report))
     if report.failures:
         lines += ["", "## Failures", "", *(f"- {cell}" for cell in report.failures)]
     for cell, ids in report.smallest:
-        lines += ["", f"Smallest input for “{cell}”:", "", "```bash"]
-        lines += [repeat_line(report, cell, ids), "```"]
+        line = repeat_line(cell, ids, report.bundle)
+        lines += ["", f"Smallest input for “{cell}”:", "", "```bash", line, "```"]
+    lines += [f"\n{engine} was not run: {why}." for engine, why in report.not_run.items()]
     if report.about:
-        lines += [
-            "",
-            "Measured with " + ", ".join(f"{k} {v}" for k, v in report.about.items()) + ".",
-        ]
+        about = ", ".join(f"{what} {value}" for what, value in report.about.items())
+        lines += ["", f"Measured with {about}."]
     return "\n".join(lines) + "\n"
+
+
+def _markdown_table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:
+    for row in (columns, ["---"] * len(columns), *rows):
+        yield f"| {' | '.join(map(str, row))} |"
 
 
 def to_junit(report: Report) -> str:
@@ -118,14 +137,13 @@ def to_junit(report: Report) -> str:
         if report.failed(cell):
             failure = ElementTree.SubElement(test, "failure", message=str(cell))
             if cell in smallest:
-                failure.text = repeat_line(report, cell, smallest[cell])
+                failure.text = repeat_line(cell, smallest[cell], report.bundle)
     for decided in report.decisions:
         test = ElementTree.SubElement(
             suite, "testcase", classname="decisions", name=decided.predictor
         )
         if decided.unexplained:
-            message = f"{decided.unexplained} of {decided.rows} labels differ beyond rounding"
-            ElementTree.SubElement(test, "failure", message=message)
+            ElementTree.SubElement(test, "failure", message=str(decided))
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -134,10 +152,4 @@ _FORMS: dict[str, Callable[[Report], str]] = {
     ".json": Report.to_json,
     ".md": to_markdown,
     ".xml": to_junit,
-}
-
-_CLASSIFIERS = {
-    "onnx": ("pe_deploy", "OnnxClassifier", ""),
-    "throughput": ("pe_deploy", "OnnxClassifier", ", form='throughput'"),
-    "torchscript": ("pe_deploy.runtime.torchscript", "TorchScriptClassifier", ""),
 }

@@ -5,28 +5,24 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, NamedTuple
 
 from pe_deploy.bundle import Manifest
-from pe_deploy.errors import DataError, InvalidInputError, ParityError
+from pe_deploy.errors import DataError, ParityError
 from pe_deploy.parity.decisions import Decisions
 from pe_deploy.parity.tolerance import Tolerance
+from pe_deploy.runtime.floors import Floors
 
 EXACT = "float64"
 GOLDEN = "golden"
-EXACT_REFERENCES = (EXACT, GOLDEN)
 
-_GRAVEST_SHOWN = 2
+_MALFORMED = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """One predictor on one case, held against a reference.
 
     Attributes:
@@ -63,19 +59,44 @@ class Report:
 
     Attributes:
         tolerance: how far apart two logits may be.
-        floor: the largest error of float32 torch itself.
+        floors: how far float32 torch itself is off.
         cells: what was compared.
         decisions: how each predictor decided on the golden rows.
         smallest: for some failing cells, the smallest input that fails.
         about: the machine and the engines.
+        golden_floors: torch's own error in the golden vectors, which these alone are judged by.
+        not_run: the engines that could not be run, and why.
+
+    >>> from pathlib import Path
+    >>> from pe_deploy.parity import load_report
+    >>> report = load_report(Path("models/demo/parity.json"))
+    >>> report.passed, report.failures
+    (True, ())
     """
 
     tolerance: Tolerance
-    floor: float
+    floors: Floors
     cells: tuple[Cell, ...]
     decisions: tuple[Decisions, ...] = ()
     smallest: tuple[tuple[Cell, list[list[int]]], ...] = ()
     about: Mapping[str, str] = field(default_factory=dict)
+    golden_floors: Floors = field(default_factory=Floors)
+    not_run: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def floor(self) -> float:
+        """The largest error of float32 torch itself, at any length."""
+        return self.floors.highest
+
+    @property
+    def bundle(self) -> str:
+        """The path of the bundle that was judged, or a word in its place."""
+        return self.about.get("bundle", "BUNDLE")
+
+    def floor_of(self, cell: Cell) -> float:
+        """The floor that a cell is judged by: that of its length."""
+        floors = self.golden_floors if cell.against == GOLDEN else self.floors
+        return floors.at(cell.length)
 
     def allowed(self, cell: Cell) -> float:
         """The largest error that passes in a cell.
@@ -84,9 +105,9 @@ class Report:
         of an exchange of tokens, which no stated tolerance excuses.
         """
         if cell.check == "positions":
-            return 2 * self.tolerance.from_floor(self.floor)
-        sides = 1 if cell.against in EXACT_REFERENCES or self.tolerance.is_stated else 2
-        return sides * self.tolerance.allowed(self.floor, cell.magnitude)
+            return 2 * self.tolerance.from_floor(self.floor_of(cell))
+        sides = 1 if cell.against in (EXACT, GOLDEN) or self.tolerance.is_stated else 2
+        return sides * self.tolerance.allowed(self.floor_of(cell), cell.magnitude)
 
     def failed(self, cell: Cell) -> bool:
         """Whether a cell has no answer, or one that is too far off."""
@@ -96,7 +117,7 @@ class Report:
     def failures(self) -> tuple[Cell, ...]:
         """The cells that do not pass, the gravest first."""
         failing = [cell for cell in self.cells if self.failed(cell)]
-        return tuple(sorted(failing, key=lambda cell: (not cell.problem, -_or_zero(cell.error))))
+        return tuple(sorted(failing, key=lambda cell: (not cell.problem, -worst([cell]))))
 
     @property
     def failed_checks(self) -> tuple[str, ...]:
@@ -123,26 +144,15 @@ class Report:
             pairs.setdefault((cell.check, cell.predictor, cell.against), []).append(cell)
         return {pair: tuple(cells) for pair, cells in pairs.items()}
 
-    def with_decisions(self, decisions: Sequence[Decisions]) -> Report:
-        """The same, with these decisions."""
-        return dataclasses.replace(self, decisions=tuple(decisions))
+    def of_floor(self, cells: Iterable[Cell]) -> float | None:
+        """The largest error of these cells in floors; None where torch itself has no error."""
+        pairs = ((worst([cell]), self.floor_of(cell)) for cell in cells)
+        return max((error / floor for error, floor in pairs if floor), default=None)
 
-    def joined(self, other: Report) -> Report:
-        """The same, with the cells of another run, judged by this one's floor and tolerance."""
-        return dataclasses.replace(
-            self, cells=self.cells + other.cells, smallest=self.smallest + other.smallest
-        )
-
-    def with_smallest(self, find: Callable[[Cell, float], NDArray[np.int64] | None]) -> Report:
-        """The same, with the smallest failing input of the gravest failures and of the smallest."""
-        failures = self.failures
-        smallest = sorted(failures, key=lambda cell: cell.batch * cell.length)[:1]
-        found = []
-        for cell in dict.fromkeys([*smallest, *failures[:_GRAVEST_SHOWN]]):
-            ids = find(cell, self.allowed(cell))
-            if ids is not None:
-                found.append((cell, ids.tolist()))
-        return dataclasses.replace(self, smallest=tuple(found))
+    def joined(self, other: Report, not_run: Mapping[str, str]) -> Report:
+        """The same, with the cells of another run by the same floors and tolerance."""
+        cells, smallest = self.cells + other.cells, self.smallest + other.smallest
+        return dataclasses.replace(self, cells=cells, smallest=smallest, not_run=not_run)
 
     def judged_by(self, tolerance: Tolerance) -> Report:
         """The same measurements under another tolerance; no model is needed.
@@ -160,6 +170,7 @@ class Report:
             "cells": len(self.cells),
             "worst_difference": self.worst,
             "floor": self.floor,
+            "floors": asdict(self.floors),
             "tolerance": str(self.tolerance),
         }
 
@@ -171,19 +182,16 @@ class Report:
         """
         if self.passed:
             return
-        if not (self.cells or self.decisions):
+        if not self.failed_checks:
             raise ParityError("parity was judged on no cells at all")
         if not self.failures:
-            worst_decided = max(self.decisions, key=lambda decided: decided.unexplained)
-            raise ParityError(
-                f"parity failed (decisions): {worst_decided.predictor} gives "
-                f"{worst_decided.unexplained} of {worst_decided.rows} rows another label than "
-                "torch did, and rounding does not explain it"
-            )
+            decided = max(self.decisions, key=lambda decided: decided.unexplained)
+            raise ParityError(f"parity failed (decisions): {decided}")
+        gravest = self.failures[0]
         raise ParityError(
             f"parity failed ({', '.join(self.failed_checks)}) in {len(self.failures)} of "
-            f"{len(self.cells)} cells, allowed {self.tolerance} with floor {self.floor:.2g}; "
-            f"worst: {self.failures[0]}"
+            f"{len(self.cells)} cells, allowed {self.tolerance} with floor "
+            f"{self.floor_of(gravest):.2g}; worst: {gravest}"
         )
 
     def to_json(self) -> str:
@@ -191,47 +199,27 @@ class Report:
         document = {
             **self.summary(),
             "tolerance": asdict(self.tolerance),
+            "golden_floors": asdict(self.golden_floors),
             "about": dict(self.about),
+            "not_run": dict(self.not_run),
             "decisions": [asdict(decided) for decided in self.decisions],
             "smallest": [
-                {"cell": _cell_values(cell), "input_ids": ids} for cell, ids in self.smallest
+                {"cell": _nullable(cell), "input_ids": ids} for cell, ids in self.smallest
             ],
-            "columns": [column.name for column in dataclasses.fields(Cell)],
+            "columns": Cell._fields,
         }
         head = json.dumps(document, indent=1).removesuffix("\n}")
-        lines = ",\n".join("  " + json.dumps(_cell_values(cell)) for cell in self.cells)
+        lines = ",\n".join("  " + json.dumps(_nullable(cell)) for cell in self.cells)
         return f'{head},\n "results": [\n{lines}\n ]\n}}\n'
 
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Report:
-        """Read a saved report.
 
-        Raises:
-            DataError: it is not a report.
-        """
-        try:
-            values = json.loads(text)
-            if values["columns"] != [column.name for column in dataclasses.fields(Cell)]:
-                raise ValueError(f"columns are {values['columns']}")
-            return cls(
-                tolerance=Tolerance(**values["tolerance"]),
-                floor=_finite(values["floor"]),
-                cells=tuple(map(_cell_from, values["results"])),
-                decisions=tuple(map(_decisions_from, values["decisions"])),
-                smallest=tuple(
-                    (_cell_from(entry["cell"]), entry["input_ids"]) for entry in values["smallest"]
-                ),
-                about=dict(values["about"]),
-            )
-        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            line = " ".join(str(error).split())
-            raise DataError(f"not a parity report: {type(error).__name__}: {line}") from error
+def published_floors(manifest: Manifest) -> Floors:
+    """The floors that a bundle was published with, over every case; none where it states none.
 
-
-def published_floor(manifest: Manifest) -> float:
-    """The floor that a bundle was published with, over every case; 0.0 where it states none."""
-    floor = manifest.parity.get("floor", 0.0)
-    return float(floor) if isinstance(floor, int | float) and math.isfinite(floor) else 0.0
+    A manifest that was made before they were measured by length states one for all.
+    """
+    parity = manifest.parity
+    return _floors_from(parity.get("floors", {"least": parity.get("floor", 0.0)}))
 
 
 def worst(cells: Iterable[Cell]) -> float:
@@ -246,18 +234,31 @@ def load_report(path: Path) -> Report:
         DataError: the file cannot be read, or is not a report.
     """
     try:
-        text = path.read_bytes()
+        values = json.loads(path.read_bytes())
+        if values["columns"] != list(Cell._fields):
+            raise ValueError(f"columns are {values['columns']}")
+        once = {"least": _finite(values["floor"])}  # older reports have no other floor
+        return Report(
+            tolerance=Tolerance(**values["tolerance"]),
+            floors=_floors_from(values.get("floors", once)),
+            cells=tuple(map(_cell_from, values["results"])),
+            decisions=tuple(map(_decisions_from, values["decisions"])),
+            smallest=tuple(
+                (_cell_from(entry["cell"]), entry["input_ids"]) for entry in values["smallest"]
+            ),
+            about=dict(values["about"]),
+            golden_floors=_floors_from(values.get("golden_floors", once)),
+            not_run=dict(values.get("not_run", {})),
+        )
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
-    try:
-        return Report.from_json(text)
-    except (DataError, InvalidInputError) as error:
-        raise DataError(f"{path}: {error}") from error
+    except _MALFORMED as error:
+        line = " ".join(str(error).split())
+        raise DataError(f"{path}: not a parity report: {type(error).__name__}: {line}") from error
 
 
-def _cell_values(cell: Cell) -> list[Any]:
-    error = None if math.isnan(cell.error) else cell.error
-    return list(astuple(dataclasses.replace(cell, error=error)))  # type: ignore[arg-type]
+def _nullable(cell: Cell) -> list[Any]:
+    return [None if value != value else value for value in cell]  # a NaN alone is not itself
 
 
 def _cell_from(values: Sequence[Any]) -> Cell:
@@ -277,12 +278,14 @@ def _decisions_from(values: Mapping[str, Any]) -> Decisions:
     return decided
 
 
+def _floors_from(values: Mapping[str, Any]) -> Floors:
+    by_length = values.get("by_length", {})
+    floors = {int(length): _finite(error) for length, error in by_length.items()}
+    return Floors(floors, _finite(values.get("least", 0.0)))
+
+
 def _finite(value: Any) -> float:
     number = float(value)
     if not 0 <= number < math.inf:
         raise ValueError(f"{value} is not a finite number of 0 or more")
     return number
-
-
-def _or_zero(value: float) -> float:
-    return 0.0 if math.isnan(value) else value

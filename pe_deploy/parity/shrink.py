@@ -17,7 +17,7 @@ def smallest_failure(
     rows is halved as far as it goes. Then the shortest beginning of the rows that fails is taken.
 
     Args:
-        ids: int64 `[batch, sequence]`, an input that fails.
+        ids: int64 `[batch, …, sequence]`, an input that fails; a row may be several, as a pair is.
         fails: whether a part of it still does.
     """
     alone = next((row[None] for row in ids if fails(row[None])), None)
@@ -26,7 +26,7 @@ def smallest_failure(
     else:
         while len(ids) > 1 and fails(ids[: len(ids) // 2]):
             ids = ids[: len(ids) // 2]
-    for length in range(1, ids.shape[1]):
-        if fails(ids[:, :length]):
-            return ids[:, :length]
+    for length in range(1, ids.shape[-1]):
+        if fails(ids[..., :length]):
+            return ids[..., :length]
     return ids

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from pe_deploy.errors import InvalidInputError
-from pe_deploy.runtime.replay import MULTIPLE_OF_FLOOR, NEAR_ZERO
+from pe_deploy.runtime.floors import MULTIPLE, NEAR_ZERO
 
 
 @dataclass(frozen=True)
@@ -14,15 +14,21 @@ class Tolerance:
     """What a difference between a logit and its reference may be.
 
     By default `multiple × floor + near_zero`: the floor is the largest error that float32 torch
-    makes itself against float64 torch, measured in the same run, so that a deep or a long model
-    gets the room that its own rounding takes, and no other. `near_zero` keeps the gate open where
-    that error happens to be nil. With `atol` or `rtol` it is `atol + rtol × |reference|` instead.
+    makes itself against float64 torch on rows of about that length (see `Floors`), so that a deep
+    or a long model gets the room that its own rounding takes, and no other. `near_zero` keeps the
+    gate open where that error happens to be nil. With `atol` or `rtol` it is
+    `atol + rtol × |reference|` instead.
 
     Raises:
         InvalidInputError: a value is negative or not finite.
+
+    >>> Tolerance(multiple=4, near_zero=0).allowed(floor=0.25, magnitude=8)
+    1.0
+    >>> Tolerance(atol=0.5, rtol=0.25).allowed(floor=0.25, magnitude=8)
+    2.5
     """
 
-    multiple: float = MULTIPLE_OF_FLOOR
+    multiple: float = MULTIPLE
     near_zero: float = NEAR_ZERO
     atol: float | None = None
     rtol: float | None = None

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from math import isfinite
-from types import TracebackType
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pe_deploy.bundle.artifacts import MANIFEST
+from pe_deploy.bundle.bundle import Bundle, open_parts
+from pe_deploy.bundle.manifest import FileRecord
 from pe_deploy.config import Decision, Label, Signature
-from pe_deploy.errors import PredictionError
+from pe_deploy.errors import BundleError, PredictionError
 from pe_deploy.runtime import fork
-from pe_deploy.runtime.plan import Run, chunks, largest_chunk
+from pe_deploy.runtime.interpreter_exit import finished_before_exit
+from pe_deploy.runtime.plan import count_chunks, cut, largest_chunk
 from pe_deploy.runtime.validation import to_input_ids
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+Run = Callable[["NDArray[np.int64]"], "NDArray[np.float32]"]
+"""From checked ids `[batch, sequence]`, at least one row and one column, to logits."""
+
+_INT64 = np.dtype(np.int64)  # of this machine's byte order, and one object for all arrays of it
 
 _FEW = 32
 """Up to so many logits, Python's own numbers are faster to look through than numpy's."""
@@ -43,7 +56,19 @@ class Classifier(ABC):
     - `close` gives the engine's memory and threads back; `with` does so at the end of its block.
     """
 
-    def __init__(self, signature: Signature, decision: Decision) -> None:
+    _guarded = False
+    """Whether the engine itself refuses whatever is wrong with int64 `[batch, sequence]`."""
+
+    _engine_errors: ClassVar[tuple[type[Exception], ...]] = (RuntimeError,)
+    """What the engine raises where it fails. All else passes through, as what a signal handler of
+    the app raises."""
+
+    def __init__(
+        self, signature: Signature, decision: Decision, threshold: float | None = None
+    ) -> None:
+        if threshold is not None:
+            decision = Decision(decision.labels, threshold)
+            decision.check(signature)
         self.signature = signature
         self.decision = decision
         self._columns = () if signature.num_classes == 1 else (signature.num_classes,)
@@ -67,21 +92,35 @@ class Classifier(ABC):
             float32 `[batch]` for a binary model, else `[batch, num_classes]`.
         """
         run = self._run or self._reopened()
-        ids = to_input_ids(input_ids, self.signature)
-        logits = np.empty((len(ids), *self._columns), np.float32)
-        if len(ids):
-            try:
-                for rows, part in self._parts(run, ids):
-                    logits[rows] = self._checked(part, rows, ids)
-            except PredictionError:
-                raise
-            except Exception as error:
-                line = " ".join(str(error).split())
-                raise PredictionError(
-                    f"the engine fails on batch {len(ids)} × length {ids.shape[1]}: "
-                    f"{type(error).__name__}: {line}"
-                ) from error
-        check_finite(logits)
+        if (
+            self._guarded
+            and type(input_ids) is np.ndarray
+            and input_ids.dtype is _INT64
+            and input_ids.ndim == 2
+            and input_ids.flags.c_contiguous
+        ):
+            ids = input_ids
+        else:
+            ids = to_input_ids(input_ids, self.signature)
+        rows = len(ids)
+        if rows == 0:
+            return np.empty((0, *self._columns), np.float32)
+        try:
+            logits = run(ids)
+        except self._engine_errors as error:
+            if ids is input_ids:
+                to_input_ids(ids, self.signature)  # has the words for what a guard refuses
+            line = " ".join(str(error).split())
+            raise PredictionError(
+                f"the engine fails on batch {rows} × length {ids.shape[1]}: "
+                f"{type(error).__name__}: {line}"
+            ) from error
+        if logits.shape != (rows, *self._columns):
+            raise PredictionError(
+                f"the model answers batch {rows} × length {ids.shape[1]} with logits "
+                f"{list(logits.shape)} instead of {[rows, *self._columns]}"
+            )
+        _check_finite(logits)
         return logits
 
     def predict_proba(self, input_ids: Any) -> NDArray[np.float64]:
@@ -160,26 +199,78 @@ class Classifier(ABC):
             self._run = opening()
             return self._run
 
-    def _parts(
-        self, run: Run, ids: NDArray[np.int64]
-    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """The logits of checked ids, in chunks of an order of their own."""
-        for rows in chunks(len(ids), largest_chunk(ids.shape[1])):
-            yield rows, run(ids[rows])
 
-    def _checked(
-        self, logits: NDArray[np.float32], rows: slice, ids: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        shape = (rows.stop - rows.start, *self._columns)
-        if logits.shape != shape:
-            raise PredictionError(
-                f"the model answers batch {shape[0]} × length {ids.shape[1]} with logits "
-                f"{list(logits.shape)} instead of {list(shape)}"
-            )
-        return logits
+class BundleClassifier(Classifier):
+    """Runs model files of a bundle, and carries them wherever it goes; the disk is read once.
+
+    A forked process or a pickle's reader opens its engine from the bytes that were verified when
+    the bundle was opened, once their size and SHA-256 are found to be those of the manifest. A
+    pickle holds the manifest, these files and the settings. The check finds damage; who can write
+    your pickles can run any code.
+    """
+
+    def __init__(self, bundle: Bundle, names: Sequence[str], threshold: float | None) -> None:
+        manifest = bundle.manifest
+        super().__init__(manifest.signature, manifest.decision, threshold)
+        self.manifest = manifest
+        self._path = bundle.path
+        self._models = {name: bundle.read(name) for name in names}
+        # Not by `_open`: these bytes have just been checked, or are being published.
+        self._hold(self._load)
+
+    def close(self) -> None:
+        """Give the engine and the model's bytes back; see `Classifier.close`."""
+        super().close()
+        self._models = {}
+
+    def _open(self) -> Run:
+        for name, model in self._models.items():
+            if FileRecord.of(model) != self.manifest.files.get(name):
+                raise BundleError(
+                    f"{self._path / name} was changed after it was published: "
+                    f"its size or SHA-256 is not the one in {MANIFEST}"
+                )
+        return self._load()
+
+    @abstractmethod
+    def _load(self) -> Run:
+        """Open an engine on `self._models`.
+
+        Raises:
+            BundleError: the engine does not load it.
+        """
 
 
-def check_finite(logits: NDArray[np.float32]) -> None:
+def opened_with(
+    bundle: str | Path | Bundle, names: Sequence[str], public_key: str | Path | None
+) -> Bundle:
+    """A bundle with the files that a classifier runs, as far as they are there.
+
+    Raises:
+        BundleError: one of them was changed, or the bundle is not signed with that key.
+    """
+    if not isinstance(bundle, Bundle):
+        return open_parts(bundle, names, public_key=public_key)
+    if public_key is not None:
+        bundle.check_signature(public_key)
+    return bundle
+
+
+def in_chunks(run: Run) -> Run:
+    """Give an engine a batch of any number of rows in pieces of bounded size, one by one."""
+    run = finished_before_exit(run)
+
+    def run_all(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        rows, length = ids.shape
+        chunks = count_chunks(rows, largest_chunk(length))
+        if chunks == 1:
+            return run(ids)
+        return np.concatenate([run(ids[part]) for part in cut(rows, chunks)])
+
+    return run_all
+
+
+def _check_finite(logits: NDArray[np.float32]) -> None:
     """Refuse infinity and NaN, which would otherwise become some label.
 
     The sum of a few float32 numbers in Python's double precision cannot overflow: it is finite

@@ -1,24 +1,32 @@
-"""Run a bundle's `model.onnx` with numpy and onnxruntime alone."""
+"""Run a bundle's ONNX graphs with numpy and onnxruntime alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pe_deploy.bundle import ONNX, THROUGHPUT, Bundle, GoldenCase, open_bundle
+from pe_deploy.bundle.artifacts import ONNX, THROUGHPUT
+from pe_deploy.bundle.bundle import Bundle
+from pe_deploy.bundle.manifest import Dispatch
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
 from pe_deploy.errors import BundleError, InvalidInputError
-from pe_deploy.runtime.bundle_classifier import BundleClassifier
-from pe_deploy.runtime.classifier import check_finite
+from pe_deploy.runtime import fork
+from pe_deploy.runtime.classifier import BundleClassifier, Run, in_chunks, opened_with
 from pe_deploy.runtime.cpu_count import usable_cpus
-from pe_deploy.runtime.plan import Engine, Form, Lazy, Run
+from pe_deploy.runtime.interpreter_exit import finished_before_exit
+from pe_deploy.runtime.plan import Form, Plan, cut, never_cut, plan
+from pe_deploy.runtime.quiet_onnxruntime import ENGINE_ERRORS
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pe_deploy.runtime.thread_pool import ThreadPool
 
 CPU = "CPUExecutionProvider"
 
@@ -29,7 +37,8 @@ Provider = str | tuple[str, dict[str, Any]]
 
 _MOST_THREADS = 1024
 
-_INT64 = np.dtype(np.int64)  # of this machine's byte order, and one object for all arrays of it
+_OPENING_ERRORS: tuple[type[Exception], ...] = (*ENGINE_ERRORS, RuntimeError, ValueError)
+"""What a session raises that does not open; the last two of a provider and its options."""
 
 
 class OnnxClassifier(BundleClassifier):
@@ -46,6 +55,8 @@ class OnnxClassifier(BundleClassifier):
             processor in front, `model.onnx` runs every batch.
         num_threads: threads of one call; by default the processors that this process may use, by
             its affinity and its container's quota. A copy in another process counts its own.
+        threshold: the probability above which a binary model answers `labels[1]`, in place of the
+            one that was published.
         self_test: replay the bundle's golden vectors first, logits and labels, to see that this
             machine, runtime and provider compute the model that was published.
         public_key: a PEM file; the bundle has to be signed with its private key.
@@ -57,11 +68,20 @@ class OnnxClassifier(BundleClassifier):
             does not load its model, or the graph answers what it should refuse.
         ParityError: by its self-test, the model answers otherwise than was published.
         InvalidInputError: a provider that this onnxruntime does not have, threads outside 1 to
-            1024, or a form that is none.
+            1024, a threshold outside 0 to 1 or of a model with classes, or a form that is none.
+
+    >>> from pe_deploy import OnnxClassifier
+    >>> with OnnxClassifier("models/demo", self_test=True) as classifier:
+    ...     labels = classifier.predict([[0, 16, 8], [3, 3, 3]])
+    >>> labels.shape
+    (2,)
     """
 
     providers: tuple[str, ...]
     """The execution providers that onnxruntime runs the model on, in order."""
+
+    # A graph that is opened when a batch first needs it may turn out not to load.
+    _engine_errors = (*ENGINE_ERRORS, BundleError)
 
     def __init__(
         self,
@@ -69,94 +89,115 @@ class OnnxClassifier(BundleClassifier):
         *,
         providers: Sequence[Provider] = (CPU,),
         num_threads: int | None = None,
+        threshold: float | None = None,
         self_test: bool = False,
         public_key: str | Path | None = None,
         form: Form | None = None,
     ) -> None:
-        opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         _check_threads(num_threads)
         _check_providers(providers)
         if form not in (None, *FORMS):
             raise InvalidInputError(f"form is {form!r}; allowed: {', '.join(FORMS)}")
+        names = list(FORMS.values()) if form is None else [FORMS[form]]
+        opened = opened_with(bundle, names, public_key)
+        if form is None and THROUGHPUT not in opened.files:
+            names = [ONNX]
         self._num_threads = num_threads
         self._wanted = list(providers)
-        names = FORMS.values() if form is None else [FORMS[form]]
-        if form is None:
-            names = [name for name in names if name == ONNX or name in opened.files]
-        super().__init__(opened, list(names), public_key)
+        super().__init__(opened, names, threshold)
         if self_test:
-            self._replay(opened.golden())
+            self._replay(opened)
 
-    def predict_logits(self, input_ids: Any) -> NDArray[np.float32]:
-        """The raw output of the model, every number of it finite.
-
-        Returns:
-            float32 `[batch]` for a binary model, else `[batch, num_classes]`.
-        """
-        engine = self._run
-        if (
-            isinstance(engine, Engine)
-            and type(input_ids) is np.ndarray
-            and input_ids.dtype is _INT64
-            and input_ids.ndim == 2
-            and len(input_ids) > 0
-            and input_ids.flags.c_contiguous
-        ):
-            # The graph itself refuses what is wrong with the ids, as was tried when it was loaded.
-            # Where anything fails, the long way finds the words.
-            try:
-                run = engine.at_once(*input_ids.shape)
-                logits = None if run is None else run(input_ids)
-            except Exception:  # noqa: BLE001
-                return super().predict_logits(input_ids)
-            if logits is not None and logits.shape == (len(input_ids), *self._columns):
-                check_finite(logits)
-                return logits
-        return super().predict_logits(input_ids)
-
-    def _replay(self, golden: Sequence[GoldenCase]) -> None:
-        """Replay golden vectors by each graph, however many rows it is meant for."""
+    def _replay(self, bundle: Bundle) -> None:
+        """Replay golden vectors by each graph alone, however many rows it is meant for."""
         from pe_deploy.runtime.replay import replay  # not at every app's start
 
-        whole = self._run or self._reopened()
-        runs = whole.forms() if isinstance(whole, Engine) else [whole]
+        golden = bundle.golden()
         engine = f"onnxruntime {ort.__version__}, {', '.join(self.providers)}"
-        for name, run in zip(self._models, runs, strict=False):  # only the first on other providers
-            self._run = run
-            replay(
-                self.predict_logits,
-                golden,
-                f"{self._path / name} on {engine}",
-                self.decision.labels_of,
-            )
-        self._run = whole
-
-    def _parts(
-        self, run: Run, ids: NDArray[np.int64]
-    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        return run.each(ids) if isinstance(run, Engine) else super()._parts(run, ids)
+        forms = [form for form, name in FORMS.items() if name in self._models]
+        for form in forms if self._guarded else forms[:1]:
+            where = f"{self._path / FORMS[form]} on {engine}"
+            with OnnxClassifier(
+                bundle, providers=self._wanted, num_threads=self._num_threads, form=form
+            ) as alone:
+                replay(alone.predict_logits, golden, where, self.manifest.decision.labels_of)
 
     def _load(self) -> Run:
-        dispatch = self.manifest.dispatch
         threads = self._num_threads or usable_cpus()
         # None of this holds `self`: an engine that knew its classifier would be freed with it only
         # when the garbage collector next looks for cycles.
-        sessions = {
+        opening = {
             name: partial(_opened, model, self._path / name, self._wanted, self.signature)
             for name, model in self._models.items()
         }
-        if _name(self._wanted[0]) != CPU:
-            run, self.providers = next(iter(sessions.values()))(threads)
-            return run
-        if ONNX not in sessions:
-            # One graph and one session: it runs few rows as it runs many.
-            sessions = {ONNX: sessions[THROUGHPUT]}
-            dispatch = replace(dispatch, own_threads=False)
-        own_threads = dispatch.own_threads and threads > 1
-        run, self.providers = sessions[ONNX](threads if own_threads else 1)
-        few = Lazy(lambda: sessions[ONNX](1)[0] if own_threads else run)
-        many = Lazy(lambda: sessions[THROUGHPUT](1)[0]) if THROUGHPUT in sessions else None
-        return Engine(run, self.signature.max_length, dispatch, threads, few, many)
+        self._guarded = _name(self._wanted[0]) == CPU
+        if not self._guarded:
+            run, self.providers = next(iter(opening.values()))(threads)
+            return in_chunks(run)
+        dispatch = self.manifest.dispatch
+        if ONNX not in opening:
+            dispatch = replace(dispatch, crossover=1, own_threads=False)
+        elif THROUGHPUT not in opening:
+            dispatch = replace(dispatch, crossover=None)
+        first = plan(1, 1, dispatch, threads, self.signature.max_length)
+        run, self.providers = opening[FORMS[first.form]](threads if first.own_threads else 1)
+
+        def open_later(form: Form) -> Run:
+            return opening[FORMS[form]](1)[0]
+
+        return _planned(first, run, open_later, dispatch, threads, self.signature.max_length)
+
+
+def _planned(
+    first: Plan,
+    run_first: Run,
+    open_later: Callable[[Form], Run],
+    dispatch: Dispatch,
+    threads: int,
+    longest: int,
+) -> Run:
+    """Run a batch of any number of rows as is planned for it.
+
+    Args:
+        first: the plan of the smallest batch.
+        run_first: the session that it asks for.
+        open_later: opens a session of a graph that runs on the thread which calls it.
+        dispatch: what was measured when the bundle was made.
+        threads: how many to use, that of the caller among them.
+        longest: the most ids of a row.
+    """
+    sessions: dict[tuple[Form, bool], Run] = {first[:2]: finished_before_exit(run_first)}
+    few = sessions[first[:2]]
+    whole_below = never_cut(dispatch, longest)
+    pools: list[ThreadPool] = []
+
+    def session(form: Form, own_threads: bool) -> Run:
+        """The session for a plan, opened by the first who needs it."""
+        if (form, own_threads) not in sessions:
+            with fork.OPENING:
+                if (form, own_threads) not in sessions:
+                    sessions[form, own_threads] = finished_before_exit(open_later(form))
+        return sessions[form, own_threads]
+
+    def pool() -> ThreadPool:
+        if not pools:
+            with fork.OPENING:  # a child forked in the middle of an import waits for it for ever
+                from pe_deploy.runtime.thread_pool import ThreadPool  # not at every app's start
+
+                pools.append(ThreadPool())
+        return pools[0]
+
+    def run(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        rows, length = ids.shape
+        if rows < whole_below:
+            return few(ids)
+        form, own_threads, chunks = plan(rows, length, dispatch, threads, longest)
+        one = session(form, own_threads)
+        if chunks == 1:
+            return one(ids)
+        return np.concatenate(pool().map(one, [ids[part] for part in cut(rows, chunks)], threads))
+
+    return run
 
 
 def _opened(
@@ -165,7 +206,7 @@ def _opened(
     """A session's `Run`, and the execution providers that it runs on."""
     try:
         session = ort.InferenceSession(model, session_options(threads), providers=wanted)
-    except Exception as error:
+    except _OPENING_ERRORS as error:
         line = " ".join(str(error).split())
         raise BundleError(
             f"{where}: onnxruntime {ort.__version__} does not load it: {line}"
@@ -206,7 +247,7 @@ def _check_guards(run: Run, signature: Signature, where: str) -> None:
         what = f"batch 1 × length {len(ids[0])} that begins with id {ids[0][0]}"
         try:
             run(np.array(ids))
-        except Exception as error:
+        except ENGINE_ERRORS as error:
             if "guard_" not in str(error):
                 raise BundleError(f"{where} refuses {what}, and not by a guard: {error}") from error
         else:

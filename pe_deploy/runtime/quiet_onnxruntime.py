@@ -6,16 +6,45 @@ It also breaks forks: at its exit, a forked process waits for ever for that thre
 not have. The environment variable is read once, by the import, and a value that is already there
 is respected.
 
-Where an app imports onnxruntime before pe_deploy, this comes too late: set
-ORT_DISABLE_TELEMETRY=1 in its environment.
+Where an app imports onnxruntime before pe_deploy, this comes too late, and the first fork says so.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+if "onnxruntime" not in sys.modules:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as binding
 
-__all__ = ["onnxruntime"]
+__all__ = ["ENGINE_ERRORS", "onnxruntime"]
+
+ENGINE_ERRORS: tuple[type[Exception], ...] = tuple(
+    value
+    for value in vars(binding).values()
+    if isinstance(value, type) and issubclass(value, Exception)
+)
+"""What onnxruntime raises; its classes have no base of their own."""
+
+
+_too_late = "ORT_DISABLE_TELEMETRY" not in os.environ
+
+
+def _warn_once() -> None:
+    global _too_late
+    if _too_late:
+        _too_late = False
+        warnings.warn(
+            "onnxruntime was imported before pe_deploy, and the thread of its telemetry may keep "
+            "forked processes from ending; set ORT_DISABLE_TELEMETRY=1 in the environment",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+if _too_late and hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_warn_once)

@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx.reference import ReferenceEvaluator
 
 from pe_deploy.config import INPUT_IDS, LOGITS
-from pe_deploy.errors import requires_extra
-from pe_deploy.runtime.engines import Predictor
+from pe_deploy.errors import MissingDependencyError, requires_extra
+from pe_deploy.runtime.engines import ENGINES, Predictor
 
 
 def reference_runtimes(model: bytes) -> dict[str, Predictor]:
-    """The ONNX reference evaluator, and OpenVINO where it is installed, by name.
+    """The independent engines that are installed, by name, each on the bytes of a `model.onnx`.
 
     They are predictors for `verify`, best with a coarser grid than its own, such as `batches`
     1, 7, 32 and `lengths` 1, 2, 3, half of the longest and the longest: the reference evaluator is
     Python, and takes 4 to 8 times as long as onnxruntime; far longer where numpy's threads meet
     those of torch (16 times as long was measured), which `OPENBLAS_NUM_THREADS=1` prevents.
     """
-    # Each reads the graph when it is first asked: one that cannot is a finding, not a crash.
-    found = {"onnx-ref": reference_evaluator(model)}
-    if find_spec("openvino") is not None:
-        found["openvino"] = openvino(model)
-    return found
+    return {
+        engine.name: engine.load()(model)
+        for engine in ENGINES.values()
+        if engine.independent and not engine.missing
+    }
 
 
 def reference_evaluator(model: bytes) -> Predictor:
-    """Run the bytes of `model.onnx` by the operators' definitions in numpy, as onnx gives them."""
+    """Run the bytes of `model.onnx` by the operators' definitions in numpy, as onnx gives them.
 
-    @cache
+    Raises:
+        MissingDependencyError: onnx is not installed.
+    """
+    with requires_extra("train"):
+        import onnx
+        from onnx.reference import ReferenceEvaluator
+
+    @cache  # read when it is first asked: a graph that it cannot read is a finding, not a crash
     def evaluator() -> ReferenceEvaluator:
         return ReferenceEvaluator(onnx.load_from_string(model))
 
@@ -48,26 +53,53 @@ def reference_evaluator(model: bytes) -> Predictor:
     return predict
 
 
-def openvino(model: bytes) -> Predictor:
-    """Run the bytes of `model.onnx` by OpenVINO on the processor, in float32 and on one thread.
+def openvino(model: bytes, num_threads: int = 1) -> Predictor:
+    """Run the bytes of an ONNX file by OpenVINO on the processor, in float32.
 
     Raises:
-        MissingDependencyError: OpenVINO is not installed.
+        MissingDependencyError: OpenVINO is not installed, or does not load here.
     """
-    with requires_extra("openvino"):
-        import openvino as ov
+    ov = _openvino()
 
     @cache
-    def compiled() -> Any:
+    def request() -> Any:
         core = ov.Core()
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",  # the default is bfloat16 where processors have it
-            "INFERENCE_NUM_THREADS": 1,
+            "INFERENCE_NUM_THREADS": num_threads,
         }
-        return core.compile_model(core.read_model(model), "CPU", settings)
+        return core.compile_model(core.read_model(model), "CPU", settings).create_infer_request()
 
     def predict(input_ids: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
-        logits: NDArray[np.floating[Any]] = compiled()({INPUT_IDS: input_ids})[LOGITS]
+        # Its quickest call; the memory of the answer is used again by the next one.
+        answers = request().infer({INPUT_IDS: input_ids}, share_inputs=True, share_outputs=True)
+        logits: NDArray[np.floating[Any]] = answers[LOGITS].copy()
         return logits
 
     return predict
+
+
+def _openvino() -> Any:
+    """The package, without its telemetry: that writes to the home folder and calls a server.
+
+    OpenVINO does without where `openvino_telemetry` cannot be imported. What was imported before
+    is the app's own choice.
+    """
+    telemetry = "openvino_telemetry"
+    hidden = telemetry not in sys.modules
+    if hidden:
+        sys.modules[telemetry] = None  # type: ignore[assignment]
+    try:
+        with requires_extra("openvino"):
+            import openvino
+    except MissingDependencyError:
+        raise
+    except Exception as error:  # of its libraries, numpy, the machine's account: anything
+        line = " ".join(str(error).split())
+        raise MissingDependencyError(
+            f"openvino does not load here: {type(error).__name__}: {line}", name="openvino"
+        ) from error
+    finally:
+        if hidden:
+            del sys.modules[telemetry]
+    return openvino

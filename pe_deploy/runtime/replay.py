@@ -9,28 +9,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.bundle import GoldenCase
-from pe_deploy.errors import ParityError
+from pe_deploy.errors import ParityError, PeDeployError
+from pe_deploy.runtime.floors import MULTIPLE, NEAR_ZERO, Floors
 
-MULTIPLE_OF_FLOOR = 4.0
-"""How many times as far off as float32 torch itself a logit may be."""
+Decide = Callable[[NDArray[np.floating[Any]]], NDArray[Any]]
+"""From logits to the label of each row."""
 
-NEAR_ZERO = 1e-6
-"""What is allowed beside it, where torch's own error happens to be nil."""
+
+def golden_floors(golden: Sequence[GoldenCase]) -> Floors:
+    """The floors that golden vectors bring along: torch's own error on these very rows."""
+    return Floors.of((case.input_ids.shape[1], case.rounding) for case in golden)
 
 
 def replay(
     predict: Callable[[NDArray[np.int64]], NDArray[np.float32]],
     golden: Sequence[GoldenCase],
     name: str,
-    decide: Callable[[NDArray[np.floating[Any]]], NDArray[Any]] | None = None,
+    decide: Decide | None = None,
 ) -> float:
-    """Hold a model against its golden vectors, by the rule of `pe_deploy.parity.Tolerance`.
+    """Hold a model against its golden vectors, by the rule of `pe_deploy.parity.verify`.
 
     Args:
         predict: from int64 `[batch, sequence]` to logits `[batch]` or `[batch, num_classes]`.
         golden: the inputs, and what torch gave for them.
         name: what to call the model in an error.
-        decide: from logits to labels, to hold against the labels that were recorded.
+        decide: to hold its labels against those that were recorded.
 
     Returns:
         The worst difference of a logit from float64 torch.
@@ -39,46 +42,53 @@ def replay(
         ParityError: the model fails on a golden input, or its logits are further off than allowed,
             or neither they nor the exact ones give the label that was recorded.
     """
-    worst = 0.0
-    for case in golden:
-        shape = "batch {} × length {}".format(*case.input_ids.shape)
-        try:
-            logits = predict(case.input_ids)
-        except Exception as error:
-            line = " ".join(str(error).split())
-            raise ParityError(
-                f"{name} fails on the golden vector of {shape}: {type(error).__name__}: {line}"
-            ) from error
-        if logits.shape != case.float64.shape:
-            raise ParityError(
-                f"{name} answers the golden vector of {shape} with logits {list(logits.shape)} "
-                f"instead of {list(case.float64.shape)}"
-            )
-        if decide is not None and case.labels is not None:
-            _check_labels(decide, logits, case, name)
-        worst = float(np.maximum(worst, np.abs(logits - case.float64).max()))  # keeps a NaN
-    floor = max(case.rounding for case in golden)
-    allowed = MULTIPLE_OF_FLOOR * floor + NEAR_ZERO
+    floors = golden_floors(golden)
+    return max(_difference(predict, case, name, decide, floors) for case in golden)
+
+
+def _difference(
+    predict: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    case: GoldenCase,
+    name: str,
+    decide: Decide | None,
+    floors: Floors,
+) -> float:
+    batch, length = case.input_ids.shape
+    shape = f"batch {batch} × length {length}"
+    try:
+        logits = predict(case.input_ids)
+    except PeDeployError as error:
+        raise ParityError(f"{name} fails on the golden vector of {shape}: {error}") from error
+    if logits.shape != case.float64.shape:
+        raise ParityError(
+            f"{name} answers the golden vector of {shape} with logits {list(logits.shape)} "
+            f"instead of {list(case.float64.shape)}"
+        )
+    worst = float(np.abs(logits - case.float64).max())
+    floor = floors.at(length)
+    allowed = MULTIPLE * floor + NEAR_ZERO
     if not worst <= allowed:
         raise ParityError(
             f"{name} computes something else than was published: worst difference {worst:.2g} "
-            f"over the golden vectors, floor {floor:.2g}, allowed {allowed:.2g}"
+            f"on the golden vector of {shape}, floor {floor:.2g}, allowed {allowed:.2g}"
         )
+    if decide is not None and case.labels is not None:
+        _check_labels(decide, logits, case.float64, case.labels, name)
     return worst
 
 
 def _check_labels(
-    decide: Callable[[NDArray[np.floating[Any]]], NDArray[Any]],
+    decide: Decide,
     logits: NDArray[np.float32],
-    case: GoldenCase,
+    exact: NDArray[np.float64],
+    labels: NDArray[Any],
     name: str,
 ) -> None:
-    """A label may differ by the rounding of a logit; then the exact logit still gives it."""
-    recorded = [] if case.labels is None else case.labels.tolist()
-    rows = zip(decide(logits).tolist(), decide(case.float64).tolist(), recorded, strict=True)
-    for row, (label, exact, expected) in enumerate(rows):
-        if expected not in (label, exact):
+    """Where the logits are within rounding of exact, a label may differ from that of exact ones."""
+    rows = zip(decide(logits).tolist(), decide(exact).tolist(), labels.tolist(), strict=True)
+    for row, (label, by_exact, recorded) in enumerate(rows):
+        if recorded not in (label, by_exact):
             raise ParityError(
                 f"{name} gives row {row} of the golden vectors the label {label!r}; "
-                f"published was {expected!r}"
+                f"published was {recorded!r}"
             )

@@ -5,8 +5,8 @@ while another processor idles: with two processors that was seen in nearly every
 of 30 ms, and two threads took as long as one. Threads that may not run on their caller's processor
 cannot wait behind it.
 
-Not a `ThreadPoolExecutor`: its queue would let a small request wait for what others have in it,
-and importing it takes 4 ms.
+Not a `ThreadPoolExecutor`: importing it takes 4 ms, handing work over several times as long, and
+its end waits for all that it was given.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import TypeVar
 
-Job = Callable[[], None]
-"""Work that raises nothing; it may be done after its caller has stopped to wait for it."""
+from pe_deploy.runtime.interpreter_exit import exiting
 
-Key = TypeVar("Key")
 Part = TypeVar("Part")
 Answer = TypeVar("Answer")
 
@@ -31,66 +29,70 @@ class ThreadPool:
 
     def __init__(self) -> None:
         self._threads: list[threading.Thread] = []
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._starting = threading.Lock()
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._starting = threading.RLock()  # a signal handler may predict, too
         self._placed: tuple[set[int], int] | None = None
 
     def __del__(self) -> None:
         for _ in self._threads:
             self._jobs.put(None)
 
-    def side_by_side(
-        self, run: Callable[[Part], Answer], parts: Sequence[tuple[Key, Part]], threads: int
-    ) -> Iterator[tuple[Key, Answer]]:
-        """What `run` makes of each part, in no certain order, by so many threads.
+    def map(
+        self, function: Callable[[Part], Answer], parts: Sequence[Part], threads: int
+    ) -> list[Answer]:
+        """What a function makes of each part, by so many threads.
 
         That of the caller is one of them: it does what no other has begun, so it never waits for a
-        helper that is busy elsewhere. The first error is raised, and no part is begun after it.
+        helper that is busy elsewhere. After the first error, which is raised, no part is begun; and
+        whatever is raised, in a signal handler of the caller too, the parts that are begun are
+        done before.
         """
-        # The global lock makes `next` on a list's iterator one step: no two threads get the same.
-        # At its end it holds nothing, whoever still holds it.
-        waiting = iter(parts)
-        answers: SimpleQueue[tuple[Key, Answer] | BaseException] = SimpleQueue()
+        # The global lock makes `next` one step: no two threads get the same number.
+        waiting = iter(range(len(parts)))
+        answers: dict[int, Answer] = {}
+        errors: list[BaseException] = []
+
+        def work_along() -> None:
+            for number in waiting:
+                answers[number] = function(parts[number])
 
         def help_along() -> None:
-            for key, part in waiting:
-                try:
-                    answers.put((key, run(part)))
-                except BaseException as error:  # noqa: BLE001 - raised again in the caller
-                    answers.put(error)
+            try:
+                work_along()
+            except BaseException as error:  # noqa: BLE001 - raised again in the caller
+                errors.append(error)
+                _exhaust(waiting)
 
-        left = len(parts)
-        self._ask(help_along, min(threads, left) - 1)
+        jobs = [_Job(help_along) for _ in range(min(threads, len(parts)) - 1)]
         try:
-            for key, part in waiting:
-                yield key, run(part)
-                left -= 1
-            for _ in range(left):
-                answer = answers.get()
-                if isinstance(answer, BaseException):
-                    raise answer
-                yield answer
+            self._hand_over(jobs)
+            work_along()
         finally:
-            for _ in waiting:  # after an error, nobody starts on another
-                pass
+            _exhaust(waiting)
+            for job in jobs:
+                job.settle()
+        if errors:
+            raise errors[0]
+        return [answers[number] for number in range(len(parts))]
 
-    def _ask(self, job: Job, count: int) -> None:
-        """Have so many threads do a job; fewer or none where the system allows no more threads.
+    def _hand_over(self, jobs: Sequence[_Job]) -> None:
+        """Give jobs to as many threads; to fewer or none where the system allows no more threads.
 
         They are kept off the processor that the calling thread runs on just now, if the calling
         thread may use as many others as there are helpers.
         """
-        if count < 1:
+        if not jobs or exiting():
             return
         with self._starting:
-            while len(self._threads) < count and self._start():
+            while len(self._threads) < len(jobs) and self._start():
                 pass
             self._keep_off()
-        for _ in range(min(count, len(self._threads))):
+        for job in jobs[: len(self._threads)]:
             self._jobs.put(job)
 
     def _start(self) -> bool:
-        # The thread knows nothing of `self`, which is deleted when its last user is.
+        # The thread knows nothing of `self`, which is deleted when its last user is. A daemon, as
+        # nobody tells an idle one that the interpreter ends; a busy one is waited for.
         thread = threading.Thread(
             target=_work, args=(self._jobs,), name="pe_deploy helper", daemon=True
         )
@@ -115,14 +117,43 @@ class ThreadPool:
             try:
                 if thread.is_alive() and thread.native_id is not None:
                     os.sched_setaffinity(thread.native_id, others)
-            except OSError:  # a sandbox forbids it: nothing is gained then, and nothing lost
-                return
+            except OSError as error:
+                if error.errno is None:  # not the system's, but of the app's signal handler
+                    raise
+                return  # a sandbox forbids it: nothing is gained then, and nothing lost
 
 
-def _work(jobs: SimpleQueue[Job | None]) -> None:
+class _Job:
+    """Work for a helper, which who asked for it takes back where no helper has begun it."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work: Callable[[], None] | None = work
+        self._turn = threading.Lock()  # whoever gets it first decides
+        self._done = threading.Lock()
+        self._done.acquire()
+
+    def do(self) -> None:
+        """Do the work, unless it was taken back."""
+        if self._turn.acquire(blocking=False) and self._work is not None:
+            self._work()
+            self._done.release()
+
+    def settle(self) -> None:
+        """Take the work back, or wait until it is done."""
+        if not self._turn.acquire(blocking=False):
+            self._done.acquire()
+        self._work = None  # nothing that it holds is kept until a helper comes to it
+
+
+def _work(jobs: SimpleQueue[_Job | None]) -> None:
     while (job := jobs.get()) is not None:
-        job()
+        job.do()
         del job  # what it holds is not kept until the next one comes
+
+
+def _exhaust(waiting: Iterator[int]) -> None:
+    for _ in waiting:
+        pass
 
 
 def _number_of_processor() -> Callable[[], int] | None:

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from pe_deploy.bundle import TORCHSCRIPT, Bundle
 from pe_deploy.errors import BundleError
-from pe_deploy.runtime.bundle_classifier import BundleClassifier
-from pe_deploy.runtime.plan import Run
+from pe_deploy.runtime.classifier import BundleClassifier, Run, in_chunks, opened_with
 
 
 @contextmanager
@@ -41,17 +40,28 @@ class TorchScriptClassifier(BundleClassifier):
 
     Args:
         bundle: the bundle's folder, or a `Bundle` that is already open.
+        threshold: the probability above which a binary model answers `labels[1]`, in place of the
+            one that was published.
         public_key: a PEM file; the bundle has to be signed with its private key.
 
     Raises:
         BundleError: the bundle is incomplete or changed, not signed with that key, holds no
             TorchScript that loads, or its weights are not finite.
+        InvalidInputError: a threshold outside 0 to 1, or of a model with classes.
+
+    >>> from pe_deploy.runtime.torchscript import TorchScriptClassifier
+    >>> TorchScriptClassifier("models/demo").predict_proba([[0, 16, 8]]).shape
+    (1, 10)
     """
 
     def __init__(
-        self, bundle: str | Path | Bundle, *, public_key: str | Path | None = None
+        self,
+        bundle: str | Path | Bundle,
+        *,
+        threshold: float | None = None,
+        public_key: str | Path | None = None,
     ) -> None:
-        super().__init__(bundle, [TORCHSCRIPT], public_key)
+        super().__init__(opened_with(bundle, [TORCHSCRIPT], public_key), [TORCHSCRIPT], threshold)
 
     def _load(self) -> Run:
         where, model = self._path / TORCHSCRIPT, self._models[TORCHSCRIPT]
@@ -73,7 +83,7 @@ class TorchScriptClassifier(BundleClassifier):
                 logits: NDArray[np.float32] = module(torch.from_numpy(ids.copy("C"))).numpy()
             return logits
 
-        return run
+        return in_chunks(run)
 
 
 def _tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:

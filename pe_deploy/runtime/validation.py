@@ -8,13 +8,16 @@ uses.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pe_deploy.config import Signature
 from pe_deploy.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pe_deploy.config import Signature
 
 
 def to_input_ids(inputs: Any, signature: Signature) -> NDArray[np.int64]:
@@ -49,29 +52,15 @@ def to_input_ids(inputs: Any, signature: Signature) -> NDArray[np.int64]:
 
 
 def _to_array(inputs: Any) -> NDArray[Any] | list[NDArray[Any]]:
-    """One array, or a list of one-dimensional arrays where rows differ in length.
-
-    The input is anything at all, and may fail in any way when it is looked at.
-    """
-    try:
-        return _looked_at(inputs)
-    except InvalidInputError:
-        raise
-    except Exception as error:
-        raise InvalidInputError(f"input_ids {_unreadable(inputs)}") from error
-
-
-def _looked_at(inputs: Any) -> NDArray[Any] | list[NDArray[Any]]:
+    """One array, or a list of one-dimensional arrays where rows differ in length."""
     nested = isinstance(inputs, list | tuple)
     if any(map(_is_masked, inputs if nested else ())):
         raise InvalidInputError(_MASKED)
-    try:
-        array = np.asanyarray(inputs)
-    except Exception:
-        if not nested:
-            raise
-        # numpy's answer to rows of differing length.
+    array = _read(inputs)
+    if array is None and nested:  # numpy's answer to rows of differing length
         return [_to_row(number, row) for number, row in enumerate(inputs)]
+    if array is None:
+        raise InvalidInputError(f"input_ids {_unreadable(inputs)}")
     if _is_masked(array):
         raise InvalidInputError(_MASKED)
     if array.ndim == 2 and array.dtype.kind in "iu" and not hasattr(inputs, "__array__"):
@@ -80,10 +69,39 @@ def _looked_at(inputs: Any) -> NDArray[Any] | list[NDArray[Any]]:
     return np.asarray(array)
 
 
+def _read(value: Any) -> NDArray[Any] | None:
+    """What numpy makes of a value, which is anything at all; None where it makes nothing of it.
+
+    What the value's own code raises passes through, and so does what a signal handler of the app
+    raises meanwhile, unless it is of the very classes that numpy raises.
+    """
+    try:
+        array: NDArray[Any] = np.asanyarray(value)
+    except Exception as error:
+        kind = type(error)
+        if kind in _READING_ERRORS or kind.__module__.startswith("numpy"):
+            return None
+        raise
+    return array
+
+
 def _is_masked(value: Any) -> bool:
     # Asked for, `np.ma` is imported, for 7 ms; what is not imported has no instances.
     return "numpy.ma" in sys.modules and isinstance(value, np.ma.MaskedArray)
 
+
+_READING_ERRORS = (
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    UnicodeDecodeError,
+    UnicodeEncodeError,
+    UserWarning,  # where an app makes errors of warnings
+    ValueError,
+)
 
 _MASKED = "input_ids is a masked array; allowed: an array without a mask"
 
@@ -102,11 +120,8 @@ def _unreadable(inputs: Any) -> str:
 
 
 def _to_row(number: int, row: Any) -> NDArray[Any]:
-    try:
-        array = np.asarray(row)
-    except Exception as error:
-        raise InvalidInputError("is not a list of ids", row=number) from error
-    if array.ndim != 1:
+    array = _read(row)
+    if array is None or array.ndim != 1:
         raise InvalidInputError("is not a list of ids", row=number)
     if array.size and array.dtype.kind not in "iu":
         raise InvalidInputError(f"has dtype {array.dtype}; allowed: an integer dtype", row=number)
@@ -117,16 +132,21 @@ def _to_row(number: int, row: Any) -> NDArray[Any]:
 def _check_members(number: int, row: Any) -> None:
     """Refuse what numpy takes for an integer among integers, and is none: `[1, True]`."""
     if hasattr(row, "__array__"):
-        if np.asarray(row).dtype.kind not in "iu":
+        if not _is_integer(row):
             raise InvalidInputError("is not a list of ids", row=number)
         return
     if set(map(type, row)) <= {int}:
         return
     for column, value in enumerate(row):
-        if _is_masked(value) or np.asarray(value).dtype.kind not in "iu":
+        if _is_masked(value) or not _is_integer(value):
             raise InvalidInputError(
                 f"column {column} has {type(value).__name__}; allowed: integers", row=number
             )
+
+
+def _is_integer(value: Any) -> bool:
+    array = _read(value)
+    return array is not None and array.dtype.kind in "iu"
 
 
 def _pad(rows: list[NDArray[Any]], signature: Signature) -> NDArray[np.int64]:

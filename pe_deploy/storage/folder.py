@@ -1,4 +1,4 @@
-"""A folder read as one: no link is followed, no more is read than is allowed, nothing is mixed."""
+"""A folder read as one: regular files only, no more of them than is allowed, never a mixture."""
 
 from __future__ import annotations
 
@@ -6,45 +6,35 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from pe_deploy.errors import BundleError
-
-# Where the system has them: never follow a link, never wait for the other end of a pipe.
+# Where the system has it: never wait for the other end of a pipe.
 _SAFELY = (
     os.O_RDONLY
-    | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_NONBLOCK", 0)
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
-_HELD = os.supports_dir_fd >= {os.open, os.stat} and os.listdir in os.supports_fd
+BY_DESCRIPTOR = os.supports_dir_fd >= {os.open, os.stat}
+"""Whether the system finds files by an open folder."""
+
+_Identity = tuple[int, ...]
 
 
-@dataclass(frozen=True)
 class Folder:
     """An open folder; its files are found by the folder itself, whatever its path names by now.
 
     Where the system has no descriptors of folders (Windows), they are found by path.
     """
 
-    path: Path
-    _identity: tuple[int, int]
-    _descriptor: int | None
-
-    def names(self) -> set[str]:
-        """The names of everything in it.
-
-        Raises:
-            OSError: it cannot be read.
-        """
-        if self._descriptor is None:
-            return {file.name for file in self.path.iterdir()}
-        return set(os.listdir(self._descriptor))  # noqa: PTH208 - no path
+    def __init__(self, path: Path, descriptor: int | None) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        self._identity = _folder_identity(path if descriptor is None else descriptor)
+        self._seen: dict[str, _Identity] = {}
 
     def read(self, name: str, largest: int, size: int | None = None) -> bytes:
-        """The bytes of a regular file of its own.
+        """The bytes of a regular file, perhaps behind links.
 
         Args:
             name: its name in this folder.
@@ -52,32 +42,41 @@ class Folder:
             size: the bytes that it should have, if that is known.
 
         Raises:
-            BundleError: it is a link, no regular file, larger than allowed or of another size.
+            ValueError: it is no regular file, larger than allowed, or of another size.
+            FileNotFoundError: there is no such file, or a link that leads nowhere.
             OSError: it cannot be read.
         """
         where = self.path / name
-        place = where if self._descriptor is None else name
         # Looked at before it is opened, since to open a device may act on it; and again after.
-        found = os.stat(place, dir_fd=self._descriptor, follow_symlinks=False)
+        found = self._stat(name)
+        self._seen[name] = _file_identity(found)
         _check(where, found, largest, size)
+        place = where if self._descriptor is None else name
         descriptor = os.open(place, _SAFELY, dir_fd=self._descriptor)
-        try:
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - no path
             found = os.fstat(descriptor)
             _check(where, found, largest, size)
-            with open(descriptor, "rb", closefd=False) as file:
-                data = file.read(found.st_size + 1)  # one more, to see that it does not grow
-        finally:
-            os.close(descriptor)
+            # One more, to see that it does not grow; nothing, where it would have to be waited for.
+            data = file.read(found.st_size + 1) or b""
         if len(data) != found.st_size:
-            raise BundleError(f"{where} was changed while it was read")
+            raise ValueError(f"{where} was changed while it was read")
         return data
 
     def was_replaced(self) -> bool:
-        """Whether its path names another folder by now, or none."""
+        """Whether its path, or the name of a file that was read, leads elsewhere by now.
+
+        So it is after a swap of the folder, or of links in it, and while files are written to.
+        """
         try:
-            return _identity(self.path.stat()) != self._identity
+            return _folder_identity(self.path) != self._identity or any(
+                _file_identity(self._stat(name)) != seen for name, seen in self._seen.items()
+            )
         except OSError:
             return True
+
+    def _stat(self, name: str) -> os.stat_result:
+        place = self.path / name if self._descriptor is None else name
+        return os.stat(place, dir_fd=self._descriptor)
 
 
 @contextmanager
@@ -87,33 +86,32 @@ def open_folder(path: Path) -> Iterator[Folder]:
     Raises:
         OSError: it is no folder, or cannot be read.
     """
-    if not _HELD:
-        yield Folder(path, _identity(path.stat()), None)
+    if not BY_DESCRIPTOR:
+        yield Folder(path, None)
         return
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield Folder(path, _identity(os.fstat(descriptor)), descriptor)
+        yield Folder(path, descriptor)
     finally:
         os.close(descriptor)
 
 
-def _identity(found: os.stat_result) -> tuple[int, int]:
+def _folder_identity(place: Path | int) -> _Identity:
+    found = os.stat(place)  # noqa: PTH116 - perhaps no path
     return found.st_dev, found.st_ino
 
 
+def _file_identity(found: os.stat_result) -> _Identity:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def _check(where: Path, found: os.stat_result, largest: int, size: int | None) -> None:
-    if stat.S_ISLNK(found.st_mode):
-        raise BundleError(f"{where} is a symbolic link; allowed: a file")
     if not stat.S_ISREG(found.st_mode):
-        raise BundleError(f"{where} is not a regular file")
-    if found.st_nlink > 1:
-        raise BundleError(
-            f"{where} is a hard link, a file with {found.st_nlink} names; allowed: a copy"
-        )
+        raise ValueError(f"{where} is not a regular file")
     if size is not None and found.st_size != size:
-        raise BundleError(
-            f"{where} was changed after it was published: it has {found.st_size} bytes, "
-            f"its manifest states {size}"
+        raise ValueError(
+            f"{where} was changed after it was published: it has {found.st_size} bytes "
+            f"instead of {size}"
         )
     if found.st_size > largest:
-        raise BundleError(f"{where} has {found.st_size} bytes; allowed: {largest} or fewer")
+        raise ValueError(f"{where} has {found.st_size} bytes; allowed: {largest} or fewer")

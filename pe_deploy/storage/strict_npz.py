@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pe_deploy.errors import BundleError
 from pe_deploy.storage.strict_zip import StrictZip
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # The header as numpy writes it, for arrays of numbers and of text. Read by numpy, it would be
 # evaluated as Python, might name any dtype, and could state a shape that is not there.
@@ -27,12 +28,12 @@ def read_array(archive: StrictZip, member: str) -> NDArray[Any]:
     """An array whose header states just what follows it.
 
     Raises:
-        BundleError: there is none, or it holds something else than numbers and text.
+        ValueError: there is none, or it holds something else than numbers and text.
     """
     content = archive.read(member)
     header = _HEADER.match(content)
     if header is None or int.from_bytes(header["length"], "little") != header.end() - 10:
-        raise BundleError(
+        raise ValueError(
             f"{archive.name}: {member[:100]!r} is malformed; allowed: an array of numbers or text"
         )
     dtype = np.dtype(header["dtype"].decode())
@@ -43,7 +44,7 @@ def read_array(archive: StrictZip, member: str) -> NDArray[Any]:
         # Copied, because torch takes no array that it might not write to.
         array = np.frombuffer(content, dtype, offset=header.end()).reshape(shape).copy()
     except (ValueError, OverflowError) as error:
-        raise BundleError(f"{archive.name}: {member[:100]!r} is malformed: {error}") from error
+        raise ValueError(f"{archive.name}: {member[:100]!r} is malformed: {error}") from error
     if dtype.kind == "U" and (array.reshape(-1).view(np.uint32) > _LARGEST_CHARACTER).any():
-        raise BundleError(f"{archive.name}: {member[:100]!r} holds what is no text")
+        raise ValueError(f"{archive.name}: {member[:100]!r} holds what is no text")
     return array

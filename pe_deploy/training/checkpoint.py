@@ -25,7 +25,7 @@ import torch
 
 from pe_deploy.config import Decision, Label, ModelConfig, TrainConfig, Weights
 from pe_deploy.data import Dataset
-from pe_deploy.errors import BundleError, CheckpointError, DataError, InvalidInputError
+from pe_deploy.errors import CheckpointError, DataError, InvalidInputError
 from pe_deploy.storage import atomic
 from pe_deploy.storage.strict_npz import read_array
 from pe_deploy.storage.strict_zip import StrictZip
@@ -109,6 +109,11 @@ def load_checkpoint(path: str | Path, *, weights: Weights = "best") -> Checkpoin
         CheckpointError: something is missing, damaged, or does not fit; the file and the tensor
             are named.
         InvalidInputError: `weights` is neither "best" nor "last".
+
+    >>> from pe_deploy.training import load_checkpoint
+    >>> checkpoint = load_checkpoint("weights.pt")
+    >>> checkpoint.config.hidden_dim, checkpoint.labels
+    (32, (0, 1))
     """
     if weights not in get_args(Weights):
         raise InvalidInputError(f"weights is {weights!r}; allowed: 'best' or 'last'")
@@ -147,7 +152,7 @@ def _validation_of(
             tensors, _ = tensors_from_bytes(path, data)
             ids, targets = (tensors[name].numpy() for name in _VALIDATION_TENSORS)
         return Dataset(ids, targets, labels, pad_id)
-    except (BundleError, DataError, KeyError, TypeError) as error:
+    except (ValueError, DataError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: not the rows of a validation: {error}") from error
 
 

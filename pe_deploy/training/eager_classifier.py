@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pe_deploy.config import Weights
-from pe_deploy.runtime import Classifier
-from pe_deploy.runtime.plan import Run
+from pe_deploy.runtime.classifier import Classifier, Run, in_chunks
 from pe_deploy.training.checkpoint import Checkpoint, load_checkpoint
 
 
@@ -25,18 +24,27 @@ class EagerClassifier(Classifier):
         checkpoint: what `load_checkpoint` gave, or a path that it takes. The model is copied:
             training it further does not change this classifier.
         weights: where a path is given, which weights of a checkpoint folder.
+        threshold: the probability above which a binary model answers `labels[1]`, in place of the
+            checkpoint's.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
+        InvalidInputError: a threshold outside 0 to 1, or of a model with classes.
     """
 
-    def __init__(self, checkpoint: Checkpoint | str | Path, *, weights: Weights = "best") -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint | str | Path,
+        *,
+        weights: Weights = "best",
+        threshold: float | None = None,
+    ) -> None:
         loaded = (
             checkpoint
             if isinstance(checkpoint, Checkpoint)
             else load_checkpoint(checkpoint, weights=weights)
         )
-        super().__init__(loaded.config.signature, loaded.decision)
+        super().__init__(loaded.config.signature, loaded.decision, threshold)
         self.config = loaded.config
         self._model = copy.deepcopy(loaded.model).eval().requires_grad_(False)
 
@@ -50,4 +58,4 @@ class EagerClassifier(Classifier):
                 logits: NDArray[np.float32] = model(torch.from_numpy(ids.copy("C"))).numpy()
             return logits
 
-        return run
+        return in_chunks(run)

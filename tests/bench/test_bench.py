@@ -20,7 +20,7 @@ from pe_deploy import BundleError, CheckpointError, InvalidInputError, ModelConf
 from pe_deploy.bench import Benchmark, bench, measure
 from pe_deploy.bench.contenders import BASELINE, ENGINES, OURS, build, check_engines, why_not
 from pe_deploy.bench.subject import Subject, subject_of
-from pe_deploy.bench.worker import Host, worker
+from pe_deploy.bench.worker import Runner, worker
 from pe_deploy.bundle import ONNX, TORCHSCRIPT, open_bundle, write_bundle
 from pe_deploy.config import INPUT_IDS
 from pe_deploy.errors import PeDeployError
@@ -123,23 +123,27 @@ class Scripted:
     def __init__(self, turns: dict[str, list[list[int]]], logits: dict[str, float]) -> None:
         self.turns, self.logits = turns, logits
         self.log: list[tuple[str, int]] = []
+        self.bad = ""
 
-    def call(self, method: str, *arguments: Any) -> Any:
+    def call(self, method: str, name: str, *arguments: int) -> Any:
+        if name == self.bad:
+            raise PeDeployError("RuntimeError: no")
         if method == "warm_up":
-            return 1.0, np.full(2, self.logits[arguments[0]])
-        if method == "turn":
-            self.log.append(arguments)
-            return self.turns[arguments[0]].pop(0)
-        return None
+            return 1.0, np.full(2, self.logits[name])
+        self.log.append((name, *arguments))  # type: ignore[arg-type]
+        return self.turns[name].pop(0)
+
+
+def measured_by(host: Scripted, *names: str, left_out: dict[str, str] | None = None) -> Any:
+    workers: Any = dict.fromkeys((OURS, BASELINE, *names), host)
+    return measure.measure_batch(workers, 1, 2, 5, 0.0, {} if left_out is None else left_out)[0]
 
 
 def test_ratios_are_of_the_same_round() -> None:
     # A machine that becomes ten times slower for a round changes both and no ratio.
     turns = {OURS: [[100, 100], [1000, 1000], [100, 300]], BASELINE: [[200], [2000], [300]]}
     host = Scripted(turns, {OURS: 1.0, BASELINE: 1.0 + 1e-6})
-    race = measure._Race({OURS: host, BASELINE: host}, 1, 2, 5, {})  # type: ignore[dict-item]
-    race.run(0.0)
-    ours, baseline = race.timings()
+    ours, baseline = measured_by(host)
     assert (ours.ratio.lower, ours.ratio.median, ours.ratio.upper) == (1.75, 2.0, 2.0)
     assert (ours.calls, ours.rounds, ours.median_us) == (6, 3, 0.2)
     assert ours.sequences_per_second == 1e7
@@ -149,32 +153,19 @@ def test_ratios_are_of_the_same_round() -> None:
 
 
 def test_engines_that_disagree_are_not_compared() -> None:
-    host = Scripted({}, {OURS: 1.0, BASELINE: 1.01})
-    race = measure._Race({OURS: host, BASELINE: host}, 1, 2, 5, {})  # type: ignore[dict-item]
     with pytest.raises(ParityError, match="baseline computes something else"):
-        race.run(0.0)
+        measured_by(Scripted({}, {OURS: 1.0, BASELINE: 1.01}))
 
 
 def test_an_engine_that_fails_is_left_out_and_ours_is_an_error() -> None:
-    class Failing(Scripted):
-        def call(self, method: str, *arguments: Any) -> Any:
-            if arguments == (self.bad,):
-                raise PeDeployError("RuntimeError: no")
-            return super().call(method, *arguments)
-
-        bad = "eager"
-
-    turns = {OURS: [[1]] * 3, BASELINE: [[1]] * 3}
-    host = Failing(turns, {OURS: 1.0, BASELINE: 1.0})
+    host = Scripted({OURS: [[1]] * 3, BASELINE: [[1]] * 3}, {OURS: 1.0, BASELINE: 1.0})
+    host.bad = "eager"
     left_out: dict[str, str] = {}
-    workers: Any = dict.fromkeys((OURS, BASELINE, "eager"), host)
-    race = measure._Race(workers, 1, 2, 5, left_out)
-    race.run(0.0)
-    assert [t.engine for t in race.timings()] == [OURS, BASELINE]
+    assert [t.engine for t in measured_by(host, "eager", left_out=left_out)] == [OURS, BASELINE]
     assert left_out == {"eager": "threads 1, batch 2: RuntimeError: no"}
     host.bad = BASELINE
     with pytest.raises(PeDeployError, match="baseline fails: RuntimeError: no"):
-        race.run(0.0)
+        measured_by(host)
 
 
 def test_with_several_threads_each_engine_has_a_process(
@@ -188,32 +179,28 @@ def test_with_several_threads_each_engine_has_a_process(
 
     monkeypatch.setattr(measure, "worker", counted)
     with ExitStack() as stack:
-        alone = measure._start(stack, subject, (OURS, BASELINE, "eager"), 1)
+        alone = measure.start_workers(stack, subject, (OURS, BASELINE, "eager"), 1)
         assert (started, len({id(host) for host in alone.values()})) == ([1], 1)
-        apart = measure._start(stack, subject, (OURS, BASELINE, "eager"), 2)
+        apart = measure.start_workers(stack, subject, (OURS, BASELINE, "eager"), 2)
         assert (started, len({id(host) for host in apart.values()})) == ([1, 2, 2, 2], 3)
 
 
 def test_a_turn_times_every_call_and_the_input_is_the_same_everywhere(subject: Subject) -> None:
-    host = Host(subject, 1)
-    host.choose(4, 6)
-    seconds, logits = host.warm_up(BASELINE)
+    runner = Runner(subject, 1)
+    seconds, logits = runner.warm_up(BASELINE, 4, 6)
     assert seconds > 0
     assert logits.shape == (4, 3)
-    taken = host.turn(BASELINE, 5)
+    taken = runner.turn(BASELINE, 5)
     assert len(taken) == 5
     assert min(taken) > 0
-    again = Host(subject, 1)
-    again.choose(4, 6)
-    np.testing.assert_array_equal(again.warm_up(BASELINE)[1], logits)
+    np.testing.assert_array_equal(Runner(subject, 1).warm_up(BASELINE, 4, 6)[1], logits)
 
 
 def test_a_worker_that_fails_or_dies_says_so_and_is_ended(subject: Subject) -> None:
     with worker(subject, 2) as host:
-        host.call("choose", 2, 3)
         with pytest.raises(PeDeployError, match="KeyError: 'no such engine'"):
-            host.call("warm_up", "no such engine")
-        assert host.call("warm_up", OURS)[1].shape == (2, 3)
+            host.call("warm_up", "no such engine", 2, 3)
+        assert host.call("warm_up", OURS, 2, 3)[1].shape == (2, 3)
         assert len(host.call("turn", OURS, 3)) == 3
         (child,) = active_children()
         child.kill()

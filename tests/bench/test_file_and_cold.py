@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pe_deploy import DataError
-from pe_deploy.bench import cold, file_rate
+from pe_deploy.bench import cold_start, file_rate, rounds
 from pe_deploy.bench.cold import installed_bytes
 from pe_deploy.errors import PeDeployError
 
@@ -89,7 +90,7 @@ def test_the_command_compares_cold_starts(
     padded_bundle: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cold, "_FEWEST_ROUNDS", 1)
+    monkeypatch.setattr(rounds, "FEWEST_ROUNDS", 1)
     done = run("bench", padded_bundle, "--cold", "--seconds", "0.01", "--json", "c.json")
     assert (done.code, done.err) == (0, "")
     values = json.loads((tmp_path / "c.json").read_text())
@@ -108,6 +109,12 @@ def test_the_command_compares_cold_starts(
     assert torch["installed_bytes"] > raw["installed_bytes"] > 1e6
 
 
-def test_a_process_that_fails_is_named() -> None:
-    with pytest.raises(PeDeployError, match="the cold start of raw fails: ValueError: no"):
-        cold._first_answer("raw", "raise ValueError('no')", ".")
+def test_a_process_that_fails_is_named(
+    tmp_path: Path, notebook_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpreter = tmp_path / "python"
+    interpreter.write_text("#!/bin/sh\necho 'ValueError: no' >&2\nexit 1\n")
+    interpreter.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    with pytest.raises(PeDeployError, match="the cold start of pe_deploy fails: ValueError: no"):
+        cold_start(notebook_bundle, seconds=0.1)

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,3 +158,117 @@ def test_a_missing_input_and_another_suffix(
     assert done.code == 1
     assert "suffix" in done.err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.csv"]
+
+
+def test_a_threshold_decides_in_place_of_the_bundles(
+    run: Callable[..., Any], tmp_path: Path, notebook_bundle: Path, padded_bundle: Path
+) -> None:
+    write(tmp_path / "in.csv")
+    done = run("predict", notebook_bundle, "in.csv", "-o", "out.csv", "--threshold", "1.0")
+    assert done.code == 0
+    assert set(read(tmp_path / "out.csv")["label"]) == {"0"}
+    done = run("predict", notebook_bundle, "in.csv", "-o", "out.csv", "--threshold", "1.5")
+    assert (done.code, done.err) == (1, "pe-deploy: threshold is 1.5; allowed: 0.0 to 1.0\n")
+    done = run("predict", padded_bundle, "in.csv", "-o", "out.csv", "--threshold", "0.5")
+    assert (done.code, done.err) == (1, "pe-deploy: threshold is 0.5; allowed: none with classes\n")
+
+
+def shell(folder: Path, command: str, **given: Any) -> subprocess.CompletedProcess[bytes]:
+    """What a shell gives for a command in which PE stands for pe-deploy."""
+    command = command.replace("PE", f"'{sys.executable}' -m pe_deploy")
+    return subprocess.run(
+        ["bash", "-c", command], cwd=folder, capture_output=True, timeout=120, **given
+    )
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "npz"])
+def test_standard_input_and_output_and_pipes(
+    run: Callable[..., Any], tmp_path: Path, notebook_bundle: Path, suffix: str
+) -> None:
+    write(tmp_path / f"in.{suffix}")
+    assert run("predict", notebook_bundle, f"in.{suffix}", "-o", f"out.{suffix}").code == 0
+    expected = read(tmp_path / f"out.{suffix}")
+    for place, command in enumerate(
+        [
+            "PE predict {bundle} - --input-format {suffix} -o - < in.{suffix} > {to}",
+            "cat in.{suffix} | PE predict {bundle} /dev/stdin --input-format {suffix} "
+            "-o /dev/stdout | cat > {to}",
+            "PE predict {bundle} <(cat in.{suffix}) --input-format {suffix} -o >(cat > {to}) "
+            ">&2; wait $!",
+        ]
+    ):
+        to = f"{place}.{suffix}"
+        done = shell(tmp_path, command.format(bundle=notebook_bundle, suffix=suffix, to=to))
+        assert (done.returncode, done.stdout) == (0, b"")
+        assert b"5 rows" in done.stderr
+        assert read(tmp_path / to) == expected
+
+
+def test_what_standard_input_lacks_is_one_line(
+    run: Callable[..., Any],
+    tmp_path: Path,
+    notebook_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for arguments, given, message in [
+        ([], b"", "-: its suffix does not say what it is; give --input-format"),
+        (
+            ["--input-format", "csv"],
+            b"input_ids\n1 2\n3 99\n",
+            "-: row 2: column 1 has id 99; allowed: 0 to 11",
+        ),
+        (["--input-format", "csv"], b"ids\n", "-: no column 'input_ids'; its columns: ids"),
+    ]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+        done = run("predict", notebook_bundle, "-", "-o", "-", *arguments)
+        assert (done.code, done.out, done.err) == (1, "", f"pe-deploy: {message}\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and signals of POSIX")
+def test_a_closed_pipe_is_no_failure_and_hides_none(tmp_path: Path, notebook_bundle: Path) -> None:
+    write(tmp_path / "in.csv")
+    damaged = Path(shutil.copytree(notebook_bundle, tmp_path / "damaged"))
+    (damaged / "model.onnx").unlink()
+    for command, code in [
+        (f"PE inspect {notebook_bundle} | head -1", 0),
+        (f"PE inspect {notebook_bundle} | true", 0),
+        (f"PE verify --golden-only {notebook_bundle} | true", 0),
+        (f"PE verify --golden-only {damaged} | true", 1),
+        (f"PE predict {notebook_bundle} in.csv -o - | true", 0),
+        ("PE --help | true", 0),
+    ]:
+        done = shell(tmp_path, f"set -o pipefail; {command}")
+        assert (done.returncode, b"Traceback" in done.stderr) == (code, False), done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and signals of POSIX")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_is_one_line_and_130(tmp_path: Path, notebook_bundle: Path, threads: int) -> None:
+    """One process imports everything, and forks a command for each moment of interruption."""
+    rows = "\n".join(["1 2 3 4 5 6 7 8 9 10"] * 20_000)
+    (tmp_path / "in.csv").write_text(f"input_ids\n{rows}\n")
+    (tmp_path / "out.csv").write_text("older answers")
+    code = f"""
+import os, signal, sys, time
+import pe_deploy.cli.predict
+from pe_deploy.__main__ import main
+sys.argv[1:] = ["predict", {str(notebook_bundle)!r}, "in.csv", "-o", "out.csv"]
+sys.argv += ["--threads", "{threads}"]
+for moment in range(20):
+    child = os.fork()
+    if child == 0:
+        main()
+        sys.exit()
+    time.sleep(0.02 + moment * 0.003)
+    os.kill(child, signal.SIGINT)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.split() == ["130"] * 20, done.stderr
+    assert done.stderr == "pe-deploy: interrupted\n" * 20
+    assert (tmp_path / "out.csv").read_text() == "older answers"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]

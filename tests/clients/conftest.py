@@ -21,23 +21,23 @@ from typing import Any, NoReturn
 import pytest
 
 HERE = Path(__file__).parent
-PATIENCE = 120  # seconds; none of these programs takes two
+PATIENCE = 300  # seconds; none of these programs takes ten
 
 Job = dict[str, Any]
 Answers = list[list[dict[str, Any]]]
-Client = Callable[[Job], Answers]
-"""Takes a job, as the programs describe it; gives for each level each request's answer.
+Client = Callable[[list[Job]], list[Answers]]
+"""Takes jobs, as the programs describe them; gives of each, for each level, each request's answer.
 
 Raises AssertionError where the program ended in any way but well.
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def python() -> Client:
     return partial(_ended_well, [sys.executable, str(HERE / "python.py")])
 
 
-@pytest.fixture(params=["Python", "Node", "web in Node", "web in a browser"])
+@pytest.fixture(scope="session", params=["Python", "Node", "web in Node", "web in a browser"])
 def client(request: pytest.FixtureRequest, python: Client) -> Client:
     """Each binding in turn."""
     name = str(request.param)
@@ -102,22 +102,22 @@ def _unavailable(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def _ended_well(command: list[str], job: Job) -> Answers:
+def _ended_well(command: list[str], jobs: list[Job]) -> list[Answers]:
     done = subprocess.run(
         command,
-        input=json.dumps(job),
+        input=json.dumps(jobs),
         capture_output=True,
         text=True,
         timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr[-2000:]}"
-    answers: Answers = json.loads(done.stdout)
+    answers: list[Answers] = json.loads(done.stdout)
     return answers
 
 
-def _in_browser(browser: str, packages: Path, job: Job) -> Answers:
-    posted: Queue[Answers] = Queue()
+def _in_browser(browser: str, packages: Path, jobs: list[Job]) -> list[Answers]:
+    posted: Queue[list[Answers]] = Queue()
 
     class Site(SimpleHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -133,8 +133,9 @@ def _in_browser(browser: str, packages: Path, job: Job) -> Answers:
         site.mkdir()
         shutil.copy(HERE / "browser.html", site / "index.html")
         shutil.copy(HERE / "answer.mjs", site)
-        shutil.copy(job["model"], site / "model.onnx")
-        (site / "job.json").write_text(json.dumps(job))
+        for index, job in enumerate(jobs):
+            shutil.copy(job["model"], site / f"{index}.onnx")
+        (site / "jobs.json").write_text(json.dumps(jobs))
         (site / "node_modules").symlink_to(packages / "node_modules")
         server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Site, directory=str(site)))
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,8 +1,8 @@
 """Answer requests with a raw `model.onnx`, as a program does that knows nothing of pe_deploy.
 
-`python python.py < job` prints the answers as JSON: for each level a list, for each request
-`{logits, dims}` or `{error}`. With `alone` in the job, each request gets a process and a session
-of its own; one that ends that process is answered by `{exit_code}`.
+`python python.py < jobs` prints the answers of each job as JSON: for each level a list, for each
+request `{logits, dims}` or `{error}`. With `alone` in the job, each two requests get a process and
+a session of their own; a process that ends before it has answered gives `{exit_code}` for both.
 """
 
 from __future__ import annotations
@@ -45,28 +45,31 @@ def answer(session: ort.InferenceSession, request: Request) -> Answer:
     return {"logits": logits.ravel().tolist(), "dims": list(logits.shape)}
 
 
-def answer_alone(model: str, level: str, request: Request) -> Answer:
+def answer_alone(model: str, level: str, requests: list[Request]) -> list[Answer]:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
+        session = open_session(model, level)
         with os.fdopen(writing, "w") as pipe:
-            json.dump(answer(open_session(model, level), request), pipe)
+            json.dump([answer(session, request) for request in requests], pipe)
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
         text = pipe.read()
     exit_code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return {"exit_code": exit_code} if exit_code else dict(json.loads(text))
+    return [{"exit_code": exit_code}] * len(requests) if exit_code else list(json.loads(text))
 
 
 def answers(job: dict[str, Any], level: str) -> list[Answer]:
+    model, requests = job["model"], job["requests"]
     if job["alone"]:
-        return [answer_alone(job["model"], level, request) for request in job["requests"]]
-    session = open_session(job["model"], level)
+        pairs = zip(requests[::2], requests[1::2], strict=True)
+        return [one for pair in pairs for one in answer_alone(model, level, list(pair))]
+    session = open_session(model, level)
     with ThreadPoolExecutor(8 if job["together"] else 1) as pool:
-        return list(pool.map(lambda request: answer(session, request), job["requests"]))
+        return list(pool.map(lambda request: answer(session, request), requests))
 
 
 if __name__ == "__main__":
-    job = json.load(sys.stdin)
-    json.dump([answers(job, level) for level in job["levels"]], sys.stdout)
+    jobs = json.load(sys.stdin)
+    json.dump([[answers(job, level) for level in job["levels"]] for job in jobs], sys.stdout)

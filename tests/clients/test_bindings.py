@@ -10,6 +10,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,12 @@ from pe_deploy import open_bundle
 from pe_deploy.bundle import GoldenCase
 from pe_deploy.config import Signature
 
-Client = Callable[[dict[str, Any]], list[list[dict[str, Any]]]]
+Answers = list[list[dict[str, Any]]]
+Client = Callable[[list[dict[str, Any]]], list[Answers]]
 
+BUNDLES = Path(__file__).parents[1] / "bundles"
+NAMES = ("notebook", "padded", "shortest")
+GRAPHS = ("model.onnx", "model.throughput.onnx")
 LEVELS = ("disabled", "basic", "extended", "all")
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 
@@ -119,18 +125,22 @@ def as_request(array: NDArray[Any], name: str = "input_ids") -> dict[str, Any]:
     }
 
 
-@pytest.fixture(params=["notebook", "padded", "shortest"])
-def bundle(request: pytest.FixtureRequest) -> Path:
-    return Path(__file__).parents[1] / "bundles" / str(request.param)
-
-
 @dataclass(frozen=True)
 class Work:
     """A bad request before every good one, and what has to come of each."""
 
-    job: dict[str, Any]
+    model: Path
     bad: Sequence[Bad]
     good: Sequence[GoldenCase]
+
+    def job(self, levels: Sequence[str] = ("all",), **how: bool) -> dict[str, Any]:
+        requests = [
+            request
+            for wrong, right in zip(self.bad, self.good, strict=True)
+            for request in (as_request(wrong.array, wrong.name), as_request(right.input_ids))
+        ]
+        kind = {"together": False, "alone": False, **how}
+        return {"model": str(self.model), "levels": levels, "requests": requests, **kind}
 
     def check(self, answers: list[dict[str, Any]]) -> None:
         assert len(answers) == 2 * len(self.bad)
@@ -150,68 +160,58 @@ def check_refused(bad: Bad, answer: dict[str, Any]) -> None:
     assert named, wrong
 
 
-@pytest.fixture
-def graph(request: pytest.FixtureRequest) -> str:
-    """Which of a bundle's graphs: `model.onnx`, where a test does not name them."""
-    return str(getattr(request, "param", "model.onnx"))
-
-
-both_graphs = pytest.mark.parametrize(
-    "graph", ["model.onnx", "model.throughput.onnx"], indirect=True
-)
-
-
-@pytest.fixture
-def work(bundle: Path, graph: str) -> Work:
-    opened = open_bundle(bundle)
+@cache
+def work_on(name: str, graph: str = "model.onnx") -> Work:
+    opened = open_bundle(BUNDLES / name)
     bad = bad_inputs(opened.manifest.signature)
     golden = opened.golden()
-    good = [golden[index % len(golden)] for index in range(len(bad))]
-    requests = [
-        request
-        for wrong, right in zip(bad, good, strict=True)
-        for request in (as_request(wrong.array, wrong.name), as_request(right.input_ids))
-    ]
-    job = {
-        "model": str(bundle / graph),
-        "levels": ["all"],
-        "together": False,
-        "alone": False,
-        "requests": requests,
-    }
-    return Work(job, bad, good)
+    return Work(BUNDLES / name / graph, bad, [golden[i % len(golden)] for i in range(len(bad))])
 
 
-@both_graphs
+@pytest.fixture(scope="session")
+def answered(client: Client) -> dict[tuple[str, str], Answers]:
+    """What a binding answers for every graph at every level, all in one process."""
+    graphs = list(product(NAMES, GRAPHS))
+    answers = client([work_on(*graph).job(LEVELS) for graph in graphs])
+    return dict(zip(graphs, answers, strict=True))
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("name", NAMES)
 def test_one_session_refuses_each_bad_input_and_answers_the_next_good_one(
-    client: Client, work: Work
+    answered: dict[tuple[str, str], Answers], name: str, graph: str
 ) -> None:
-    work.job["levels"] = list(LEVELS)
-    answers = client(work.job)
-    assert len(answers) == len(LEVELS)
-    for of_level in answers:
-        work.check(of_level)
+    of_levels = answered[name, graph]
+    assert len(of_levels) == len(LEVELS)
+    for answers in of_levels:
+        work_on(name, graph).check(answers)
 
 
 # Not onnxruntime-web: its runs share one stack, so by itself it cannot have two in flight.
 @pytest.mark.parametrize("client", ["Python", "Node"], indirect=True)
-def test_requests_in_flight_together_do_not_disturb_each_other(client: Client, work: Work) -> None:
-    work.job["together"] = True
-    work.check(client(work.job)[0])
+def test_requests_in_flight_together_do_not_disturb_each_other(client: Client) -> None:
+    works = [work_on(name) for name in NAMES]
+    for work, answers in zip(works, client([w.job(together=True) for w in works]), strict=True):
+        work.check(answers[0])
 
 
-@both_graphs
-def test_a_bad_input_that_comes_first_leaves_its_process_alive(python: Client, work: Work) -> None:
-    work.job["alone"] = True
-    work.check(python(work.job)[0])
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bad_input_that_comes_first_leaves_its_process_alive(
+    python: Client, name: str, graph: str
+) -> None:
+    work = work_on(name, graph)
+    work.check(python([work.job(alone=True)])[0][0])
 
 
 @pytest.mark.parametrize("client", ["Python", "Node"], indirect=True)
+@pytest.mark.parametrize("name", NAMES)
 def test_without_the_guards_an_empty_batch_takes_the_process_down(
-    client: Client, work: Work, tmp_path: Path
+    client: Client, name: str, tmp_path: Path
 ) -> None:
     onnx = pytest.importorskip("onnx", reason="the guards are taken out with onnx")
-    model = onnx.load(work.job["model"])
+    work = work_on(name)
+    model = onnx.load(work.model)
     kept = [
         node
         for node in model.graph.node
@@ -222,11 +222,10 @@ def test_without_the_guards_an_empty_batch_takes_the_process_down(
     del model.graph.node[:]
     model.graph.node.extend(kept)
     onnx.save(model, tmp_path / "unguarded.onnx")
-    work.job["model"] = str(tmp_path / "unguarded.onnx")
     good = as_request(work.good[0].input_ids)
+    empty = as_request(np.empty((0, 1), np.int64))
+    job = {**work.job(), "model": str(tmp_path / "unguarded.onnx")}
 
-    work.job["requests"] = [good]
-    assert "logits" in client(work.job)[0][0]
-    work.job["requests"] = [as_request(np.empty((0, 1), np.int64)), good]
+    assert "logits" in client([{**job, "requests": [good]}])[0][0][0]
     with pytest.raises(AssertionError, match=r"exit code (-6|134)"):
-        client(work.job)
+        client([{**job, "requests": [empty, good]}])

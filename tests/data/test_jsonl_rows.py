@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +8,10 @@ import pytest
 
 from pe_deploy.data import open_rows
 from pe_deploy.errors import DataError
+from tests.data.rows import all_ids, error_of, predict
 
 
-def test_a_row_keeps_its_text_and_gains_members(
-    tmp_path: Path, predict: Callable[..., Path]
-) -> None:
+def test_a_row_keeps_its_text_and_gains_members(tmp_path: Path) -> None:
     lines = [
         r'{"when": "2024-01-01", "x": 1.10, "e": "\u00e9", "é": null, "input_ids": [1]}',
         '{ "input_ids": [1, 2] , "big": 123456789012345678901234567890, "nan": NaN }',
@@ -28,9 +26,7 @@ def test_a_row_keeps_its_text_and_gains_members(
     ]
 
 
-def test_blank_lines_are_not_rows_and_line_ends_are_kept(
-    tmp_path: Path, predict: Callable[..., Path], all_ids: Callable[..., list[list[int]]]
-) -> None:
+def test_blank_lines_are_not_rows_and_line_ends_are_kept(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_bytes(b'\xef\xbb\xbf{"input_ids": [3]}\r\n\r\n  \r\n{"input_ids": [4, 5]}\r\n\r\n')
     assert all_ids(source, 1) == [[3], [4, 5]]
@@ -52,9 +48,7 @@ def test_added_text_is_written_as_it_reads(tmp_path: Path) -> None:
     )
 
 
-def test_a_later_row_that_uses_an_added_name_is_refused(
-    tmp_path: Path, predict: Callable[..., Path]
-) -> None:
+def test_a_later_row_that_uses_an_added_name_is_refused(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text('{"input_ids": [1]}\n{"input_ids": [2]}\n{"input_ids": [3], "label": 1}\n')
     with pytest.raises(DataError) as caught:
@@ -64,7 +58,7 @@ def test_a_later_row_that_uses_an_added_name_is_refused(
     )
 
 
-def test_an_empty_file_gives_an_empty_file(tmp_path: Path, predict: Callable[..., Path]) -> None:
+def test_an_empty_file_gives_an_empty_file(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.touch()
     assert predict(source, tmp_path / "out.jsonl").read_bytes() == b""
@@ -111,9 +105,7 @@ def test_what_is_not_an_integer_is_named(tmp_path: Path, token: str) -> None:
 def test_a_malformed_file_is_one_exact_line(tmp_path: Path, content: str, error: str) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text(content)
-    with pytest.raises(DataError) as caught, open_rows(source) as reader:
-        list(reader)
-    assert str(caught.value) == f"{source}: {error}"
+    assert error_of(source) == error
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from pe_deploy.data import open_rows
 from pe_deploy.errors import DataError
+from tests.data.rows import all_ids, error_of, predict
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -32,9 +32,7 @@ def _layouts(ids: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("layout", ["c", "fortran", "big_endian", "unsigned", "tiny"])
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_every_layout_reads_the_same(
-    tmp_path: Path, all_ids: Callable[..., list[list[int]]], layout: str, save: Any
-) -> None:
+def test_every_layout_reads_the_same(tmp_path: Path, layout: str, save: Any) -> None:
     ids = np.arange(21).reshape(7, 3)
     source = tmp_path / "in.npz"
     save(source, input_ids=_layouts(ids)[layout])
@@ -42,7 +40,7 @@ def test_every_layout_reads_the_same(
         assert all_ids(source, chunk_rows) == ids.tolist()
 
 
-def test_members_are_copied_and_columns_added(tmp_path: Path, predict: Callable[..., Path]) -> None:
+def test_members_are_copied_and_columns_added(tmp_path: Path) -> None:
     source = tmp_path / "in.npz"
     arrays: dict[str, Any] = {
         "weights": np.random.default_rng(5).random((5, 2, 2)),
@@ -67,8 +65,6 @@ def test_members_are_copied_and_columns_added(tmp_path: Path, predict: Callable[
 @pytest.mark.parametrize("shape", [(0, 4), (3, 0)])
 def test_no_rows_and_empty_rows(
     tmp_path: Path,
-    predict: Callable[..., Path],
-    all_ids: Callable[..., list[list[int]]],
     shape: tuple[int, int],
 ) -> None:
     source = tmp_path / "in.npz"
@@ -113,9 +109,7 @@ def test_no_rows_and_empty_rows(
 def test_a_malformed_array_is_one_exact_line(tmp_path: Path, ids: Any, error: str) -> None:
     source = tmp_path / "in.npz"
     np.savez(source, input_ids=ids)
-    with pytest.raises(DataError) as caught, open_rows(source, chunk_rows=2) as reader:
-        list(reader)
-    assert str(caught.value) == f"{source}: {error}"
+    assert error_of(source) == error
 
 
 def test_a_missing_column_is_named_among_those_there(tmp_path: Path) -> None:

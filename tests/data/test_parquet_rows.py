@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from pe_deploy.data import open_rows
 from pe_deploy.errors import DataError
+from tests.data.rows import all_ids, error_of, predict
 
 
 def _write(path: Path, ids: Any, **others: Any) -> Path:
@@ -28,24 +28,20 @@ def _write(path: Path, ids: Any, **others: Any) -> Path:
         pa.large_list(pa.int64()),
     ],
 )
-def test_lists_of_every_integer_type(
-    tmp_path: Path, all_ids: Callable[..., list[list[int]]], kind: Any
-) -> None:
+def test_lists_of_every_integer_type(tmp_path: Path, kind: Any) -> None:
     rows = [[1, 2], [], [3], [4, 5, 6], [127]]
     source = _write(tmp_path / "in.parquet", pa.array(rows, kind))
     for chunk_rows in (1, 2, 3, 5, 9):
         assert all_ids(source, chunk_rows) == rows
 
 
-def test_lists_of_fixed_size(tmp_path: Path, all_ids: Callable[..., list[list[int]]]) -> None:
+def test_lists_of_fixed_size(tmp_path: Path) -> None:
     rows = [[1, -2], [3, 4], [5, 6]]
     source = _write(tmp_path / "in.parquet", pa.array(rows, pa.list_(pa.int32(), 2)))
     assert all_ids(source, 2) == rows
 
 
-def test_other_columns_types_and_metadata_come_back(
-    tmp_path: Path, predict: Callable[..., Path]
-) -> None:
+def test_other_columns_types_and_metadata_come_back(tmp_path: Path) -> None:
     schema = pa.schema(
         [
             pa.field("when", pa.timestamp("us", tz="Europe/Prague"), metadata={"unit": "day"}),
@@ -80,16 +76,12 @@ def test_other_columns_types_and_metadata_come_back(
     assert written.schema.field("probability").type == pa.float32()
 
 
-def test_many_small_chunks_become_one_row_group(
-    tmp_path: Path, predict: Callable[..., Path]
-) -> None:
+def test_many_small_chunks_become_one_row_group(tmp_path: Path) -> None:
     source = _write(tmp_path / "in.parquet", [[1, 2]] * 50)
     assert pq.ParquetFile(predict(source, tmp_path / "out.parquet")).num_row_groups == 1
 
 
-def test_empty_row_groups_and_files_are_no_chunks(
-    tmp_path: Path, predict: Callable[..., Path], all_ids: Callable[..., list[list[int]]]
-) -> None:
+def test_empty_row_groups_and_files_are_no_chunks(tmp_path: Path) -> None:
     table = pa.table({"input_ids": pa.array([[1]], pa.list_(pa.int64()))})
     source = tmp_path / "in.parquet"
     with pq.ParquetWriter(source, table.schema) as file:
@@ -133,9 +125,7 @@ def test_empty_row_groups_and_files_are_no_chunks(
 )
 def test_a_malformed_column_is_one_exact_line(tmp_path: Path, ids: Any, error: str) -> None:
     source = _write(tmp_path / "in.parquet", ids)
-    with pytest.raises(DataError) as caught, open_rows(source, chunk_rows=2) as reader:
-        list(reader)
-    assert str(caught.value) == f"{source}: {error}"
+    assert error_of(source) == error
 
 
 def test_a_missing_column_is_named_among_those_there(tmp_path: Path) -> None:

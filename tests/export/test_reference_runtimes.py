@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from pe_deploy import MissingDependencyError, OnnxClassifier, open_bundle
 from pe_deploy.bundle import ONNX, Bundle
-from pe_deploy.parity import Predictor, Report, verify
+from pe_deploy.parity import Predictor, Report, verify, verify_bundle
 from pe_deploy.runtime.reference import openvino, reference_evaluator, reference_runtimes
 
 
@@ -34,21 +36,50 @@ def test_every_reference_agrees_with_the_golden_vectors(any_bundle: Path) -> Non
         assert {cell.check for cell in report.cells} >= {"golden", "shapes", "batches"}
 
 
-def test_openvino_is_among_them_where_it_is_installed(notebook_bundle: Path) -> None:
+def test_openvino_writes_nothing_home_and_needs_none(tmp_path: Path, notebook_bundle: Path) -> None:
     pytest.importorskip("openvino")
-    bundle = open_bundle(notebook_bundle)
-    assert "openvino" in reference_runtimes(bundle.read(ONNX))
-    compared(bundle, openvino(bundle.read(ONNX))).raise_if_failed()
+    code = (
+        "import sys, numpy as np\n"
+        "from pe_deploy import open_bundle\n"
+        "from pe_deploy.runtime.engines import predictors\n"
+        "run = predictors(open_bundle(sys.argv[1]), ['openvino'])['openvino']\n"
+        "assert run(np.array([[1, 2]])).shape == (1,)\n"
+        "assert 'openvino_telemetry' not in sys.modules\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    subprocess.run(
+        [sys.executable, "-c", code, str(notebook_bundle)],
+        check=True,
+        env={**environment, "HOME": str(tmp_path)},
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_openvino_missing_says_what_to_install(
+def test_an_engine_that_cannot_be_imported_is_named(
     notebook_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bundle = open_bundle(notebook_bundle)
     monkeypatch.setitem(sys.modules, "openvino", None)
-    model = open_bundle(notebook_bundle).read(ONNX)
-    assert list(reference_runtimes(model)) == ["onnx-ref"]
+    assert list(reference_runtimes(bundle.read(ONNX))) == ["onnx-ref"]
     with pytest.raises(MissingDependencyError, match=r"pip install 'pe-deploy\[openvino\]'"):
-        openvino(model)
+        openvino(bundle.read(ONNX))
+    report = verify_bundle(bundle, checks=["golden"], independent=True)
+    assert report.passed
+    assert {cell.predictor for cell in report.cells} >= {"torchscript", "onnx", "onnx-ref"}
+    assert list(report.not_run) == ["openvino"]
+    assert "openvino is not installed" in report.not_run["openvino"]
+
+
+def test_an_import_that_raises_anything_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "openvino.py").write_text("raise RuntimeError('no home\\ndirectory')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.split(".")[0] == "openvino"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(MissingDependencyError) as caught:
+        openvino(b"")
+    assert str(caught.value) == "openvino does not load here: RuntimeError: no home directory"
 
 
 def test_a_reference_reads_the_graph_itself(notebook_bundle: Path) -> None:

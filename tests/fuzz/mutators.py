@@ -16,22 +16,8 @@ from typing import Any
 
 Mutator = Callable[[bytes, random.Random], bytes]
 
-_NUMBERS: tuple[int, ...] = (
-    0,
-    1,
-    -1,
-    2,
-    127,
-    128,
-    255,
-    2**15,
-    2**31 - 1,
-    2**31,
-    2**32,
-    2**53 + 1,
-    2**63 - 1,
-)
-_NUMBERS += (2**63, 2**64 - 1, -(2**63), 10**19, 10**25)
+_NUMBERS: tuple[int, ...] = (0, 1, -1, 2, 127, 128, 255, 2**15, 2**31 - 1, 2**31, 2**32)
+_NUMBERS += (2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, -(2**63), 10**19, 10**25)
 _TEXTS = ("", "a\nb", "\x1b[31m", "\0", "é", "\u2028", "x" * 3000, "../a", "%s{}", "1", "nan")
 _VALUES: tuple[Any, ...] = (None, True, False, 0.5, -0.0, 1e308, float("nan"), float("inf"))
 _VALUES += ([], {}, [[]], [{}], {"a": 1}, "\ud800", *_NUMBERS, *_TEXTS)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pe_deploy import InvalidInputError, OnnxClassifier, Signature
 from pe_deploy.parity import Report, Tolerance
 from pe_deploy.parity.assertion import assert_parity, explain
+from pe_deploy.runtime.floors import Floors
 
 SIGNATURE = Signature(vocab_size=9, max_length=6)
 
@@ -77,4 +78,4 @@ def test_what_cannot_be_compared_is_refused(notebook_bundle: Path) -> None:
 
 
 def test_no_cells_are_no_proof() -> None:
-    assert "no cells" in explain(Report(Tolerance(), 0.0, ()))
+    assert "no cells" in explain(Report(Tolerance(), Floors(), ()))

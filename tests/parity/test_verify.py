@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pe_deploy import DataError, InvalidInputError, ParityError, Signature
+from pe_deploy import DataError, InvalidInputError, ParityError, Signature, open_bundle
 from pe_deploy.bundle import GoldenCase
 from pe_deploy.config import Decision
 from pe_deploy.parity import (
@@ -22,8 +23,11 @@ from pe_deploy.parity import (
     parity_cases,
     save_report,
     verify,
+    verify_bundle,
 )
 from pe_deploy.runtime import to_input_ids
+from pe_deploy.runtime.engines import predictors
+from pe_deploy.runtime.floors import Floors
 
 SIGNATURE = Signature(vocab_size=9, max_length=6)
 DECISION = Decision(("no", "yes"), 0.5)
@@ -101,6 +105,71 @@ def test_without_torch_the_floor_comes_from_the_golden_vectors() -> None:
     assert report.floor == pytest.approx(1e-3, rel=1e-2)
     assert report.passed
     assert not verify({"onnx": lambda ids: exact(ids) + 5e-3}, SIGNATURE, golden).passed
+
+
+def rounds_more_in_long_rows(ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    return exact(ids) + np.where(ids.shape[1] > 40, 1e-3, 1e-7)
+
+
+def test_a_fault_in_short_rows_does_not_hide_in_the_rounding_of_long_ones(tmp_path: Path) -> None:
+    def faulty(ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        return exact(ids) + (1e-4 if ids.shape[1] in (20, 60) else 0)
+
+    report = verify(
+        {"eager": rounds_more_in_long_rows, "other": faulty},
+        Signature(vocab_size=9, max_length=64),
+        exact=exact,
+        floor_from="eager",
+        batches=(1, 2),
+    )
+    assert report.floor == pytest.approx(1e-3, rel=1e-3)
+    assert {cell.length for cell in report.failures} == {20}
+    save_report(report, tmp_path / "report.json")
+    assert load_report(tmp_path / "report.json").failures == report.failures
+
+
+def test_a_length_takes_the_largest_floor_near_it() -> None:
+    floors = Floors.of([(1, 1e-7), (3, 2e-7), (3, 1e-7), (64, 5e-6)])
+    assert [floors.at(length) for length in (1, 7, 64, 60)] == [2e-7, 2e-7, 5e-6, 5e-6]
+    assert floors.at(30) == floors.highest == 5e-6  # as nothing near it is known
+    joined = floors.joined(Floors(least=1e-6))
+    assert [joined.at(length) for length in (1, 64)] == [1e-6, 5e-6]
+
+
+@pytest.mark.parametrize(
+    ("parity", "shapes"),
+    [
+        ({"floor": 1e-3}, set()),
+        ({"floor": 1e-3, "floors": {"by_length": {"1": 0.0, "10": 1e-3}, "least": 0.0}}, {1, 5}),
+        ({}, {1, 5, 6, 10}),
+    ],
+)
+def test_a_bundle_is_judged_by_the_floors_it_was_published_with(
+    notebook_bundle: Path, parity: dict[str, Any], shapes: set[int]
+) -> None:
+    """Its golden vectors are judged by their own: what torch gave is there, row by row."""
+    bundle = open_bundle(notebook_bundle)
+    made = replace(bundle, manifest=replace(bundle.manifest, parity=parity))
+    onnx = predictors(made, ["onnx"])["onnx"]
+    report = verify_bundle(
+        made,
+        engines={"onnx": onnx, "off": lambda ids: onnx(ids) + np.float32(1e-4)},
+        checks=["golden", "shapes"],
+        batches=[2],
+    )
+    failed = {(cell.check, cell.length) for cell in report.failures}
+    assert {length for check, length in failed if check == "golden"} == {1, 3, 10}
+    assert {length for check, length in failed if check == "shapes"} & {1, 5, 6, 10} == shapes
+
+
+def test_a_report_of_one_floor_still_loads(tmp_path: Path, demo_bundle: Path) -> None:
+    values = json.loads((demo_bundle / "parity.json").read_text())
+    for name in ("floors", "golden_floors", "not_run"):
+        values.pop(name, None)
+    (tmp_path / "old.json").write_text(json.dumps(values))
+    report = load_report(tmp_path / "old.json")
+    assert report.passed
+    assert {report.floor_of(cell) for cell in report.cells} == {values["floor"]}
 
 
 def test_a_name_alone_sets_no_floor() -> None:
@@ -269,6 +338,20 @@ def test_flips_are_told_apart_by_their_margin() -> None:
         assert "decisions" in unexplained.failed_checks
 
 
+@pytest.mark.parametrize(("given", "explained"), [(1, 1), (2, 0)])
+def test_a_flip_is_explained_by_the_label_that_flipped(given: int, explained: int) -> None:
+    """The two highest logits are a hair apart, and the third is far away."""
+    logits = np.array([[1.0, 1.0 - 1e-7, 0.0]])
+    signature, decision = Signature(3, 1, num_classes=3), Decision(("a", "b", "c"))
+    golden = GoldenCase(np.array([[1]]), logits, logits.astype(np.float32), np.array(["a"]))
+    other = np.roll([[9.0, 0.0, 0.0]], given, axis=1)
+    report = verify(
+        {"it": lambda ids: other}, signature, [golden], decision=decision, checks=["decisions"]
+    )
+    (decided,) = report.decisions
+    assert (decided.flips, decided.explained) == (1, explained)
+
+
 def test_a_moved_threshold_and_exchanged_labels_are_unexplained_flips() -> None:
     golden = golden_of(exact, targets=True)
     for wrong in (Decision(("no", "yes"), 0.7), Decision(("yes", "no"), 0.5)):
@@ -358,6 +441,17 @@ def test_the_smallest_failing_input_is_small() -> None:
     assert row[-2:] == [2, 7]
     broken_in_batches = judged(lambda ids: rounded(ids) + (len(ids) > 3))
     assert len(broken_in_batches.smallest[0][1]) in (4, 5, 6, 7)
+
+
+def test_the_smallest_failure_of_positions_is_one_pair() -> None:
+    def without_places_after_3(ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        places = np.cos(np.minimum(np.arange(ids.shape[1]), 3))
+        return np.asarray(np.sin(ids * 0.7) @ places)
+
+    report = judged(without_places_after_3, checks=["positions"])
+    ((_, (row, swapped)),) = report.smallest
+    assert sorted(row) == sorted(swapped)
+    assert sum(one != other for one, other in zip(row, swapped, strict=True)) == 2
 
 
 def failing_report() -> Report:

@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 
 from pe_deploy import PredictionError, Signature
 from pe_deploy.config import Decision
-from pe_deploy.runtime import Classifier
-from pe_deploy.runtime.plan import CHUNK_ROWS, Run
+from pe_deploy.runtime.classifier import Classifier, Run, in_chunks
+from pe_deploy.runtime.plan import CHUNK_ROWS
 
 
 class Answers(Classifier):
     """Gives the logits that it was made with, whatever it is asked."""
 
-    def __init__(self, logits: NDArray[np.float32]) -> None:
-        classes = 1 if logits.ndim == 1 else logits.shape[1]
+    def __init__(self, logits: NDArray[np.float32], classes: int | None = None) -> None:
+        classes = classes or (1 if logits.ndim == 1 else logits.shape[1])
         labels = tuple(range(max(2, classes)))
         decision = Decision(labels, 0.5 if classes == 1 else None)
         super().__init__(Signature(5, 64, classes), decision)
@@ -28,7 +28,7 @@ class Answers(Classifier):
         def run(ids: NDArray[np.int64]) -> NDArray[np.float32]:
             return np.array([next(rows) for _ in ids], np.float32)
 
-        return run
+        return in_chunks(run)
 
 
 @pytest.mark.parametrize("rows", [1, 5, 100, CHUNK_ROWS + 7])
@@ -69,18 +69,28 @@ def test_huge_finite_logits_pass(rows: int, classes: int) -> None:
 
 
 def test_an_answer_of_another_shape_is_no_answer() -> None:
-    classifier = Answers(np.zeros((600, 1), np.float32))
-    with pytest.raises(PredictionError, match=r"with logits \[600, 1\] instead of \[600\]"):
-        wrong = Answers(np.zeros(600, np.float32))
-        wrong._logits = classifier._logits
-        wrong.predict_logits(np.ones((600, 2), int))
+    for rows in (1, 600, 3000):
+        wrong = Answers(np.zeros((rows, 1), np.float32), classes=1)
+        with pytest.raises(PredictionError) as caught:
+            wrong.predict_logits(np.ones((rows, 2), int))
+        assert str(caught.value) == (
+            f"the model answers batch {rows} × length 2 with logits [{rows}, 1] instead of [{rows}]"
+        )
+
+
+class Fails(Classifier):
+    """An engine that fails."""
+
+    def _open(self) -> Run:
+        def run(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+            raise RuntimeError("out of\nmemory")
+
+        return in_chunks(run)
 
 
 def test_a_failing_engine_is_named_in_one_line() -> None:
-    classifier = Answers(np.zeros(1, np.float32))
-    classifier._run = lambda ids: (_ for _ in ()).throw(RuntimeError("out of\nmemory"))
     with pytest.raises(PredictionError) as caught:
-        classifier.predict([[1, 2, 3]])
+        Fails(Signature(5, 64), Decision((0, 1), 0.5)).predict([[1, 2, 3]])
     assert str(caught.value) == (
         "the engine fails on batch 1 × length 3: RuntimeError: out of memory"
     )

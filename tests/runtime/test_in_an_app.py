@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pe_deploy import BundleError, OnnxClassifier, PredictionError, open_bundle
+from pe_deploy import BundleError, OnnxClassifier, PredictionError, Signature, open_bundle
 from pe_deploy.bundle import ONNX, THROUGHPUT
 from pe_deploy.config import Decision
 from pe_deploy.runtime import to_input_ids
+from pe_deploy.runtime.classifier import Classifier, Run, in_chunks
 from pe_deploy.runtime.plan import CHUNK_IDS, CHUNK_ROWS
 
 CLOSED = "this classifier was closed; open the bundle again"
@@ -164,10 +165,6 @@ def test_closing_lets_others_finish(notebook_bundle: Path) -> None:
 
 def test_an_engine_sees_bounded_chunks() -> None:
     """Rows and ids are bounded, and the answer is that of the rows one by one."""
-    from pe_deploy import Signature
-    from pe_deploy.runtime import Classifier
-    from pe_deploy.runtime.plan import Run
-
     seen: list[tuple[int, ...]] = []
 
     class Sums(Classifier):
@@ -177,7 +174,7 @@ def test_an_engine_sees_bounded_chunks() -> None:
                 sums = ids.sum(axis=1).astype(np.float32)
                 return sums if self.signature.num_classes == 1 else np.stack([sums, -sums], 1)
 
-            return run
+            return in_chunks(run)
 
     for classes in (1, 2):
         classifier = Sums(

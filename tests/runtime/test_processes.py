@@ -203,6 +203,53 @@ def test_onnxruntime_reports_to_nobody(tmp_path: Path, notebook_bundle: Path) ->
     run(tmp_path, notebook_bundle, code)
 
 
+@needs_fork
+def test_where_telemetry_runs_the_first_fork_warns_in_one_line(tmp_path: Path) -> None:
+    code = """
+import os, warnings
+import onnxruntime
+import pe_deploy.runtime.onnx
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter("always")
+    for _ in range(3):
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
+for each in seen:
+    if each.category is RuntimeWarning:
+        print(each.message)
+"""
+    env = {name: os.environ[name] for name in os.environ.keys() - {"ORT_DISABLE_TELEMETRY"}}
+    for off, said in [({}, 1), ({"ORT_DISABLE_TELEMETRY": "1"}, 0)]:
+        ended = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**env, "HOME": str(tmp_path), **off},
+        )
+        lines = ended.stdout.splitlines()
+        assert (ended.returncode, len(lines)) == (0, said), ended.stderr
+        assert all("set ORT_DISABLE_TELEMETRY=1 in the environment" in line for line in lines)
+
+
+@needs_fork
+def test_a_fork_while_the_first_large_batches_run(tmp_path: Path, notebook_bundle: Path) -> None:
+    """What they need is imported then, which a fork may fall into."""
+    code = """
+    classifier = OnnxClassifier(path, num_threads=3)
+    ids = np.ones((3000, 10), np.int64)
+    others = [threading.Thread(target=classifier.predict, args=(ids,)) for _ in range(6)]
+    for other in others:
+        other.start()
+    for _ in range(4):
+        in_child(lambda: classifier.predict(ids))
+    for other in others:
+        other.join()
+    """
+    run(tmp_path, notebook_bundle, code)
+
+
 @pytest.mark.parametrize("method", [pytest.param("fork", marks=needs_fork), "spawn", "forkserver"])
 def test_pools_of_processes(tmp_path: Path, notebook_bundle: Path, method: str) -> None:
     code = f"""

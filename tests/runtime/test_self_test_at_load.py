@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pe_deploy import BundleError, OnnxClassifier, ParityError, open_bundle
+from pe_deploy import BundleError, OnnxClassifier, ParityError, PredictionError, open_bundle
 from pe_deploy.bundle import GOLDEN, ONNX, THROUGHPUT, GoldenCase, golden_to_bytes, write_bundle
 from pe_deploy.parity import Tolerance
 from pe_deploy.runtime import onnx as runtime_onnx
@@ -117,5 +117,17 @@ def test_the_rule_is_that_of_parity() -> None:
 def test_no_number_and_no_answer_are_failures() -> None:
     with pytest.raises(ParityError, match="worst difference nan"):
         replay(lambda ids: np.array([np.nan], np.float32), [case(), case()], "it")
-    with pytest.raises(ParityError, match=r"fails on .* batch 1 × length 3: ZeroDivisionError"):
-        replay(lambda ids: 1 / 0, [case()], "it")  # type: ignore[arg-type, return-value]
+
+    def fails(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        raise PredictionError("the engine fails")
+
+    with pytest.raises(ParityError, match=r"fails on .* batch 1 × length 3: the engine fails"):
+        replay(fails, [case()], "it")
+
+
+def test_what_is_no_error_of_ours_passes_through_a_replay() -> None:
+    def interrupted(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        raise TimeoutError("the app's own alarm")
+
+    with pytest.raises(TimeoutError, match="the app's own alarm"):
+        replay(interrupted, [case()], "it")

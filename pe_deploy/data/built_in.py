@@ -1,4 +1,4 @@
-"""The notebook's random training set."""
+"""Labelled sets that need no download: the notebook's random one, and handwritten digits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.data.dataset import Dataset
+from pe_deploy.errors import requires_extra
 
 Draw = Callable[[int, tuple[int, ...]], NDArray[np.int64]]
 """`draw(high, shape)`: uniform int64 in `[0, high)`."""
@@ -30,5 +31,19 @@ def synthetic(
     needs torch.
     """
     input_ids = draw(vocab_size, (rows, length))
-    targets = draw(2, (rows,))
-    return Dataset(input_ids, targets, labels=(0, 1))
+    return Dataset(input_ids, draw(2, (rows,)), labels=(0, 1))
+
+
+def digits() -> Dataset:
+    """The 1797 images of scikit-learn's digits, each one row of 64 ids, with labels 0 to 9.
+
+    An id is a pixel's brightness, 0 to 16; the 8x8 pixels follow in reading order.
+
+    Raises:
+        MissingDependencyError: scikit-learn is not installed.
+    """
+    with requires_extra("train"):
+        from sklearn.datasets import load_digits
+    images = load_digits()
+    labels = tuple(images.target_names.tolist())
+    return Dataset(images.data.astype(np.int64), images.target.astype(np.int64), labels)

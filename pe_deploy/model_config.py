@@ -1,0 +1,80 @@
+"""What a model is inside, and how it is trained; `pe_deploy.config` has these names too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pe_deploy.config import LARGEST_SIZE, Config, Signature
+from pe_deploy.errors import InvalidInputError
+
+_MOST_LAYERS = 1000
+
+
+@dataclass(frozen=True)
+class ModelConfig(Config):
+    """Sizes of a sequence classifier.
+
+    `num_classes=1` is a binary model with one logit a row. `pad_id=None` means that every
+    position counts; with a `pad_id`, rows are right-padded with it and the padding is ignored.
+    `dropout` acts between GRU layers while training.
+
+    Raises:
+        InvalidInputError: a size is not a whole number of at least 1, `pad_id` is not in the
+            vocabulary, or `dropout` is not in [0, 1).
+
+    >>> ModelConfig(vocab_size=20, max_length=12, pad_id=0).signature
+    Signature(vocab_size=20, max_length=12, num_classes=1, pad_id=0)
+    """
+
+    vocab_size: int
+    max_length: int
+    embedding_dim: int = 16
+    hidden_dim: int = 32
+    num_layers: int = 2
+    num_classes: int = 1
+    pad_id: int | None = None
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("embedding_dim", "hidden_dim"):
+            self.check_int(name, 1, LARGEST_SIZE)
+        self.check_int("num_layers", 1, _MOST_LAYERS)
+        self.check_float("dropout", 0.0, 1.0)
+        _ = self.signature  # checks the other sizes
+
+    @property
+    def signature(self) -> Signature:
+        """The part of the config that callers see."""
+        return Signature(self.vocab_size, self.max_length, self.num_classes, self.pad_id)
+
+
+@dataclass(frozen=True)
+class TrainConfig(Config):
+    """How a model is trained; the defaults are the notebook's.
+
+    `shuffle` draws a new order of the rows each epoch (the notebook keeps one order).
+    `validation_fraction` is the share of the rows held back, stratified by label, where the data
+    brings no validation rows of its own.
+
+    Raises:
+        InvalidInputError: a value is outside its range.
+
+    >>> TrainConfig(epochs=5).learning_rate
+    0.003
+    """
+
+    epochs: int = 25
+    batch_size: int = 4
+    learning_rate: float = 3e-3
+    seed: int = 0
+    shuffle: bool = False
+    validation_fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        self.check_int("epochs", 1)
+        self.check_int("batch_size", 1, LARGEST_SIZE)
+        self.check_int("seed", 0, 2**63 - 1)
+        self.check_float("learning_rate", 0.0, 10.0)
+        self.check_float("validation_fraction", 0.0, 1.0)
+        if not isinstance(self.shuffle, bool):
+            raise InvalidInputError(f"shuffle is {self.shuffle!r}; allowed: true or false")

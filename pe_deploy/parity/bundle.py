@@ -1,0 +1,120 @@
+"""The proof of a bundle: export, `verify`, replay, pytest and `assert_parity` all ask here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from pe_deploy.bundle import Bundle
+from pe_deploy.errors import MissingDependencyError
+from pe_deploy.parity.cases import BATCHES
+from pe_deploy.parity.compare import CHECKS, verify
+from pe_deploy.parity.report import Cell, Report, published_floors
+from pe_deploy.parity.tolerance import Tolerance
+from pe_deploy.runtime.engines import ENGINES, Predictor, predictors
+
+REPLAY = ("golden", "padding", "batches", "decisions")
+"""The checks that hold each engine against what was recorded, and against itself."""
+
+AGAINST_REFERENCE = ("shapes", "tokens", "positions")
+"""The checks that hold engines against exact torch, or against the first of them."""
+
+_COARSE_BATCHES = (1, 7, 32)
+
+
+class Reference(NamedTuple):
+    """The trained module in torch: in float32, which sets the floors, and in float64, exact."""
+
+    eager: Predictor
+    exact: Predictor
+
+
+def verify_bundle(
+    bundle: Bundle,
+    reference: Reference | None = None,
+    *,
+    engines: Mapping[str, Predictor] | None = None,
+    checks: Sequence[str] = CHECKS,
+    batches: Sequence[int] = BATCHES,
+    independent: bool = False,
+    tolerance: Tolerance | None = None,
+    about: Mapping[str, str] | None = None,
+    progress: Callable[[Cell], None] | None = None,
+) -> Report:
+    """Judge whether the models of a bundle are the one that was trained; see `verify`.
+
+    Each is held against the golden vectors and itself, and against exact torch; without a
+    `reference`, against the first engine instead. What torch's own rounding explains is measured
+    with the reference, over every case, or is what the bundle was published with.
+
+    Args:
+        bundle: an open bundle.
+        reference: the trained module; its float32 form is judged like an engine, as "eager".
+        engines: what to judge, the most trusted first; by default the bundle's own models.
+        checks: which of `CHECKS` to run.
+        batches: the batch sizes of `shapes`.
+        independent: whether engines that read `model.onnx` in their own way are judged too, on a
+            coarse grid, as one is slow. One that cannot be imported is named in `not_run`.
+        tolerance: how far apart two logits may be.
+        about: what to record of the machine and the engines.
+        progress: called with each finished cell.
+
+    Raises:
+        BundleError: a model does not load, or the bundle holds no golden vectors.
+        MissingDependencyError: an engine of the bundle's own models is not installed.
+        InvalidInputError: no engine, or a check that there is not.
+    """
+    manifest = bundle.manifest
+    judged = dict(predictors(bundle) if engines is None else engines)
+    exact = None if reference is None else reference.exact
+    if reference is not None:
+        judged = {"eager": reference.eager, **judged}
+    # A part of the cases may by chance show less of torch's own error than the whole.
+    whole = reference is not None and batches == BATCHES and {"shapes", "tokens"} <= {*checks}
+    report = verify(
+        judged,
+        manifest.signature,
+        bundle.golden(),
+        exact=exact,
+        decision=manifest.decision,
+        tolerance=tolerance,
+        floors=None if whole else published_floors(manifest),
+        floor_from="eager",
+        checks=checks,
+        batches=batches,
+        about=about,
+        progress=progress,
+    )
+    if not independent:
+        return report
+    others, not_run = _independent(bundle)
+    if not others:
+        return dataclasses.replace(report, not_run=not_run)
+    first = {} if exact else dict([next(iter(judged.items()))])
+    longest = manifest.signature.max_length
+    coarse = verify(
+        {**first, **others},
+        manifest.signature,
+        exact=exact,
+        tolerance=tolerance,
+        floors=report.floors,
+        checks=AGAINST_REFERENCE,
+        batches=_COARSE_BATCHES,
+        lengths=sorted({1, min(2, longest), -(-longest // 2), longest}),
+        progress=progress,
+    )
+    return report.joined(coarse, not_run)
+
+
+def _independent(bundle: Bundle) -> tuple[dict[str, Predictor], dict[str, str]]:
+    """The engines that read the graph in their own way, and why others are not run."""
+    found: dict[str, Predictor] = {}
+    not_run: dict[str, str] = {}
+    for engine in ENGINES.values():
+        if engine.independent and engine.file in bundle.files:
+            try:
+                found[engine.name] = engine.predictor(bundle)
+            except MissingDependencyError as error:
+                not_run[engine.name] = str(error)
+    return found, not_run

@@ -1,0 +1,57 @@
+"""How far float32 torch itself is from exact: what every difference of a logit is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+MULTIPLE = 4.0
+"""How many times as far off as float32 torch itself a logit may be."""
+
+NEAR_ZERO = 1e-6
+"""What is allowed beside it, where torch's own error happens to be nil."""
+
+_NEAR = 4
+_NEAR_SHARE = 1 / 16
+
+
+@dataclass(frozen=True)
+class Floors:
+    """The largest error of float32 torch against float64, by the length of the rows.
+
+    The error grows with the steps, so a fault in short rows must not hide in the rounding of long
+    ones. But it also varies by chance with the rows, and the 13 that parity tries at most lengths
+    show too little of it. So a length has the largest error of the lengths near it, up to 4 ids or
+    a sixteenth of the longest away: among those is one that large batches are tried at.
+
+    Attributes:
+        by_length: the largest error that was measured on rows of each length.
+        least: a floor for every length, where no more than that is known.
+    """
+
+    by_length: Mapping[int, float] = field(default_factory=dict)
+    least: float = 0.0
+
+    @classmethod
+    def of(cls, errors: Iterable[tuple[int, float]]) -> Floors:
+        """Of pairs of a length and an error that was measured there."""
+        largest: dict[int, float] = {}
+        for length, error in errors:
+            largest[length] = max(error, largest.get(length, 0.0))
+        return cls(dict(sorted(largest.items())))
+
+    @property
+    def highest(self) -> float:
+        """The floor over all lengths."""
+        return max([self.least, *self.by_length.values()])
+
+    def at(self, length: int) -> float:
+        """The floor of rows of this length; the highest where none was measured near it."""
+        reach = max(_NEAR, _NEAR_SHARE * max(self.by_length, default=0))
+        near = [error for other, error in self.by_length.items() if abs(other - length) <= reach]
+        return max([self.least, *near]) if near else self.highest
+
+    def joined(self, other: Floors) -> Floors:
+        """What both have seen."""
+        both = Floors.of([*self.by_length.items(), *other.by_length.items()])
+        return Floors(both.by_length, max(self.least, other.least))
