@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -16,13 +16,10 @@ from rich.panel import Panel
 from pe_deploy.cli.console import facts, out, progress_bar
 from pe_deploy.cli.train import epochs_shown
 from pe_deploy.config import TrainConfig
-from pe_deploy.errors import requires_extra
+from pe_deploy.data import Dataset, digits, split
 from pe_deploy.parity import ratio, worst
 from pe_deploy.runtime import OnnxClassifier
 from pe_deploy.storage.atomic import write_bytes
-
-if TYPE_CHECKING:
-    from pe_deploy.data import Dataset
 
 HELD_OUT = 0.2
 TRAINING = TrainConfig(
@@ -44,10 +41,8 @@ def demo(
 ) -> None:
     """Train on handwritten digits, export, verify, and predict images never seen before."""
     started = time.perf_counter()
-    with requires_extra("train"):
-        from pe_deploy.data import digits, split
-        from pe_deploy.export import export
-        from pe_deploy.training import train
+    from pe_deploy.export import export
+    from pe_deploy.training import train
 
     rows, held_out = split(digits(), HELD_OUT, TRAINING.seed)
     out.print(

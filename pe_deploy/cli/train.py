@@ -11,7 +11,6 @@ import typer
 
 from pe_deploy.cli.console import facts, progress_bar, table
 from pe_deploy.config import ModelConfig, TrainConfig
-from pe_deploy.errors import requires_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +42,9 @@ def train(
     validation_fraction: Annotated[
         float, typer.Option(help="Share of the rows held back.")
     ] = TrainConfig.validation_fraction,
+    update_gate_bias: Annotated[
+        float, typer.Option(help="Added to each update gate at first: states are kept longer.")
+    ] = TrainConfig.update_gate_bias,
     embedding_dim: Annotated[
         int, typer.Option(help="Size of the token and position vectors.")
     ] = ModelConfig.embedding_dim,
@@ -64,9 +66,9 @@ def train(
         # The notebook keeps one order, and `synthetic` repeats the notebook.
         shuffle=data != "synthetic" if shuffle is None else shuffle,
         validation_fraction=validation_fraction,
+        update_gate_bias=update_gate_bias,
     )
-    with requires_extra("train"):
-        from pe_deploy.training import train as run
+    from pe_deploy.training import train as run
 
     with epochs_shown("train") as progress:
         result = run(

@@ -69,7 +69,7 @@ def export(
     Args:
         checkpoint: a checkpoint folder, or a `.pt` or `.safetensors` file.
         output: the bundle's folder; a bundle that is there is replaced in one step.
-        options: what to make, and how it is judged.
+        options: what to make, and what is allowed.
         weights: "best" or "last", of a checkpoint folder.
         progress: called with each cell of the parity gate.
 

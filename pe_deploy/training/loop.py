@@ -19,7 +19,7 @@ from pe_deploy.storage import atomic
 from pe_deploy.training import checkpoint
 from pe_deploy.training.epoch import Rows, run_epoch
 from pe_deploy.training.metrics import EpochMetrics, best_of
-from pe_deploy.training.model import GRUClassifier, in_memory
+from pe_deploy.training.model import GRUClassifier, in_memory, keep_states_longer
 from pe_deploy.training.positions import (
     PositionShift,
     plot_positions,
@@ -186,6 +186,7 @@ def train(
         checkpoint.decision_of(model_config, rows.labels).check(model_config.signature)
         with in_memory(model_config):
             model = GRUClassifier(model_config)
+        keep_states_longer(model, train_config.update_gate_bias)
         if validation is not None:
             check_rows(validation, model_config, "validation")
         elif notebook:

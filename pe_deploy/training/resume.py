@@ -160,11 +160,13 @@ def _restore_optimizer(optimizer: Optimizer, tensors: State) -> None:
 
 
 def _check_identity(path: Path, saved: Identity, current: Identity) -> None:
+    # A setting that a former version did not know was what is now its default.
+    began = {**TrainConfig().to_dict(), **saved}
     for field in current:
-        if saved.get(field) != current[field]:
+        if began.get(field) != current[field]:
             raise CheckpointError(
                 f"{path}: cannot resume with {field} {current[field]!r}; "
-                f"the run began with {saved.get(field)!r}"
+                f"the run began with {began.get(field)!r}"
             )
 
 

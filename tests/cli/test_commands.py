@@ -17,7 +17,6 @@ import torch
 from onnx import numpy_helper
 from safetensors.torch import save_file
 
-import pe_deploy.export.exporter as exporter
 from pe_deploy import ModelConfig, OnnxClassifier, cli, open_bundle
 from pe_deploy.bundle import write_bundle
 from pe_deploy.export import to_torchscript
@@ -181,15 +180,10 @@ def test_a_broken_export_publishes_nothing_and_says_so_in_one_line(
 ) -> None:
     assert run("export", weights, "-o", "bundle").code == 0
     before = digests(tmp_path / "bundle")
-    make = exporter._make
-
-    def sabotaged(*args: Any) -> Any:
-        artifacts, manifest = make(*args)
-        torch.manual_seed(5)
-        other = GRUClassifier(ModelConfig(vocab_size=12, max_length=10))
-        return {**artifacts, "model.pt": to_torchscript(other, other.config.signature)}, manifest
-
-    monkeypatch.setattr(exporter, "_make", sabotaged)
+    torch.manual_seed(5)
+    other = GRUClassifier(ModelConfig(vocab_size=12, max_length=10))
+    wrong = to_torchscript(other, other.config.signature)
+    monkeypatch.setattr("pe_deploy.export.exporter.to_torchscript", lambda *_: wrong)
     done = run("export", weights, "-o", "bundle")
     assert done.code == 1
     assert done.err.startswith("pe-deploy: parity failed (")

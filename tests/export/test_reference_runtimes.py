@@ -15,10 +15,10 @@ from pe_deploy.parity import Predictor, Report, verify, verify_bundle
 from pe_deploy.runtime.reference import openvino, reference_evaluator, reference_runtimes
 
 
-def judged(bundle: Bundle, predictor: Predictor) -> Report:
+def compared(bundle: Bundle, predictor: Predictor) -> Report:
     signature = bundle.manifest.signature
     return verify(
-        {"onnx": OnnxClassifier(bundle, num_threads=1).predict_logits, "judge": predictor},
+        {"onnx": OnnxClassifier(bundle, num_threads=1).predict_logits, "reference": predictor},
         signature,
         bundle.golden(),
         batches=(1, 7),
@@ -26,12 +26,12 @@ def judged(bundle: Bundle, predictor: Predictor) -> Report:
     )
 
 
-def test_every_judge_agrees_with_the_golden_vectors(any_bundle: Path) -> None:
+def test_every_reference_agrees_with_the_golden_vectors(any_bundle: Path) -> None:
     bundle = open_bundle(any_bundle)
     found = reference_runtimes(bundle.read(ONNX))
     assert "onnx-ref" in found
     for predictor in found.values():
-        report = judged(bundle, predictor)
+        report = compared(bundle, predictor)
         report.raise_if_failed()
         assert {cell.check for cell in report.cells} >= {"golden", "shapes", "batches"}
 
@@ -82,14 +82,14 @@ def test_an_import_that_raises_anything_is_one_line(
     assert str(caught.value) == "openvino does not load here: RuntimeError: no home directory"
 
 
-def test_a_judge_reads_the_graph_itself(notebook_bundle: Path) -> None:
+def test_a_reference_reads_the_graph_itself(notebook_bundle: Path) -> None:
     bundle = open_bundle(notebook_bundle)
     model = onnx.load_from_string(bundle.read(ONNX))
     gru = next(node for node in model.graph.node if node.op_type == "GRU")
     attribute = next(a for a in gru.attribute if a.name == "linear_before_reset")
     attribute.i = 0
     for name, predictor in reference_runtimes(model.SerializeToString()).items():
-        assert not judged(bundle, predictor).passed, name
+        assert not compared(bundle, predictor).passed, name
 
 
 def test_saturated_gates_are_no_warning(notebook_bundle: Path) -> None:

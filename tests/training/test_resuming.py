@@ -17,6 +17,7 @@ from pe_deploy.data import Dataset
 from pe_deploy.errors import CheckpointError
 from pe_deploy.storage import atomic
 from pe_deploy.training import Progress, load_checkpoint, train
+from pe_deploy.training.resume import identity_of
 
 CONFIG = TrainConfig(epochs=4, shuffle=True)
 DROPOUT = 0.3
@@ -127,6 +128,29 @@ def test_more_epochs_go_on_from_a_finished_run(tmp_path: Path, three_classes: Da
     train(three_classes, tmp_path / "run", train_config=longer, resume=True)
     train(three_classes, tmp_path / "whole", train_config=longer)
     assert _results(tmp_path / "run") == _results(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("without_plot")
+def test_a_run_from_before_a_setting_was_there(
+    tmp_path: Path, three_classes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_it(*args: Any) -> dict[str, Any]:
+        identity = identity_of(*args)
+        del identity["update_gate_bias"]
+        return identity
+
+    monkeypatch.setattr("pe_deploy.training.loop.identity_of", without_it)
+    train(three_classes, tmp_path, train_config=CONFIG)
+    monkeypatch.undo()
+    longer = dataclasses.replace(CONFIG, epochs=5)
+    with pytest.raises(CheckpointError, match=r"update_gate_bias 1.0; the run began with 0.0"):
+        train(
+            three_classes,
+            tmp_path,
+            train_config=dataclasses.replace(longer, update_gate_bias=1.0),
+            resume=True,
+        )
+    assert train(three_classes, tmp_path, train_config=longer, resume=True).last.epoch == 5
 
 
 @pytest.mark.usefixtures("without_plot")

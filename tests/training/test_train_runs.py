@@ -88,6 +88,22 @@ def test_shuffling_changes_the_order(tmp_path: Path, three_classes: Dataset) -> 
 
 
 @pytest.mark.usefixtures("without_plot")
+def test_a_bias_of_the_update_gates_is_where_training_begins(
+    tmp_path: Path, three_classes: Dataset
+) -> None:
+    def untrained(bias: float) -> dict[str, torch.Tensor]:
+        config = TrainConfig(epochs=1, learning_rate=0.0, update_gate_bias=bias)
+        train(three_classes, tmp_path / str(bias), train_config=config)
+        return load_checkpoint(tmp_path / str(bias)).model.state_dict()
+
+    before, after = untrained(0.0), untrained(2.5)
+    for layer in (0, 1):
+        reset, update, new = before[f"rnn_lay.bias_hh_l{layer}"].chunk(3)
+        before[f"rnn_lay.bias_hh_l{layer}"] = torch.cat([reset, update + 2.5, new])
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.usefixtures("without_plot")
 def test_the_callers_torch_is_left_as_it_was(tmp_path: Path) -> None:
     threads, rng = torch.get_num_threads(), torch.get_rng_state()
     seen = []

@@ -195,7 +195,7 @@ def holds() -> Hold:
                 answers = {"onnxruntime": session.run(None, {"input_ids": ids})[0]}
                 if batch == 5:
                     answers |= {
-                        name: judge(ids) for name, judge in reference_runtimes(data).items()
+                        name: answer(ids) for name, answer in reference_runtimes(data).items()
                     }
                 for name, answer in answers.items():
                     assert answer.shape == reference.shape, (name, ids.shape)
