@@ -54,7 +54,9 @@ class TrainConfig(Config):
 
     `shuffle` draws a new order of the rows each epoch (the notebook keeps one order).
     `validation_fraction` is the share of the rows held back, stratified by label, where the data
-    brings no validation rows of its own.
+    brings no validation rows of its own. `update_gate_bias` is added to the bias with which each
+    update gate begins: a new GRU then keeps its state for longer, and learns what spans tens of
+    ids in fewer epochs (Tallec and Ollivier 2018, "Can recurrent neural networks warp time?").
 
     Raises:
         InvalidInputError: a value is outside its range.
@@ -69,6 +71,7 @@ class TrainConfig(Config):
     seed: int = 0
     shuffle: bool = False
     validation_fraction: float = 0.2
+    update_gate_bias: float = 0.0
 
     def __post_init__(self) -> None:
         self.check_int("epochs", 1)
@@ -76,5 +79,6 @@ class TrainConfig(Config):
         self.check_int("seed", 0, 2**63 - 1)
         self.check_float("learning_rate", 0.0, 10.0)
         self.check_float("validation_fraction", 0.0, 1.0)
+        self.check_float("update_gate_bias", 0.0, 10.0)
         if not isinstance(self.shuffle, bool):
             raise InvalidInputError(f"shuffle is {self.shuffle!r}; allowed: true or false")
