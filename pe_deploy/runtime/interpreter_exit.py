@@ -28,7 +28,6 @@ _ended_by: int | None = None  # the thread that ends the interpreter
 
 def finished_before_exit(call: Callable[[Given], Answer]) -> Callable[[Given], Answer]:
     """A call into compiled code that the end of the interpreter waits for."""
-
     enter, leave = _inside.add, _inside.discard
 
     def guarded(given: Given) -> Answer:
