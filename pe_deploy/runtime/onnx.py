@@ -188,9 +188,9 @@ def _planned(
         return pools[0]
 
     def run(ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        rows, length = ids.shape
-        if rows < whole_below:
+        if len(ids) < whole_below:
             return few(ids)
+        rows, length = ids.shape
         form, own_threads, chunks = plan(rows, length, dispatch, threads, longest)
         one = session(form, own_threads)
         if chunks == 1:
