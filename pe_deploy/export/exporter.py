@@ -201,7 +201,7 @@ def export_module(
             signed = {MANIFEST: (staging / MANIFEST).read_bytes(), **artifacts}
             (staging / SIGNATURE).write_bytes(signature_of(signed, output.name))
         published = open_bundle(staging)
-    return Exported(dataclasses.replace(published, path=output), report)
+    return Exported(dataclasses.replace(published, folder=output), report)
 
 
 def labelled_rows(trained: Checkpoint) -> LabelledRows | None:
