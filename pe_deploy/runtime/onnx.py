@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,8 @@ from pe_deploy.runtime.quiet_onnxruntime import ENGINE_ERRORS
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from pe_deploy.runtime.thread_pool import ThreadPool
@@ -116,7 +117,7 @@ class OnnxClassifier(BundleClassifier):
         engine = f"onnxruntime {ort.__version__}, {', '.join(self.providers)}"
         forms = [form for form, name in FORMS.items() if name in self._models]
         for form in forms if self._guarded else forms[:1]:
-            where = f"{self._path / FORMS[form]} on {engine}"
+            where = f"{self._folder}/{FORMS[form]} on {engine}"
             with OnnxClassifier(
                 bundle, providers=self._wanted, num_threads=self._num_threads, form=form
             ) as alone:
@@ -127,7 +128,7 @@ class OnnxClassifier(BundleClassifier):
         # None of this holds `self`: an engine that knew its classifier would be freed with it only
         # when the garbage collector next looks for cycles.
         opening = {
-            name: partial(_opened, model, self._path / name, self._wanted, self.signature)
+            name: partial(_opened, model, f"{self._folder}/{name}", self._wanted, self.signature)
             for name, model in self._models.items()
         }
         self._guarded = _name(self._wanted[0]) == CPU
@@ -201,7 +202,7 @@ def _planned(
 
 
 def _opened(
-    model: bytes, where: Path, wanted: Sequence[Provider], signature: Signature, threads: int
+    model: bytes, where: str, wanted: Sequence[Provider], signature: Signature, threads: int
 ) -> tuple[Run, tuple[str, ...]]:
     """A session's `Run`, and the execution providers that it runs on."""
     try:
@@ -213,7 +214,7 @@ def _opened(
         ) from error
     run, providers = _runner(session), tuple(session.get_providers())
     if providers[0] == CPU:
-        _check_guards(run, signature, str(where))
+        _check_guards(run, signature, where)
     return run, providers
 
 
