@@ -116,7 +116,8 @@ class OnnxClassifier(BundleClassifier):
 
     def _replay(self, golden: Sequence[GoldenCase]) -> None:
         """Replay golden vectors by each graph, however many rows it is meant for."""
-        from pe_deploy.runtime.replay import replay  # not at every app's start
+        from pe_deploy.runtime.floors import Floors  # not at every app's start
+        from pe_deploy.runtime.replay import replay
 
         whole = self._run or self._reopened()
         runs = whole.forms() if isinstance(whole, Engine) else [whole]
@@ -128,6 +129,7 @@ class OnnxClassifier(BundleClassifier):
                 golden,
                 f"{self._path / name} on {engine}",
                 self.decision.labels_of,
+                Floors.of_summary(self.manifest.parity),
             )
         self._run = whole
 
