@@ -34,7 +34,7 @@ from pe_deploy.parity.shrink import smallest_failure
 from pe_deploy.parity.tolerance import Tolerance
 from pe_deploy.runtime.engines import Predictor
 from pe_deploy.runtime.floors import Floors
-from pe_deploy.runtime.replay import golden_floors
+from pe_deploy.runtime.replay import floors_with
 
 CHECKS = ("golden", "shapes", "tokens", "padding", "batches", "positions", "decisions")
 
@@ -115,7 +115,6 @@ def verify(
         cells.append(cell)
         if progress is not None:
             progress(cell)
-    own = golden_floors(golden)
     errors = [
         (cell.length, cell.error)
         for cell in cells
@@ -123,12 +122,11 @@ def verify(
         and cell.check in ("shapes", "tokens")
         and not cell.problem
     ]
-    floors = (floors or Floors()).joined(own).joined(Floors.of(errors))
+    floors = floors_with(golden, (floors or Floors()).joined(Floors.of(errors)))
     cells += run.sanity(floors.highest, decision is not None and "decisions" in checks)
     report = Report(
         tolerance=tolerance or Tolerance(),
         floors=floors,
-        golden_floors=own,
         cells=tuple(cells),
         about={"machine": platform.machine(), "system": platform.system(), **(about or {})},
     )

@@ -111,9 +111,10 @@ class OnnxClassifier(BundleClassifier):
 
     def _replay(self, bundle: Bundle) -> None:
         """Replay golden vectors by each graph alone, however many rows it is meant for."""
-        from pe_deploy.runtime.replay import replay  # not at every app's start
+        from pe_deploy.runtime.floors import Floors  # not at every app's start
+        from pe_deploy.runtime.replay import replay
 
-        golden = bundle.golden()
+        golden, floors = bundle.golden(), Floors.of_summary(self.manifest.parity)
         engine = f"onnxruntime {ort.__version__}, {', '.join(self.providers)}"
         forms = [form for form, name in FORMS.items() if name in self._models]
         for form in forms if self._guarded else forms[:1]:
@@ -121,7 +122,9 @@ class OnnxClassifier(BundleClassifier):
             with OnnxClassifier(
                 bundle, providers=self._wanted, num_threads=self._num_threads, form=form
             ) as alone:
-                replay(alone.predict_logits, golden, where, self.manifest.decision.labels_of)
+                replay(
+                    alone.predict_logits, golden, where, self.manifest.decision.labels_of, floors
+                )
 
     def _load(self) -> Run:
         threads = self._num_threads or usable_cpus()
