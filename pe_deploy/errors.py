@@ -48,6 +48,11 @@ def _one_line(message: str) -> str:
     return message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"
 
 
+def line_of(error: object, most: int = 300) -> str:
+    """The text of another library's error in one line; its class, where it has none."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 class InvalidInputError(PeDeployError, ValueError):
     """An input or a setting outside its allowed range.
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import doctest
+import gc
 import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pe_deploy.__main__ import main
+
 # Tests run side by side, one a core; threads of their own would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# As in `pe-deploy` itself: what torch makes and keeps is not looked through again and again.
+gc.set_threshold(100_000)
 
 ROOT = Path(__file__).parent.parent
 MADE = Path(__file__).parent / "bundles"  # by make.py there, so that these tests need no torch
@@ -83,6 +90,39 @@ def examples_pass(folder: Path) -> Callable[[object], bool]:
         return tried > 0 and failed == 0
 
     return examples_pass
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a shell would see of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Done]:
+    """Run `pe-deploy` with these arguments in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["pe-deploy", *map(str, arguments)])
+        capsys.readouterr()
+        code, message = 0, ""
+        try:
+            main()
+        except SystemExit as stop:
+            if isinstance(stop.code, str):  # the interpreter prints it and exits 1
+                code, message = 1, stop.code + "\n"
+            else:
+                code = stop.code or 0
+        captured = capsys.readouterr()
+        return Done(code, captured.out, captured.err + message)
+
+    return call
 
 
 def sealed(values: dict[str, Any]) -> bytes:

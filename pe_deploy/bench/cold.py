@@ -105,6 +105,9 @@ def cold_start(
 ) -> ColdStart:
     """Measure import to first answer beside raw onnxruntime, and beside torch where it is there.
 
+    Where Python may not keep what it compiles (`PYTHONDONTWRITEBYTECODE`, with an editable install
+    of pe_deploy), this measures the compiler: unset it.
+
     Args:
         bundle: the bundle's folder; it has to hold a `model.onnx`.
         seconds: about how long to measure; each way is tried at least three times.

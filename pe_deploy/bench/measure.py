@@ -18,7 +18,7 @@ from pe_deploy.bench.rounds import Progress, check_seconds, in_turns
 from pe_deploy.bench.subject import Subject, subject_of
 from pe_deploy.bench.worker import Worker, worker
 from pe_deploy.bundle import open_bundle
-from pe_deploy.config import Signature, Weights
+from pe_deploy.config import Weights
 from pe_deploy.errors import InvalidInputError, ParityError, PeDeployError
 from pe_deploy.runtime import usable_cpus
 
@@ -72,7 +72,10 @@ def bench(
     threads = _checked("threads", (1, usable_cpus()) if threads is None else threads)
     check_seconds(seconds)
     opened = open_bundle(bundle)
-    length = _checked_length(length, opened.manifest.signature)
+    longest = opened.manifest.signature.max_length
+    length = longest if length is None else length
+    if not 1 <= length <= longest:
+        raise InvalidInputError(f"length is {length}; allowed: 1 to {longest}")
     subject = subject_of(opened, checkpoint, weights)
     left_out = {name: reason for name in names if (reason := why_not(name, subject))}
 
@@ -99,14 +102,6 @@ def _checked(name: str, values: Sequence[int]) -> tuple[int, ...]:
     if not values:
         raise InvalidInputError(f"{name} is empty; allowed: at least one number")
     return tuple(sorted(set(values)))
-
-
-def _checked_length(length: int | None, signature: Signature) -> int:
-    if length is None:
-        return signature.max_length
-    if not 1 <= length <= signature.max_length:
-        raise InvalidInputError(f"length is {length}; allowed: 1 to {signature.max_length}")
-    return length
 
 
 def start_workers(

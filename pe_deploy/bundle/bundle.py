@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pe_deploy.bundle.artifacts import GOLDEN, MANIFEST, README, SIGNATURE, largest
@@ -16,6 +16,8 @@ from pe_deploy.errors import BundleError, errors_as
 from pe_deploy.storage.folder import Folder, open_folder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pe_deploy.bundle.golden import GoldenCase
 
 _ATTEMPTS = 10
@@ -26,7 +28,7 @@ class Bundle:
     """A bundle whose files are the ones that were published, each checked when it was read.
 
     Attributes:
-        path: the folder that it is read from.
+        folder: that it is read from; as a `Path`, it is `path`.
         manifest: what it is.
         files: from each name to the bytes that were read and checked: load a model from these, not
             from the disk, where they may have changed since.
@@ -42,11 +44,18 @@ class Bundle:
     (10,)
     """
 
-    path: Path
+    folder: str | Path
     manifest: Manifest
     files: Mapping[str, bytes]
     manifest_json: bytes = b""
     signature: bytes | None = None
+
+    @property
+    def path(self) -> Path:
+        """The folder that it is read from."""
+        from pathlib import Path  # slow to import, as it imports urllib, and few apps need it
+
+        return Path(self.folder)
 
     @property
     def missing(self) -> list[str]:
@@ -62,10 +71,10 @@ class Bundle:
         if name not in self.files:
             if name not in self.missing or not self.manifest_json:
                 held = ", ".join(sorted({*self.files, *self.manifest.files}))
-                raise BundleError(f"{self.path} holds no {name}; it holds {held}")
-            with _opened(self.path) as folder:
+                raise BundleError(f"{self.folder} holds no {name}; it holds {held}")
+            with _opened(os.fspath(self.folder)) as folder:
                 files = _read_files(folder, self.manifest, [name])
-            _check_complete(self.path, [name], files)
+            _check_complete(os.fspath(self.folder), [name], files)
             self.files = {**self.files, **files}
         return self.files[name]
 
@@ -75,7 +84,7 @@ class Bundle:
         Raises:
             BundleError: it is no regular file, or larger than allowed.
         """
-        with _opened(self.path) as folder:
+        with _opened(os.fspath(self.folder)) as folder:
             return _read_file(folder, name)
 
     def golden(self) -> list[GoldenCase]:
@@ -104,12 +113,12 @@ class Bundle:
 
         signature = self.signature or self.read_beside(SIGNATURE)
         if signature is None:
-            raise BundleError(f"{self.path} is not signed: it holds no {SIGNATURE}")
+            raise BundleError(f"{self.folder} is not signed: it holds no {SIGNATURE}")
         files = {name: self.read(name) for name in (*self.files, *self.missing)}
         files[MANIFEST] = self.manifest_json
         if (readme := self.read_beside(README)) is not None:
             files[README] = readme
-        check_signature(files, signature, public_key, str(self.path))
+        check_signature(files, signature, public_key, str(self.folder))
 
 
 def open_bundle(path: str | Path, *, public_key: str | Path | None = None) -> Bundle:
@@ -133,7 +142,7 @@ def open_bundle(path: str | Path, *, public_key: str | Path | None = None) -> Bu
     >>> open_bundle("models/demo").manifest.labels
     (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
     """
-    return _open(Path(path), None, public_key, whole=True)
+    return _open(os.fspath(path), None, public_key, whole=True)
 
 
 def open_parts(
@@ -152,7 +161,7 @@ def open_parts(
     Raises:
         BundleError: as `open_bundle`, for the manifest and the files that are read.
     """
-    return _open(Path(path), names, public_key, whole=public_key is not None)
+    return _open(os.fspath(path), names, public_key, whole=public_key is not None)
 
 
 def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
@@ -168,7 +177,7 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
 
 
 def _open(
-    path: Path, names: Collection[str] | None, public_key: str | Path | None, whole: bool
+    path: str, names: Collection[str] | None, public_key: str | Path | None, whole: bool
 ) -> Bundle:
     for _ in range(_ATTEMPTS):
         with _opened(path) as folder:
@@ -185,10 +194,10 @@ def _open(
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Folder]:
+def _opened(path: str) -> Iterator[Folder]:
     """A bundle's folder, open inside the block."""
     try:
-        if not path.is_dir():
+        if not os.path.isdir(path):  # noqa: PTH112 - as above
             raise BundleError(f"{path} is not a folder; a bundle is a folder with a {MANIFEST}")
         with open_folder(path) as folder:
             yield folder
@@ -221,7 +230,7 @@ def _read_files(folder: Folder, manifest: Manifest, names: Iterable[str]) -> dic
             continue
         if FileRecord.of(data) != record:
             raise BundleError(
-                f"{folder.path / name} was changed after it was published: "
+                f"{folder.path}/{name} was changed after it was published: "
                 f"its SHA-256 is not the one in {MANIFEST}"
             )
         files[name] = data
@@ -245,6 +254,6 @@ def _listed(manifest: Manifest) -> list[str]:
     return [name for name in manifest.files if name != README]
 
 
-def _check_complete(path: Path, names: Iterable[str], files: Mapping[str, bytes]) -> None:
+def _check_complete(path: str, names: Iterable[str], files: Mapping[str, bytes]) -> None:
     if missing := [name for name in names if name not in files]:
         raise BundleError(f"{path} lacks {', '.join(missing)}, which its {MANIFEST} lists")

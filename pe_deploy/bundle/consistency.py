@@ -7,7 +7,7 @@ from typing import Any
 from pe_deploy.bundle.artifacts import ARTIFACTS, CONFIG_KEY, GOLDEN, MANIFEST, TORCHSCRIPT
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.bundle.onnx_file import read_onnx
-from pe_deploy.errors import BundleError
+from pe_deploy.errors import BundleError, errors_as
 from pe_deploy.storage import strict_json
 
 
@@ -43,11 +43,8 @@ def _check_onnx(name: str, data: bytes, manifest: Manifest) -> None:
 
 
 def _check_config(name: str, text: bytes, manifest: Manifest) -> None:
-    try:
+    with errors_as(BundleError, f"{name}: {CONFIG_KEY} is not JSON: "):
         config = strict_json.loads(text)
-    except ValueError as error:
-        line = " ".join(str(error).split())[:200]
-        raise BundleError(f"{name}: {CONFIG_KEY} is not JSON: {line}") from error
     expected = manifest.config()
     if strict_json.same(config, expected):
         return

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pe_deploy.bundle.artifacts import MANIFEST, largest
 from pe_deploy.bundle.manifest_fields import check_fields
 from pe_deploy.config import INPUT_IDS, LOGITS, Decision, Label, Signature
-from pe_deploy.errors import BundleError
+from pe_deploy.errors import BundleError, line_of
 from pe_deploy.storage import strict_json
 from pe_deploy.storage.digest import OWN_DIGEST, own_digest_holds, sha256, with_own_digest
 
@@ -120,12 +120,12 @@ class Manifest:
         try:
             values = strict_json.loads(data)
         except ValueError as error:
-            raise _no_manifest(f"it is not JSON: {_line(error)}") from error
+            raise _no_manifest(f"it is not JSON: {line_of(error)}") from error
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise _no_manifest(f"it is not of the format {FORMAT}")
         version = values.pop("format_version", None)
         if type(version) is not int or version < 1:
-            raise _no_manifest(f"its format_version is {_line(repr(version))}")
+            raise _no_manifest(f"its format_version is {line_of(repr(version))}")
         if version > FORMAT_VERSION:  # before its digest, which a newer format may state otherwise
             raise BundleError(
                 f"{MANIFEST} has format_version {version}; this pe_deploy reads {FORMAT_VERSION}, "
@@ -139,15 +139,11 @@ class Manifest:
         try:
             return cls(**_fields(values))
         except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"{MANIFEST} is malformed: {_line(error)}") from error
+            raise BundleError(f"{MANIFEST} is malformed: {line_of(error)}") from error
 
 
 def _no_manifest(why: str) -> BundleError:
     return BundleError(f"{MANIFEST} was changed after it was published, or never was one: {why}")
-
-
-def _line(error: object) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _tensors(signature: Signature) -> dict[str, Any]:
@@ -166,7 +162,7 @@ def _fields(values: dict[str, Any]) -> dict[str, Any]:
     tensors = {name: given.pop(name) for name in ("inputs", "outputs")}
     signature = Signature.from_dict(given)
     if not strict_json.same(tensors, _tensors(signature)):
-        raise ValueError(f"inputs and outputs are {_line(tensors)}, which is not its signature")
+        raise ValueError(f"inputs and outputs are {line_of(tensors)}, which is not its signature")
     return {
         **values,
         "signature": signature,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pe_deploy.bundle.artifacts import README, SIGNATURE
-from pe_deploy.errors import BundleError, InvalidInputError, requires_extra
+from pe_deploy.errors import BundleError, InvalidInputError, line_of, requires_extra
 
 Signer = Callable[[Mapping[str, bytes], str], bytes]
 """From every file of a bundle, by name, and the bundle's name to the bytes of `model.sig`."""
@@ -86,8 +86,7 @@ def check_signature(
         try:
             config.verify(folder, path)  # one line of the library's tells what differs
         except Exception as error:
-            line = " ".join(str(error).split()) or type(error).__name__
-            raise BundleError(f"{name} is not signed by {public_key}: {line}") from error
+            raise BundleError(f"{name} is not signed by {public_key}: {line_of(error)}") from error
 
 
 def _covered(signature: bytes) -> set[str]:
@@ -107,8 +106,7 @@ def _written(files: Mapping[str, bytes], folder: Path) -> Path:
 
 
 def _bad_key(kind: str, path: str | Path, error: Exception) -> InvalidInputError:
-    line = " ".join(str(error).split()) or type(error).__name__
     return InvalidInputError(
-        f"{kind} key {path} cannot be used: {line}; "
+        f"{kind} key {path} cannot be used: {line_of(error)}; "
         "allowed: a PEM file with a key on P-256, P-384 or P-521, without a password"
     )

@@ -125,7 +125,7 @@ def tune(bundle: Bundle) -> Bundle:
     with publishing(bundle.path) as staging:
         write_bundle(staging, dataclasses.replace(manifest, dispatch=dispatch), files)
         tuned = open_bundle(staging)
-    return dataclasses.replace(tuned, path=bundle.path)
+    return dataclasses.replace(tuned, folder=bundle.path)
 
 
 def _gain(sessions: list[ort.InferenceSession], signature: Signature, rows: int) -> float:

@@ -134,7 +134,7 @@ def export_module(
             signed = {MANIFEST: (staging / MANIFEST).read_bytes(), **artifacts}
             (staging / SIGNATURE).write_bytes(signature_of(signed, output.name))
         published = open_bundle(staging)
-    return Exported(dataclasses.replace(published, path=output), report)
+    return Exported(dataclasses.replace(published, folder=output), report)
 
 
 def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Manifest]:

@@ -23,8 +23,9 @@ from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refu
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.mutation.faults import FAULTS, PLACES, Fault
 from pe_deploy.mutation.subject import Subject
-from pe_deploy.parity import Predictor, published_floors, verify
+from pe_deploy.parity import Predictor, verify
 from pe_deploy.runtime.engines import ENGINES, predictors
+from pe_deploy.runtime.floors import Floors
 from pe_deploy.training import torch_threads
 
 LINT = "lint"
@@ -152,7 +153,7 @@ class _Checker:
             exact=self.exact if same else _exact(subject),
             decision=subject.decision,
             tolerance=subject.tolerance,
-            floors=published_floors(subject.manifest),
+            floors=Floors.of_summary(subject.manifest.parity),
             checks=[check for check in self.checks if check != LINT],
             batches=BATCHES,
             lengths=_lengths(subject.manifest.signature),

@@ -6,7 +6,7 @@ from pe_deploy.parity.cases import Case, golden_inputs, parity_cases, random_ids
 from pe_deploy.parity.compare import CHECKS, verify
 from pe_deploy.parity.decisions import Decisions
 from pe_deploy.parity.render import ratio, save_report
-from pe_deploy.parity.report import Cell, Report, load_report, published_floors, worst
+from pe_deploy.parity.report import Cell, Report, load_report, worst
 from pe_deploy.parity.tolerance import Tolerance
 from pe_deploy.runtime.engines import Predictor
 
@@ -23,7 +23,6 @@ __all__ = [
     "golden_inputs",
     "load_report",
     "parity_cases",
-    "published_floors",
     "random_ids",
     "ratio",
     "save_report",

@@ -10,9 +10,10 @@ from pe_deploy.bundle import Bundle
 from pe_deploy.errors import MissingDependencyError
 from pe_deploy.parity.cases import BATCHES
 from pe_deploy.parity.compare import CHECKS, verify
-from pe_deploy.parity.report import Cell, Report, published_floors
+from pe_deploy.parity.report import Cell, Report
 from pe_deploy.parity.tolerance import Tolerance
 from pe_deploy.runtime.engines import ENGINES, Predictor, predictors
+from pe_deploy.runtime.floors import Floors
 
 REPLAY = ("golden", "padding", "batches", "decisions")
 """The checks that hold each engine against what was recorded, and against itself."""
@@ -79,7 +80,7 @@ def verify_bundle(
         exact=exact,
         decision=manifest.decision,
         tolerance=tolerance,
-        floors=None if whole else published_floors(manifest),
+        floors=None if whole else Floors.of_summary(manifest.parity),
         floor_from="eager",
         checks=checks,
         batches=batches,

@@ -7,6 +7,7 @@ torch, TorchScript, ONNX, or a user's own.
 from __future__ import annotations
 
 import dataclasses
+import math
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from pe_deploy.parity.shrink import smallest_failure
 from pe_deploy.parity.tolerance import Tolerance
 from pe_deploy.runtime.engines import Predictor
 from pe_deploy.runtime.floors import Floors
-from pe_deploy.runtime.replay import golden_floors
+from pe_deploy.runtime.replay import floors_with
 
 CHECKS = ("golden", "shapes", "tokens", "padding", "batches", "positions", "decisions")
 
@@ -44,8 +45,11 @@ _MOST_OF_A_LOGIT = 1e-3
 
 _GRAVEST_SHOWN = 2
 
-Answer = tuple[NDArray[np.floating[Any]], str]
-"""Logits, and what is wrong with them in themselves, if anything."""
+Ids = NDArray[np.int64]
+Logits = NDArray[np.floating[Any]]
+
+Answer = tuple[Logits, str]
+"""What a predictor gives, and what is wrong with it in itself, if anything."""
 
 
 def verify(
@@ -111,7 +115,6 @@ def verify(
         cells.append(cell)
         if progress is not None:
             progress(cell)
-    own = golden_floors(golden)
     errors = [
         (cell.length, cell.error)
         for cell in cells
@@ -119,12 +122,11 @@ def verify(
         and cell.check in ("shapes", "tokens")
         and not cell.problem
     ]
-    floors = (floors or Floors()).joined(own).joined(Floors.of(errors))
+    floors = floors_with(golden, (floors or Floors()).joined(Floors.of(errors)))
     cells += run.sanity(floors.highest, decision is not None and "decisions" in checks)
     report = Report(
         tolerance=tolerance or Tolerance(),
         floors=floors,
-        golden_floors=own,
         cells=tuple(cells),
         about={"machine": platform.machine(), "system": platform.system(), **(about or {})},
     )
@@ -144,7 +146,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.largest = max((float(np.abs(case.float64).max()) for case in self.golden), default=0.0)
-        self.inputs: dict[Cell, NDArray[np.int64]] = {}
+        self.inputs: dict[Cell, Ids] = {}
 
     @cached_property
     def cases(self) -> list[Case]:
@@ -162,17 +164,23 @@ class _Run:
         return [name for name in self.predictors if name != self.reference[0]]
 
     def cells(self, checks: Sequence[str]) -> Iterator[Cell]:
-        made = {
-            "golden": lambda: self._golden(self.golden, self.predictors),
-            "shapes": lambda: self._on_cases("shapes"),
-            "tokens": lambda: self._on_cases("tokens"),
-            "padding": self._padding,
-            "batches": self._batches,
-            "positions": self._positions,
-        }
-        for check, make in made.items():
-            if check in checks:
-                yield from make()
+        if "golden" in checks:
+            yield from self._golden(self.golden, self.predictors)
+        for check in ("shapes", "tokens"):
+            if check in checks and self.judged:
+                inputs = (case.input_ids for case in self.cases if case.check == check)
+                yield from self._against_reference(check, inputs, self.judged)
+        if "padding" in checks and self.signature.pad_id is not None:
+            for ids in random_batches(self.signature, seed=2):
+                rows = trimmed_rows(ids, self.signature.pad_id)
+                yield from self._against_itself("padding", ids, rows)
+        if "batches" in checks:
+            for ids in random_batches(self.signature, seed=4):
+                yield from self._against_itself("batches", ids, [row[None] for row in ids])
+                yield from self._against_itself("batches", ids[::-1].copy(), [ids], reverse=True)
+        if "positions" in checks and self.judged and self.signature.max_length > 1:
+            pairs = np.stack(exchanged(self.signature), axis=1)
+            yield from self._against_reference("positions", [pairs], self.judged)
 
     def sanity(self, floor: float, decides: bool) -> list[Cell]:
         """What would make the other checks mean nothing, as cells that fail."""
@@ -182,10 +190,10 @@ class _Run:
                 f"float32 torch is off by {floor:.2g} where logits reach {self.largest:.2g}: that "
                 "is not rounding, so nothing can be judged by it"
             )
-            found.append(Cell("torch", EXACT, "floor", 0, 0, float("nan"), 0.0, problem))
+            found.append(Cell("torch", EXACT, "floor", 0, 0, math.nan, 0.0, problem))
         if decides and self.golden and all(case.labels is None for case in self.golden):
             problem = "the golden vectors hold no labels to judge decisions by"
-            found.append(Cell("torch", GOLDEN, "decisions", 0, 0, float("nan"), 0.0, problem))
+            found.append(Cell("torch", GOLDEN, "decisions", 0, 0, math.nan, 0.0, problem))
         return found
 
     def decisions(self, decision: Decision, report: Report) -> Iterator[Decisions]:
@@ -209,9 +217,7 @@ class _Run:
                 ids = self._smaller(cell, self.inputs[cell], report.failed)
                 yield cell, ids.reshape(-1, ids.shape[-1]).tolist()
 
-    def _smaller(
-        self, cell: Cell, ids: NDArray[np.int64], failed: Callable[[Cell], bool]
-    ) -> NDArray[np.int64]:
+    def _smaller(self, cell: Cell, ids: Ids, failed: Callable[[Cell], bool]) -> Ids:
         """The part of a failing input on which its check still fails."""
         if cell.against == GOLDEN:
             case = next(case for case in self.golden if case.input_ids is ids)
@@ -222,7 +228,7 @@ class _Run:
         if cell.against != self.reference[0]:
             return ids
 
-        def fails(part: NDArray[np.int64]) -> bool:
+        def fails(part: Ids) -> bool:
             return any(
                 found.predictor == cell.predictor and failed(found)
                 for found in self._against_reference(cell.check, [part], [cell.predictor])
@@ -236,18 +242,8 @@ class _Run:
                 logits = self._answer(self.predictors[name], case.input_ids)
                 yield self._judged("golden", case.input_ids, GOLDEN, case.float64, name, logits)
 
-    def _on_cases(self, check: str) -> Iterator[Cell]:
-        if self.judged:
-            inputs = (case.input_ids for case in self.cases if case.check == check)
-            yield from self._against_reference(check, inputs, self.judged)
-
-    def _positions(self) -> Iterator[Cell]:
-        if self.judged and self.signature.max_length > 1:
-            pairs = np.stack(exchanged(self.signature), axis=1)
-            yield from self._against_reference("positions", [pairs], self.judged)
-
     def _against_reference(
-        self, check: str, inputs: Iterable[NDArray[np.int64]], names: Sequence[str]
+        self, check: str, inputs: Iterable[Ids], names: Sequence[str]
     ) -> Iterator[Cell]:
         """Hold predictors against the reference, on ids `[batch, sequence]` or pairs of rows.
 
@@ -258,48 +254,31 @@ class _Run:
         for ids in inputs:
             expected, problem = answer(reference, ids)
             if problem:
-                yield self._cell(against, "its signature", check, ids, problem=problem)
+                yield self._cell(against, "its signature", check, ids, problem)
                 continue
             for name in names:
                 logits = answer(self.predictors[name], ids)
                 yield self._judged(check, ids, against, expected, name, logits)
 
-    def _padding(self) -> Iterator[Cell]:
-        if self.signature.pad_id is None:
-            return
-        for ids in random_batches(self.signature, seed=2):
-            yield from self._against_itself(
-                "padding", ids, trimmed_rows(ids, self.signature.pad_id)
-            )
-
-    def _batches(self) -> Iterator[Cell]:
-        for ids in random_batches(self.signature, seed=4):
-            yield from self._against_itself("batches", ids, [row[None] for row in ids])
-            yield from self._against_itself("batches", ids[::-1].copy(), [ids], reverse=True)
-
     def _against_itself(
-        self,
-        check: str,
-        ids: NDArray[np.int64],
-        parts: Sequence[NDArray[np.int64]],
-        reverse: bool = False,
+        self, check: str, ids: Ids, parts: Sequence[Ids], reverse: bool = False
     ) -> Iterator[Cell]:
         """Hold each predictor on a batch against itself on the batch's parts."""
         for name, predictor in self.predictors.items():
             answers = [self._answer(predictor, part) for part in parts]
             if problem := next((problem for _, problem in answers if problem), ""):
-                yield self._cell(name, ITSELF, check, ids, problem=problem)
+                yield self._cell(name, ITSELF, check, ids, problem)
                 continue
             expected = np.concatenate([logits for logits, _ in answers])
             expected = expected[::-1] if reverse else expected
             yield self._judged(check, ids, ITSELF, expected, name, self._answer(predictor, ids))
 
-    def _change(self, predictor: Predictor, pairs: NDArray[np.int64]) -> Answer:
+    def _change(self, predictor: Predictor, pairs: Ids) -> Answer:
         """By how much the logits of each pair differ."""
         logits, problem = self._answer(predictor, pairs.reshape(-1, pairs.shape[-1]))
         return logits if problem else logits[1::2].astype(np.float64) - logits[::2], problem
 
-    def _answer(self, predictor: Predictor, ids: NDArray[np.int64]) -> Answer:
+    def _answer(self, predictor: Predictor, ids: Ids) -> Answer:
         try:
             logits = np.asarray(predictor(ids))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
@@ -315,34 +294,28 @@ class _Run:
         return logits, ""
 
     def _judged(
-        self,
-        check: str,
-        ids: NDArray[np.int64],
-        against: str,
-        expected: NDArray[np.floating[Any]],
-        name: str,
-        answer: Answer,
+        self, check: str, ids: Ids, against: str, expected: Logits, name: str, answer: Answer
     ) -> Cell:
         logits, problem = answer
         if not problem and logits.shape != expected.shape:
             problem = f"shape {list(logits.shape)} instead of {list(expected.shape)}"
         if problem:
-            return self._cell(name, against, check, ids, problem=problem)
+            return self._cell(name, against, check, ids, problem)
         self.largest = max(self.largest, float(np.abs(expected).max()))
         difference = np.abs(logits.astype(np.float64) - expected)
         worst = np.unravel_index(difference.argmax(), difference.shape)
-        magnitude = float(np.abs(expected[worst]))
-        return self._cell(name, against, check, ids, float(difference[worst]), magnitude)
+        error, magnitude = float(difference[worst]), float(np.abs(expected[worst]))
+        return self._cell(name, against, check, ids, "", error, magnitude)
 
     def _cell(
         self,
         name: str,
         against: str,
         check: str,
-        ids: NDArray[np.int64],
-        error: float = float("nan"),
+        ids: Ids,
+        problem: str,
+        error: float = math.nan,
         magnitude: float = 0.0,
-        problem: str = "",
     ) -> Cell:
         length = ids.shape[-1]
         cell = Cell(name, against, check, ids.size // length, length, error, magnitude, problem)

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pe_deploy.bundle import Manifest
 from pe_deploy.errors import DataError, ParityError
 from pe_deploy.parity.decisions import Decisions
 from pe_deploy.parity.tolerance import Tolerance
@@ -64,7 +63,6 @@ class Report:
         decisions: how each predictor decided on the golden rows.
         smallest: for some failing cells, the smallest input that fails.
         about: the machine and the engines.
-        golden_floors: torch's own error in the golden vectors, which these alone are judged by.
         not_run: the engines that could not be run, and why.
 
     >>> from pathlib import Path
@@ -80,7 +78,6 @@ class Report:
     decisions: tuple[Decisions, ...] = ()
     smallest: tuple[tuple[Cell, list[list[int]]], ...] = ()
     about: Mapping[str, str] = field(default_factory=dict)
-    golden_floors: Floors = field(default_factory=Floors)
     not_run: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -95,8 +92,7 @@ class Report:
 
     def floor_of(self, cell: Cell) -> float:
         """The floor that a cell is judged by: that of its length."""
-        floors = self.golden_floors if cell.against == GOLDEN else self.floors
-        return floors.at(cell.length)
+        return self.floors.at(cell.length)
 
     def allowed(self, cell: Cell) -> float:
         """The largest error that passes in a cell.
@@ -199,7 +195,6 @@ class Report:
         document = {
             **self.summary(),
             "tolerance": asdict(self.tolerance),
-            "golden_floors": asdict(self.golden_floors),
             "about": dict(self.about),
             "not_run": dict(self.not_run),
             "decisions": [asdict(decided) for decided in self.decisions],
@@ -211,15 +206,6 @@ class Report:
         head = json.dumps(document, indent=1).removesuffix("\n}")
         lines = ",\n".join("  " + json.dumps(_nullable(cell)) for cell in self.cells)
         return f'{head},\n "results": [\n{lines}\n ]\n}}\n'
-
-
-def published_floors(manifest: Manifest) -> Floors:
-    """The floors that a bundle was published with, over every case; none where it states none.
-
-    A manifest that was made before they were measured by length states one for all.
-    """
-    parity = manifest.parity
-    return _floors_from(parity.get("floors", {"least": parity.get("floor", 0.0)}))
 
 
 def worst(cells: Iterable[Cell]) -> float:
@@ -237,17 +223,16 @@ def load_report(path: Path) -> Report:
         values = json.loads(path.read_bytes())
         if values["columns"] != list(Cell._fields):
             raise ValueError(f"columns are {values['columns']}")
-        once = {"least": _finite(values["floor"])}  # older reports have no other floor
+        _finite(values["floor"])
         return Report(
             tolerance=Tolerance(**values["tolerance"]),
-            floors=_floors_from(values.get("floors", once)),
+            floors=Floors.of_summary(values),
             cells=tuple(map(_cell_from, values["results"])),
             decisions=tuple(map(_decisions_from, values["decisions"])),
             smallest=tuple(
                 (_cell_from(entry["cell"]), entry["input_ids"]) for entry in values["smallest"]
             ),
             about=dict(values["about"]),
-            golden_floors=_floors_from(values.get("golden_floors", once)),
             not_run=dict(values.get("not_run", {})),
         )
     except OSError as error:
@@ -276,12 +261,6 @@ def _decisions_from(values: Mapping[str, Any]) -> Decisions:
         if type(count) is not int:
             raise TypeError(f"decisions are {values}")
     return decided
-
-
-def _floors_from(values: Mapping[str, Any]) -> Floors:
-    by_length = values.get("by_length", {})
-    floors = {int(length): _finite(error) for length, error in by_length.items()}
-    return Floors(floors, _finite(values.get("least", 0.0)))
 
 
 def _finite(value: Any) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from math import isfinite
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
@@ -21,6 +20,7 @@ from pe_deploy.runtime.plan import count_chunks, cut, largest_chunk
 from pe_deploy.runtime.validation import to_input_ids
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -213,7 +213,7 @@ class BundleClassifier(Classifier):
         manifest = bundle.manifest
         super().__init__(manifest.signature, manifest.decision, threshold)
         self.manifest = manifest
-        self._path = bundle.path
+        self._folder = str(bundle.folder)
         self._models = {name: bundle.read(name) for name in names}
         # Not by `_open`: these bytes have just been checked, or are being published.
         self._hold(self._load)
@@ -227,7 +227,7 @@ class BundleClassifier(Classifier):
         for name, model in self._models.items():
             if FileRecord.of(model) != self.manifest.files.get(name):
                 raise BundleError(
-                    f"{self._path / name} was changed after it was published: "
+                    f"{self._folder}/{name} was changed after it was published: "
                     f"its size or SHA-256 is not the one in {MANIFEST}"
                 )
         return self._load()

@@ -10,15 +10,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-_ROOT = Path("/")
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _UNLIMITED = float(2**31)
 """Stands for no limit, and is finite, so that it has a whole part."""
 
 
-def usable_cpus(root: Path = _ROOT) -> int:
+def usable_cpus(root: str | Path = "") -> int:
     """The processors that this process may keep busy, at least 1.
 
     A quota of one and a half processors counts as 1. Two threads would use it up after three
@@ -37,11 +38,11 @@ def _by_affinity() -> int:
     return os.cpu_count() or 1
 
 
-def _quotas(root: Path) -> Iterator[float]:
+def _quotas(root: str | Path) -> Iterator[float]:
     """The processors that each group of this process grants."""
     yield _UNLIMITED
-    paths = dict(_paths(_text(root / "proc/self/cgroup")))
-    for line in _text(root / "proc/self/mountinfo").splitlines():
+    paths = dict(_paths(_text(f"{root}/proc/self/cgroup")))
+    for line in _text(f"{root}/proc/self/mountinfo").splitlines():
         # 31 23 0:28 /docker/1a /sys/fs/cgroup/cpu rw,nosuid shared:9 - cgroup cgroup rw,cpu
         before, _, after = line.partition(" - ")
         fields, (kind, _, options) = before.split(), (after.split() + [""] * 3)[:3]
@@ -51,7 +52,7 @@ def _quotas(root: Path) -> Iterator[float]:
         if kind == "cgroup" and "cpu" not in options.split(","):
             continue
         mounted, point = map(_unescaped, fields[3:5])
-        for group in _groups(root / point.lstrip("/"), mounted, paths[controller]):
+        for group in _groups(f"{root}{point}", mounted, paths[controller]):
             yield _quota_2(group) if kind == "cgroup2" else _quota_1(group)
 
 
@@ -66,29 +67,26 @@ def _paths(text: str) -> Iterator[tuple[str, str]]:
             yield "cpu", path
 
 
-def _groups(point: Path, mounted: str, path: str) -> Iterator[Path]:
+def _groups(point: str, mounted: str, path: str) -> Iterator[str]:
     """The folder of a group and of each above it, up to where the hierarchy is mounted.
 
     A container may see its group's path as the host does, and only a part of it mounted; or the
     path may lie outside of what is mounted. Then the mount point is the nearest that can be seen.
     """
-    try:
-        inside = PurePosixPath(path).relative_to(mounted)
-    except ValueError:
-        inside = PurePosixPath()
-    if ".." in inside.parts:
-        inside = PurePosixPath()
-    yield point / inside
-    for above in inside.parents:
-        yield point / above
+    below = f"{mounted.rstrip('/')}/"
+    inside = path[len(below) :].split("/") if path.startswith(below) else []
+    if ".." in inside:
+        inside = []
+    for depth in range(len(inside), -1, -1):
+        yield "/".join([point, *inside[:depth]])
 
 
-def _quota_2(group: Path) -> float:
-    return _processors(*_text(group / "cpu.max").split()[:2])
+def _quota_2(group: str) -> float:
+    return _processors(*_text(f"{group}/cpu.max").split()[:2])
 
 
-def _quota_1(group: Path) -> float:
-    return _processors(_text(group / "cpu.cfs_quota_us"), _text(group / "cpu.cfs_period_us"))
+def _quota_1(group: str) -> float:
+    return _processors(_text(f"{group}/cpu.cfs_quota_us"), _text(f"{group}/cpu.cfs_period_us"))
 
 
 def _processors(quota: str = "", period: str = "") -> float:
@@ -100,10 +98,13 @@ def _processors(quota: str = "", period: str = "") -> float:
     return used / of if used > 0 and of > 0 else _UNLIMITED
 
 
-def _text(path: Path) -> str:
+def _text(path: str) -> str:
     try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
+        with open(path, errors="replace") as file:  # noqa: PTH123 - pathlib is slow to import
+            return file.read().strip()
+    except OSError as error:
+        if error.errno is None:  # not the system's, but of the app's signal handler
+            raise
         return ""
 
 

@@ -1,6 +1,6 @@
 """Every engine that runs a model: the one table that proofs, reports and the bench read.
 
-A new engine, or a new model file of a bundle, is one more entry in `ENGINES`.
+A new engine, or a new model file of a bundle, is one more entry in the table below.
 """
 
 from __future__ import annotations

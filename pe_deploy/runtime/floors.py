@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 MULTIPLE = 4.0
 """How many times as far off as float32 torch itself a logit may be."""
@@ -39,6 +41,22 @@ class Floors:
         for length, error in errors:
             largest[length] = max(error, largest.get(length, 0.0))
         return cls(dict(sorted(largest.items())))
+
+    @classmethod
+    def of_summary(cls, summary: Mapping[str, Any]) -> Floors:
+        """Of a report's summary, as a manifest holds it too; none where it states none.
+
+        Older ones state a single `floor` for all lengths.
+
+        Raises:
+            ValueError: an error is negative or not finite.
+        """
+        values = summary.get("floors", {"by_length": {}, "least": summary.get("floor", 0.0)})
+        by_length = {int(length): float(error) for length, error in values["by_length"].items()}
+        floors = cls(by_length, float(values["least"]))
+        if not all(0 <= error < math.inf for error in (floors.least, *by_length.values())):
+            raise ValueError(f"floors are {values}; allowed: finite numbers of 0 or more")
+        return floors
 
     @property
     def highest(self) -> float:

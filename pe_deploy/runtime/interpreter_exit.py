@@ -28,18 +28,19 @@ _ended_by: int | None = None  # the thread that ends the interpreter
 
 def finished_before_exit(call: Callable[[Given], Answer]) -> Callable[[Given], Answer]:
     """A call into compiled code that the end of the interpreter waits for."""
+    enter, leave = _inside.add, _inside.discard
 
     def guarded(given: Given) -> Answer:
         thread = get_ident()
-        _inside.add(thread)
+        enter(thread)
         try:
             if _ended_by is not None and _ended_by != thread:
-                _inside.discard(thread)
+                leave(thread)
                 time.sleep(_PATIENCE)
-                _inside.add(thread)
+                enter(thread)
             return call(given)
         finally:
-            _inside.discard(thread)
+            leave(thread)
 
     return guarded
 

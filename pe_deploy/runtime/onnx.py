@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,8 @@ from pe_deploy.runtime.quiet_onnxruntime import ENGINE_ERRORS
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from pe_deploy.runtime.thread_pool import ThreadPool
@@ -110,24 +111,27 @@ class OnnxClassifier(BundleClassifier):
 
     def _replay(self, bundle: Bundle) -> None:
         """Replay golden vectors by each graph alone, however many rows it is meant for."""
-        from pe_deploy.runtime.replay import replay  # not at every app's start
+        from pe_deploy.runtime.floors import Floors  # not at every app's start
+        from pe_deploy.runtime.replay import replay
 
-        golden = bundle.golden()
+        golden, floors = bundle.golden(), Floors.of_summary(self.manifest.parity)
         engine = f"onnxruntime {ort.__version__}, {', '.join(self.providers)}"
         forms = [form for form, name in FORMS.items() if name in self._models]
         for form in forms if self._guarded else forms[:1]:
-            where = f"{self._path / FORMS[form]} on {engine}"
+            where = f"{self._folder}/{FORMS[form]} on {engine}"
             with OnnxClassifier(
                 bundle, providers=self._wanted, num_threads=self._num_threads, form=form
             ) as alone:
-                replay(alone.predict_logits, golden, where, self.manifest.decision.labels_of)
+                replay(
+                    alone.predict_logits, golden, where, self.manifest.decision.labels_of, floors
+                )
 
     def _load(self) -> Run:
         threads = self._num_threads or usable_cpus()
         # None of this holds `self`: an engine that knew its classifier would be freed with it only
         # when the garbage collector next looks for cycles.
         opening = {
-            name: partial(_opened, model, self._path / name, self._wanted, self.signature)
+            name: partial(_opened, model, f"{self._folder}/{name}", self._wanted, self.signature)
             for name, model in self._models.items()
         }
         self._guarded = _name(self._wanted[0]) == CPU
@@ -188,9 +192,9 @@ def _planned(
         return pools[0]
 
     def run(ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        rows, length = ids.shape
-        if rows < whole_below:
+        if len(ids) < whole_below:
             return few(ids)
+        rows, length = ids.shape
         form, own_threads, chunks = plan(rows, length, dispatch, threads, longest)
         one = session(form, own_threads)
         if chunks == 1:
@@ -201,7 +205,7 @@ def _planned(
 
 
 def _opened(
-    model: bytes, where: Path, wanted: Sequence[Provider], signature: Signature, threads: int
+    model: bytes, where: str, wanted: Sequence[Provider], signature: Signature, threads: int
 ) -> tuple[Run, tuple[str, ...]]:
     """A session's `Run`, and the execution providers that it runs on."""
     try:
@@ -213,7 +217,7 @@ def _opened(
         ) from error
     run, providers = _runner(session), tuple(session.get_providers())
     if providers[0] == CPU:
-        _check_guards(run, signature, str(where))
+        _check_guards(run, signature, where)
     return run, providers
 
 

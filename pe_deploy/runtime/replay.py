@@ -16,9 +16,13 @@ Decide = Callable[[NDArray[np.floating[Any]]], NDArray[Any]]
 """From logits to the label of each row."""
 
 
-def golden_floors(golden: Sequence[GoldenCase]) -> Floors:
-    """The floors that golden vectors bring along: torch's own error on these very rows."""
-    return Floors.of((case.input_ids.shape[1], case.rounding) for case in golden)
+def floors_with(golden: Sequence[GoldenCase], known: Floors) -> Floors:
+    """What is known of torch's own error, and what it shows in golden vectors.
+
+    These are too few to show it at each of their lengths: alone, they have one floor together.
+    """
+    own = Floors.of((case.input_ids.shape[1], case.rounding) for case in golden)
+    return known.joined(own if known.by_length else Floors(least=own.highest))
 
 
 def replay(
@@ -26,6 +30,7 @@ def replay(
     golden: Sequence[GoldenCase],
     name: str,
     decide: Decide | None = None,
+    floors: Floors | None = None,
 ) -> float:
     """Hold a model against its golden vectors, by the rule of `pe_deploy.parity.verify`.
 
@@ -34,6 +39,7 @@ def replay(
         golden: the inputs, and what torch gave for them.
         name: what to call the model in an error.
         decide: to hold its labels against those that were recorded.
+        floors: those that the bundle was published with.
 
     Returns:
         The worst difference of a logit from float64 torch.
@@ -42,8 +48,8 @@ def replay(
         ParityError: the model fails on a golden input, or its logits are further off than allowed,
             or neither they nor the exact ones give the label that was recorded.
     """
-    floors = golden_floors(golden)
-    return max(_difference(predict, case, name, decide, floors) for case in golden)
+    by = floors_with(golden, floors or Floors())
+    return max(_difference(predict, case, name, decide, by) for case in golden)
 
 
 def _difference(

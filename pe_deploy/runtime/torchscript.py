@@ -64,7 +64,7 @@ class TorchScriptClassifier(BundleClassifier):
         super().__init__(opened_with(bundle, [TORCHSCRIPT], public_key), [TORCHSCRIPT], threshold)
 
     def _load(self) -> Run:
-        where, model = self._path / TORCHSCRIPT, self._models[TORCHSCRIPT]
+        where, model = f"{self._folder}/{TORCHSCRIPT}", self._models[TORCHSCRIPT]
         try:
             with jit_deprecation_ignored():
                 module: torch.nn.Module = torch.jit.load(io.BytesIO(model), map_location="cpu")  # type: ignore[no-untyped-call]

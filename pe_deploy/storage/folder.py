@@ -6,7 +6,6 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 # Where the system has it: never wait for the other end of a pipe.
 _SAFELY = (
@@ -27,7 +26,7 @@ class Folder:
     Where the system has no descriptors of folders (Windows), they are found by path.
     """
 
-    def __init__(self, path: Path, descriptor: int | None) -> None:
+    def __init__(self, path: str, descriptor: int | None) -> None:
         self.path = path
         self._descriptor = descriptor
         self._identity = _folder_identity(path if descriptor is None else descriptor)
@@ -46,7 +45,7 @@ class Folder:
             FileNotFoundError: there is no such file, or a link that leads nowhere.
             OSError: it cannot be read.
         """
-        where = self.path / name
+        where = self._where(name)
         # Looked at before it is opened, since to open a device may act on it; and again after.
         found = self._stat(name)
         self._seen[name] = _file_identity(found)
@@ -74,13 +73,16 @@ class Folder:
         except OSError:
             return True
 
+    def _where(self, name: str) -> str:
+        return f"{self.path}/{name}"  # no `Path`, which is slow to import
+
     def _stat(self, name: str) -> os.stat_result:
-        place = self.path / name if self._descriptor is None else name
+        place = self._where(name) if self._descriptor is None else name
         return os.stat(place, dir_fd=self._descriptor)
 
 
 @contextmanager
-def open_folder(path: Path) -> Iterator[Folder]:
+def open_folder(path: str) -> Iterator[Folder]:
     """Open a folder, itself perhaps behind a link.
 
     Raises:
@@ -96,7 +98,7 @@ def open_folder(path: Path) -> Iterator[Folder]:
         os.close(descriptor)
 
 
-def _folder_identity(place: Path | int) -> _Identity:
+def _folder_identity(place: str | int) -> _Identity:
     found = os.stat(place)  # noqa: PTH116 - perhaps no path
     return found.st_dev, found.st_ino
 
@@ -105,7 +107,7 @@ def _file_identity(found: os.stat_result) -> _Identity:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _check(where: Path, found: os.stat_result, largest: int, size: int | None) -> None:
+def _check(where: str, found: os.stat_result, largest: int, size: int | None) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise ValueError(f"{where} is not a regular file")
     if size is not None and found.st_size != size:

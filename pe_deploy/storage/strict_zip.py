@@ -7,6 +7,8 @@ import struct
 import zipfile
 import zlib
 
+from pe_deploy.errors import line_of
+
 _MOST_MEMBERS = 10_000
 _FIRST = b"PK\x03\x04"
 _ENTRY = b"PK\x01\x02"
@@ -44,7 +46,7 @@ class StrictZip:
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(data))
         except _DAMAGE as error:
-            raise ValueError(f"{name} is not a plain zip archive: {_line(error)}") from error
+            raise ValueError(f"{name} is not a plain zip archive: {line_of(error)}") from error
         entries = self._archive.infolist()
         self.members = {entry.filename: entry for entry in entries}
         if len(self.members) != len(entries):
@@ -74,7 +76,7 @@ class StrictZip:
             with self._archive.open(entry) as file:
                 content = file.read(entry.file_size + 1)
         except _DAMAGE as error:
-            raise ValueError(f"{self.name}: {member[:100]!r}: {_line(error)}") from error
+            raise ValueError(f"{self.name}: {member[:100]!r}: {line_of(error)}") from error
         if len(content) != entry.file_size:
             raise ValueError(
                 f"{self.name}: {member[:100]!r} has {len(content)} bytes instead of the "
@@ -102,7 +104,3 @@ def _check_frame(data: bytes, name: str) -> None:
             f"{name} is not a plain zip archive: allowed are up to {_MOST_MEMBERS} members, their "
             "list and the end, and nothing before, between or after"
         )
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,4 +1,4 @@
-"""A manifest vouches for itself, and is read strictly even where somebody forged its seal."""
+"""A manifest vouches for itself, and is read strictly even where somebody made its digest fit."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SHA = "a" * 64
 CHANGED = r"manifest\.json was changed after it was published"
 
 
-def test_a_sealed_manifest_reads_back(own_bundle: Path, reseal: Reseal) -> None:
-    """The seal as the documentation says it, set by another program."""
+def test_a_manifest_reads_back(own_bundle: Path, reseal: Reseal) -> None:
+    """the digest as the documentation says it, set by another program."""
     before = (own_bundle / "manifest.json").read_bytes()
     assert reseal(own_bundle) == before
     assert open_bundle(own_bundle).manifest_json == before
@@ -125,7 +125,7 @@ def test_a_newer_format_asks_for_a_newer_reader(
         ({"surprise": 1}, "malformed.*surprise"),
     ],
 )
-def test_a_sealed_manifest_has_to_make_sense(
+def test_a_manifest_has_to_make_sense(
     own_bundle: Path, reseal: Reseal, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(BundleError, match=message) as caught:

@@ -37,7 +37,7 @@ LONGEST = 4000
 
 _BUNDLE = ("manifest.json", "model.onnx", "model.pt", "golden.npz")
 _CHECKPOINT = ("model.safetensors", "last.safetensors", "validation.npz")
-_SEAL = re.compile(rb',\n  "manifest_sha256": "[^"]*"\n}\s*\Z|\s*}\s*\Z')
+_OWN_DIGEST = re.compile(rb',\n  "manifest_sha256": "[^"]*"\n}\s*\Z|\s*}\s*\Z')
 
 
 class WronglySaidError(Exception):
@@ -82,15 +82,15 @@ class Target:
 
 
 def _manifest(data: bytes, scratch: Path) -> None:
-    Manifest.from_json(_sealed(data))
+    Manifest.from_json(_with_own_digest(data))
 
 
-def _sealed(data: bytes) -> bytes:
-    """The same document with a seal that holds, as a skilled forger would make it."""
-    if data.startswith(b"#"):  # so that unsealed ones are tried, too
+def _with_own_digest(data: bytes) -> bytes:
+    """The same document with a digest that holds, as a skilled forger would make it."""
+    if data.startswith(b"#"):  # so that those without one are tried, too
         return data[1:]
     zeros = b',\n  "manifest_sha256": "%s"\n}\n'
-    start = _SEAL.search(data)
+    start = _OWN_DIGEST.search(data)
     body = data[: start.start()] if start else data
     digest = hashlib.sha256(body + zeros % (b"0" * 64)).hexdigest()
     return body + zeros % digest.encode()
@@ -131,7 +131,7 @@ def _listing(files: dict[str, bytes]) -> bytes:
         text = json.dumps(values, indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
         return files["manifest.json"]
-    return _sealed(text.encode(errors="surrogatepass"))
+    return _with_own_digest(text.encode(errors="surrogatepass"))
 
 
 def _rows(data: bytes, scratch: Path, suffix: str) -> None:

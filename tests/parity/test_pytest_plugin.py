@@ -115,7 +115,7 @@ def test_a_failure_is_told_without_a_traceback(run: Run, tmp_path: Path) -> None
         assert part in told
     assert "Traceback" not in told
     assert "site-packages" not in told
-    assert "pytest_plugin.py" not in told
+    assert "evidence.py" not in told
     assert "2 failed, 13 passed" in told
     line = told.split("repeat it: ")[1].splitlines()[0]
     assert line.startswith('python -c "')

@@ -16,7 +16,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pe_deploy import BundleError, OnnxClassifier, PredictionError, Signature, open_bundle
+from pe_deploy import (
+    BundleError,
+    InvalidInputError,
+    OnnxClassifier,
+    PredictionError,
+    Signature,
+    open_bundle,
+)
 from pe_deploy.bundle import ONNX, THROUGHPUT
 from pe_deploy.config import Decision
 from pe_deploy.runtime import to_input_ids
@@ -63,6 +70,24 @@ def test_copies_answer_alike_and_live_on_their_own(any_bundle: Path) -> None:
         np.testing.assert_array_equal(other.predict(ids), labels, err_msg=name)
         assert other.providers == classifier.providers
         assert other.manifest == classifier.manifest
+
+
+def test_a_threshold_given_at_opening_decides(notebook_bundle: Path, padded_bundle: Path) -> None:
+    ids = np.concatenate([each[:, :1] for each in ids_of(notebook_bundle)])
+    by_default = OnnxClassifier(notebook_bundle)
+    probabilities = by_default.predict_proba(ids)[:, 1]
+    threshold = float(np.median(probabilities))
+    classifier = OnnxClassifier(notebook_bundle, threshold=threshold, self_test=True)
+    assert by_default.threshold != classifier.threshold == threshold
+    for other in (classifier, *copies(classifier).values()):
+        expected = (probabilities > threshold).astype(int).tolist()
+        assert other.predict(ids).tolist() == expected
+        assert other.predict_with_probability(ids)[0].tolist() == expected
+    assert by_default.predict(ids).tolist() != expected
+    with pytest.raises(InvalidInputError, match=r"threshold is 1.1; allowed: 0.0 to 1.0"):
+        OnnxClassifier(notebook_bundle, threshold=1.1)
+    with pytest.raises(InvalidInputError, match=r"threshold is 0.5; allowed: none with classes"):
+        OnnxClassifier(padded_bundle, threshold=0.5)
 
 
 def test_a_pickle_carries_its_graphs_and_needs_no_disk(own_bundle: Path) -> None:
