@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from typing import Any
@@ -32,16 +33,23 @@ def axes(values: Any) -> dict[str, list[str | int]]:
     }
 
 
+@pytest.fixture(scope="module")
+def notebook_graph(notebook_source: Source) -> onnx.ModelProto:
+    return to_onnx(notebook_source.module, notebook_source.signature)
+
+
 @pytest.mark.parametrize("sample_shape", [None, (1, 10), (2, 1), (1, 1), (10, 10), (64, 4)])
 def test_no_trace_of_the_sample(
-    notebook_source: Source, sample_shape: tuple[int, int] | None
+    notebook_source: Source,
+    notebook_graph: onnx.ModelProto,
+    sample_shape: tuple[int, int] | None,
 ) -> None:
     signature = notebook_source.signature
     model = to_onnx(notebook_source.module, signature, sample_shape=sample_shape)
     assert axes(model.graph.input) == {"input_ids": ["batch", "sequence"]}
     assert axes(model.graph.output) == {"logits": ["batch"]}
     assert operators(model)["GRU"] == 2
-    assert model == to_onnx(notebook_source.module, signature), "the sample left a trace"
+    assert model == notebook_graph, "the sample left a trace"
 
 
 @pytest.mark.parametrize("opset", [18, 20, 23])
@@ -202,9 +210,11 @@ def test_own_noise_is_silenced_and_other_warnings_are_not(
     assert "torchvision" not in caplog.text
 
 
-@pytest.fixture
-def good(notebook_source: Source) -> tuple[onnx.ModelProto, Expectation]:
-    model = to_onnx(notebook_source.module, notebook_source.signature)
+@pytest.fixture(scope="module")
+def good(
+    notebook_source: Source, notebook_graph: onnx.ModelProto
+) -> tuple[onnx.ModelProto, Expectation]:
+    model = notebook_graph
     expected = Expectation(notebook_source.signature, gru_nodes=2, opset=18, sample_shape=(7, 9))
     assert lint(model, expected) == []
     return model, expected
@@ -288,7 +298,7 @@ def break_graph(model: onnx.ModelProto) -> None:
 def test_each_lint_rule_catches_its_fault(
     good: tuple[onnx.ModelProto, Expectation], damage: Any, rule: str, cure: str
 ) -> None:
-    model, expected = good
+    model, expected = copy.deepcopy(good)
     damage(model)
     findings = {line.split(":")[0]: line for line in lint(model, expected)}
     assert rule in findings
