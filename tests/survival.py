@@ -167,7 +167,7 @@ def killed_training(place: Path, kills: int) -> Found:
     """Kill runs that begin in a new folder, or over a former run's checkpoint, in turn."""
     import torch
 
-    from pe_deploy.config import TrainConfig
+    from pe_deploy.model_config import TrainConfig
     from pe_deploy.training import load_checkpoint, train
 
     torch.set_num_threads(1)

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.bundle import ONNX, TORCHSCRIPT, Bundle
-from pe_deploy.config import BATCH, INPUT_IDS, LOGITS, SEQUENCE, ModelConfig, Signature, Weights
+from pe_deploy.config import BATCH, INPUT_IDS, LOGITS, SEQUENCE, Signature, Weights
 from pe_deploy.errors import ExportError, requires_extra
+from pe_deploy.model_config import ModelConfig
 
 if TYPE_CHECKING:
     from pe_deploy.training import GRUClassifier

@@ -116,15 +116,14 @@ class OnnxClassifier(BundleClassifier):
 
         golden, floors = bundle.golden(), Floors.of_summary(self.manifest.parity)
         engine = f"onnxruntime {ort.__version__}, {', '.join(self.providers)}"
+        labels_of = self.manifest.decision.labels_of
         forms = [form for form, name in FORMS.items() if name in self._models]
         for form in forms if self._guarded else forms[:1]:
             where = f"{self._folder}/{FORMS[form]} on {engine}"
             with OnnxClassifier(
                 bundle, providers=self._wanted, num_threads=self._num_threads, form=form
             ) as alone:
-                replay(
-                    alone.predict_logits, golden, where, self.manifest.decision.labels_of, floors
-                )
+                replay(alone.predict_logits, golden, where, labels_of, floors)
 
     def _load(self) -> Run:
         threads = self._num_threads or usable_cpus()
@@ -288,13 +287,3 @@ def session_options(num_threads: int) -> ort.SessionOptions:
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4  # what goes wrong arrives as an exception, once
     return options
-
-
-def onnx_predictors(bundle: Bundle) -> dict[str, Callable[[NDArray[np.int64]], NDArray[Any]]]:
-    """A predictor on one thread for each ONNX graph of a bundle, by what reports call it."""
-    forms: dict[str, Form] = {"onnx": "latency", "throughput": "throughput"}
-    return {
-        name: OnnxClassifier(bundle, num_threads=1, form=form).predict_logits
-        for name, form in forms.items()
-        if FORMS[form] in bundle.files
-    }

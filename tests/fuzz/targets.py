@@ -230,7 +230,7 @@ def _checkpoint_files() -> dict[str, bytes]:
     import safetensors.torch
     import torch
 
-    from pe_deploy.config import ModelConfig, TrainConfig
+    from pe_deploy.model_config import ModelConfig, TrainConfig
     from pe_deploy.training.model import GRUClassifier
 
     config = ModelConfig(5, 3, embedding_dim=2, hidden_dim=2, num_layers=1)
