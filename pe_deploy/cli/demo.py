@@ -23,7 +23,12 @@ from pe_deploy.storage.atomic import write_bytes
 
 HELD_OUT = 0.2
 TRAINING = TrainConfig(
-    epochs=35, batch_size=32, learning_rate=5e-3, shuffle=True, validation_fraction=0.1
+    epochs=12,
+    batch_size=64,
+    learning_rate=1e-2,
+    shuffle=True,
+    validation_fraction=0.1,
+    update_gate_bias=3.0,
 )
 
 _SHADES = " ░▒▓█"

@@ -14,7 +14,6 @@ It holds the SHA-256 of the weights, of the validation rows, and its own.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from pe_deploy.data import Dataset
 from pe_deploy.errors import CheckpointError, DataError, InvalidInputError
 from pe_deploy.model_config import ModelConfig, TrainConfig
 from pe_deploy.storage import atomic
+from pe_deploy.storage.digest import sha256
 from pe_deploy.storage.strict_npz import read_array
 from pe_deploy.storage.strict_zip import StrictZip
 from pe_deploy.training.model import GRUClassifier
@@ -167,7 +167,7 @@ def write_config(
         "labels": list(labels),
         "threshold": decision_of(model_config, labels).threshold,
         "files": {
-            name: _sha256(read_bytes(folder / name))
+            name: sha256(read_bytes(folder / name))
             for name in (BEST_FILE, LAST_FILE, VALIDATION_FILE)
         },
     }
@@ -176,15 +176,11 @@ def write_config(
 
 def config_to_bytes(content: Mapping[str, Any]) -> bytes:
     """The bytes of a `config.json` of this content, with the SHA-256 of what they are without."""
-    return _json({**content, "sha256": _sha256(_json(content))})
+    return _json({**content, "sha256": sha256(_json(content))})
 
 
 def _json(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(errors="surrogatepass")
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def check_replaceable(folder: Path) -> None:
@@ -232,7 +228,7 @@ def _load_folder(folder: Path, weights: Weights) -> Checkpoint:
 
     def read(name: str) -> bytes:
         data = read_bytes(folder / name)
-        if _sha256(data) != digests.get(name):
+        if sha256(data) != digests.get(name):
             raise _changed(folder / name)
         return data
 

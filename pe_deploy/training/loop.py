@@ -42,7 +42,7 @@ from pe_deploy.training.threads import torch_threads
 _NOTEBOOK = TrainConfig()
 
 # batch_size × hidden_dim, up to which more threads bring nothing worth having (measured).
-_ONE_THREAD_UP_TO = 2048
+_ONE_THREAD_UP_TO = 4096
 
 
 @dataclass(frozen=True)

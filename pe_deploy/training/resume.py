@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from pe_deploy.data import Dataset
 from pe_deploy.errors import CheckpointError
 from pe_deploy.model_config import ModelConfig, TrainConfig
+from pe_deploy.storage.digest import sha256
 from pe_deploy.training.metrics import EpochMetrics, best_of
 from pe_deploy.training.model import GRUClassifier
 from pe_deploy.training.state_dict import (
@@ -96,7 +97,7 @@ def run_to_bytes(state: RunState, identity: Identity) -> bytes:
     tensors["rng"] = state.rng
     tensors["initial_positions"] = state.initial_positions
     data = tensors_to_bytes(tensors, {_METADATA: json.dumps(record)})
-    return _with_digest(data, _NO_DIGEST, hashlib.sha256(data).hexdigest())
+    return _with_digest(data, _NO_DIGEST, sha256(data))
 
 
 def load_run(
@@ -115,7 +116,7 @@ def load_run(
     try:
         record = json.loads(metadata[_METADATA])
         digest = record["sha256"]
-        if hashlib.sha256(_with_digest(data, digest, _NO_DIGEST)).hexdigest() != digest:
+        if sha256(_with_digest(data, digest, _NO_DIGEST)) != digest:
             raise CheckpointError(
                 f"{path} was changed after it was written: its SHA-256 is not the one it states"
             )

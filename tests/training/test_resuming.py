@@ -99,6 +99,7 @@ train("synthetic", sys.argv[1], train_config=TrainConfig(epochs=100_000), dropou
 """
 
 
+@pytest.mark.usefixtures("without_plot")
 def test_killed_for_real(tmp_path: Path) -> None:
     output = tmp_path / "killed"
     with subprocess.Popen(
@@ -107,13 +108,13 @@ def test_killed_for_real(tmp_path: Path) -> None:
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                if int(line) == 5:
+                if int(line) == 3:
                     break
         finally:
             process.kill()
     done = len((output / "metrics.jsonl").read_text().splitlines())
-    assert done >= 5
-    config = TrainConfig(epochs=done + 10)
+    assert done >= 3
+    config = TrainConfig(epochs=done + 3)
 
     train("synthetic", output, train_config=config, dropout=0.3, resume=True)
     train("synthetic", tmp_path / "whole", train_config=config, dropout=0.3)
