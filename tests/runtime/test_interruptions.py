@@ -141,8 +141,8 @@ for name, given in inputs.items():
                 raise error
 
             signal.signal(signal.SIGALRM, stop)
-            signal.setitimer(signal.ITIMER_REAL, 0.001 + moment * 0.0001)
             try:
+                signal.setitimer(signal.ITIMER_REAL, 0.001 + moment * 0.0001)
                 while not due:
                     classifier.predict(given)
                 lost.append((name, error.__name__))
