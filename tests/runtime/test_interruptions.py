@@ -37,6 +37,8 @@ def run(bundle: Path, threads: int, code: str) -> str:
 
 
 CHILDREN = """
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by a shell's background job
+
 def predict_for_ever(begun=lambda: None):
     classifier.predict(ids)
     begun()
