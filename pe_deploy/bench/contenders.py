@@ -12,13 +12,13 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from pe_deploy.bench.subject import Subject
 from pe_deploy.config import INPUT_IDS, LOGITS
 from pe_deploy.errors import InvalidInputError
 from pe_deploy.runtime import OnnxClassifier
+from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
 
 Run = Callable[[NDArray[np.int64]], NDArray[np.floating[Any]]]
 """From int64 `[batch, sequence]` to logits `[batch]` or `[batch, num_classes]`."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import onnxruntime
 import typer
 from rich.markup import escape
 from rich.text import Text
@@ -36,6 +35,7 @@ from pe_deploy.parity import (
 )
 from pe_deploy.parity import verify as verify_predictors
 from pe_deploy.runtime import onnx_predictors
+from pe_deploy.runtime.quiet_onnxruntime import onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

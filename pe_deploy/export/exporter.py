@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy
 import onnx
-import onnxruntime
 import onnxscript
 import torch
 from torch import nn
@@ -47,6 +46,7 @@ from pe_deploy.export.weights_digest import weights_sha256
 from pe_deploy.parity import Cell, Predictor, Report, Tolerance, verify
 from pe_deploy.runtime import onnx_predictors
 from pe_deploy.runtime.plan import CHUNK_ROWS
+from pe_deploy.runtime.quiet_onnxruntime import onnxruntime
 from pe_deploy.runtime.torchscript import TorchScriptClassifier
 from pe_deploy.storage.atomic import check_writable, publishing
 from pe_deploy.training import Checkpoint, load_checkpoint, torch_threads
