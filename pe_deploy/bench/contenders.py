@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from pe_deploy.bench.subject import Subject
@@ -22,6 +21,7 @@ from pe_deploy.errors import InvalidInputError
 from pe_deploy.runtime import OnnxClassifier
 from pe_deploy.runtime import engines as table
 from pe_deploy.runtime.engines import Predictor
+from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
 
 OURS = "pe_deploy"
 BASELINE = "baseline"

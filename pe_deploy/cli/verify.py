@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import onnxruntime
 import typer
 from rich.markup import escape
 from rich.text import Text
@@ -42,6 +41,7 @@ from pe_deploy.parity.render import (
     repeat_line,
 )
 from pe_deploy.runtime.engines import ENGINES, engines_of, predictors
+from pe_deploy.runtime.quiet_onnxruntime import onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy
 import onnx
-import onnxruntime
 import onnxscript
 import torch
 
@@ -44,6 +43,7 @@ from pe_deploy.export.source import Source
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.export.weights_digest import weights_sha256
 from pe_deploy.parity import Cell, Report, verify_bundle
+from pe_deploy.runtime.quiet_onnxruntime import onnxruntime
 from pe_deploy.storage.atomic import publishing
 from pe_deploy.training import load_checkpoint, torch_threads
 
