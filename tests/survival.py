@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pe_deploy.bundle import Bundle, open_bundle, write_bundle
+from pe_deploy.bundle.bundle import Bundle, open_bundle, write_bundle
 from pe_deploy.errors import BundleError, CheckpointError
 from pe_deploy.storage.atomic import publishing
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.bench.subject import Subject
-from pe_deploy.bundle import TORCHSCRIPT, open_bundle
+from pe_deploy.bundle.artifacts import TORCHSCRIPT
+from pe_deploy.bundle.bundle import open_bundle
 from pe_deploy.config import INPUT_IDS
 from pe_deploy.errors import InvalidInputError
 from pe_deploy.runtime import OnnxClassifier

@@ -12,7 +12,8 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from pe_deploy.bundle import ONNX, open_bundle, open_parts
+from pe_deploy.bundle.artifacts import ONNX
+from pe_deploy.bundle.bundle import open_bundle, open_parts
 from pe_deploy.bundle.inventory import check_strictly
 from pe_deploy.cli.console import out, progress_bar, table
 from pe_deploy.cli.options import PUBLIC_KEY
@@ -46,7 +47,7 @@ from pe_deploy.runtime.quiet_onnxruntime import onnxruntime
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pe_deploy.bundle import Bundle
+    from pe_deploy.bundle.bundle import Bundle
     from pe_deploy.mutation.run import Outcome
 
 _BANDS = 8

@@ -14,7 +14,7 @@ import onnxscript
 import torch
 
 import pe_deploy
-from pe_deploy.bundle import (
+from pe_deploy.bundle.artifacts import (
     CONFIG_KEY,
     GOLDEN,
     MANIFEST,
@@ -24,13 +24,11 @@ from pe_deploy.bundle import (
     SIGNATURE,
     THROUGHPUT,
     TORCHSCRIPT,
-    Bundle,
-    Manifest,
-    golden_to_bytes,
-    open_bundle,
-    signer,
-    write_bundle,
 )
+from pe_deploy.bundle.bundle import Bundle, open_bundle, write_bundle
+from pe_deploy.bundle.golden import golden_to_bytes
+from pe_deploy.bundle.manifest import Manifest
+from pe_deploy.bundle.signing import signer
 from pe_deploy.config import Weights
 from pe_deploy.export.card import model_card
 from pe_deploy.export.crossover import dispatch_of

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pe_deploy.bundle import ONNX, TORCHSCRIPT
+from pe_deploy.bundle.artifacts import ONNX, TORCHSCRIPT
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
 from pe_deploy.errors import ExportError, InvalidInputError
 from pe_deploy.export.guards import guard_names

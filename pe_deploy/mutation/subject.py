@@ -14,7 +14,10 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from pe_deploy.bundle import ONNX, Bundle, GoldenCase, Manifest
+from pe_deploy.bundle.artifacts import ONNX
+from pe_deploy.bundle.bundle import Bundle
+from pe_deploy.bundle.golden import GoldenCase
+from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.config import Decision, Signature
 from pe_deploy.export.golden import eager_predictor
 from pe_deploy.export.onnx import to_onnx

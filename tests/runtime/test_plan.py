@@ -12,7 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pe_deploy import BundleError, InvalidInputError, OnnxClassifier, PredictionError, open_bundle
-from pe_deploy.bundle import ONNX, THROUGHPUT, Bundle, Dispatch
+from pe_deploy.bundle.artifacts import ONNX, THROUGHPUT
+from pe_deploy.bundle.bundle import Bundle
+from pe_deploy.bundle.manifest import Dispatch
 from pe_deploy.runtime.engines import predictors
 from pe_deploy.runtime.plan import CHUNK_IDS, Plan, cut, largest_chunk, never_cut, plan
 
