@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pe_deploy.bundle.bundle import Bundle, open_bundle
     from pe_deploy.bundle.manifest import Manifest
-    from pe_deploy.config import Decision, ModelConfig, Signature, TrainConfig
+    from pe_deploy.config import Decision, Signature
     from pe_deploy.errors import (
         BundleError,
         CheckpointError,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         PeDeployError,
         PredictionError,
     )
+    from pe_deploy.model_config import ModelConfig, TrainConfig
     from pe_deploy.runtime.onnx import OnnxClassifier
 
 __version__ = "0.1.0"
@@ -54,10 +55,10 @@ _HOMES = {
     "Bundle": "bundle.bundle",
     "Decision": "config",
     "Manifest": "bundle.manifest",
-    "ModelConfig": "config",
+    "ModelConfig": "model_config",
     "OnnxClassifier": "runtime.onnx",
     "Signature": "config",
-    "TrainConfig": "config",
+    "TrainConfig": "model_config",
     "open_bundle": "bundle.bundle",
 }
 

@@ -1,8 +1,8 @@
 """What callers see of a model, its signature and decision: frozen, validated, JSON in and out.
 
-Also the names that every artifact shares: tensors, axes, and the two sizes that stay free. The
-configs of a model's inside and of its training are found here too, and made when first asked for
-(PEP 562): an app that runs a bundle needs neither.
+Also the names that every artifact shares: tensors, axes, and the two sizes that stay free. What is
+inside a model, and how it is trained, is in `model_config`, which no app that runs a bundle
+imports.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -21,9 +20,6 @@ from pe_deploy.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from pe_deploy.model_config import ModelConfig as ModelConfig
-    from pe_deploy.model_config import TrainConfig as TrainConfig
 
 INPUT_IDS = "input_ids"
 LOGITS = "logits"
@@ -259,9 +255,3 @@ def _survives(label: Label) -> bool:
     if isinstance(label, int):
         return -(2**63) <= label < 2**63
     return not label.endswith("\0") and label.encode(errors="replace").decode() == label
-
-
-def __getattr__(name: str) -> object:
-    if name not in ("ModelConfig", "TrainConfig"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("pe_deploy.model_config"), name)

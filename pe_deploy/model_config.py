@@ -1,4 +1,4 @@
-"""What a model is inside, and how it is trained; `pe_deploy.config` has these names too."""
+"""What a model is inside, and how it is trained."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pe_deploy.bundle import Bundle, open_bundle, write_bundle
+from pe_deploy.bundle.bundle import Bundle, open_bundle, write_bundle
 from pe_deploy.errors import BundleError, CheckpointError
 from pe_deploy.storage.atomic import publishing
 
@@ -167,7 +167,7 @@ def killed_training(place: Path, kills: int) -> Found:
     """Kill runs that begin in a new folder, or over a former run's checkpoint, in turn."""
     import torch
 
-    from pe_deploy.config import TrainConfig
+    from pe_deploy.model_config import TrainConfig
     from pe_deploy.training import load_checkpoint, train
 
     torch.set_num_threads(1)

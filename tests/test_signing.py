@@ -21,9 +21,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from pe_deploy import BundleError, InvalidInputError, OnnxClassifier, open_bundle
-from pe_deploy.bundle import MANIFEST, SIGNATURE, open_parts, signer
-from pe_deploy.config import ModelConfig
+from pe_deploy.bundle.artifacts import MANIFEST, SIGNATURE
+from pe_deploy.bundle.bundle import open_parts
+from pe_deploy.bundle.signing import signer
 from pe_deploy.export import ExportOptions, Source, export_module
+from pe_deploy.model_config import ModelConfig
 from pe_deploy.runtime.torchscript import TorchScriptClassifier
 from pe_deploy.training import GRUClassifier
 

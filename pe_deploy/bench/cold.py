@@ -17,7 +17,8 @@ import numpy as np
 
 from pe_deploy.bench.result import Spread, about
 from pe_deploy.bench.rounds import Progress, check_seconds, in_turns
-from pe_deploy.bundle import ONNX, TORCHSCRIPT, open_bundle
+from pe_deploy.bundle.artifacts import ONNX, TORCHSCRIPT
+from pe_deploy.bundle.bundle import open_bundle
 from pe_deploy.errors import PeDeployError
 from pe_deploy.parity import random_ids
 

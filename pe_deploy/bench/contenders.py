@@ -12,16 +12,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from pe_deploy.bench.subject import Subject
-from pe_deploy.bundle import TORCHSCRIPT, open_bundle
+from pe_deploy.bundle.artifacts import TORCHSCRIPT
+from pe_deploy.bundle.bundle import open_bundle
 from pe_deploy.config import INPUT_IDS
 from pe_deploy.errors import InvalidInputError
 from pe_deploy.runtime import OnnxClassifier
 from pe_deploy.runtime import engines as table
 from pe_deploy.runtime.engines import Predictor
+from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
 
 OURS = "pe_deploy"
 BASELINE = "baseline"

@@ -17,7 +17,7 @@ from pe_deploy.bench.result import Benchmark, Spread, Timing, about
 from pe_deploy.bench.rounds import Progress, check_seconds, in_turns
 from pe_deploy.bench.subject import Subject, subject_of
 from pe_deploy.bench.worker import Worker, worker
-from pe_deploy.bundle import open_bundle
+from pe_deploy.bundle.bundle import open_bundle
 from pe_deploy.config import Weights
 from pe_deploy.errors import InvalidInputError, ParityError, PeDeployError
 from pe_deploy.runtime import usable_cpus

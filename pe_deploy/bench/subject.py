@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bundle import ONNX, TORCHSCRIPT, Bundle
-from pe_deploy.config import BATCH, INPUT_IDS, LOGITS, SEQUENCE, ModelConfig, Signature, Weights
+from pe_deploy.bundle.artifacts import ONNX, TORCHSCRIPT
+from pe_deploy.bundle.bundle import Bundle
+from pe_deploy.config import BATCH, INPUT_IDS, LOGITS, SEQUENCE, Signature, Weights
 from pe_deploy.errors import ExportError, requires_extra
+from pe_deploy.model_config import ModelConfig
 
 if TYPE_CHECKING:
     from pe_deploy.training import GRUClassifier

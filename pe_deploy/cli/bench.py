@@ -12,7 +12,7 @@ import typer
 from pe_deploy import bench as wing
 from pe_deploy.bench import Benchmark, ColdStart, FileRate, Spread, Timing
 from pe_deploy.bench.plot import check_plot
-from pe_deploy.bundle import open_bundle
+from pe_deploy.bundle.bundle import open_bundle
 from pe_deploy.cli.console import facts, out, progress_bar, table
 from pe_deploy.config import Weights
 from pe_deploy.errors import InvalidInputError, requires_extra

@@ -15,8 +15,8 @@ from rich.panel import Panel
 
 from pe_deploy.cli.console import facts, out, progress_bar
 from pe_deploy.cli.train import epochs_shown
-from pe_deploy.config import TrainConfig
 from pe_deploy.data import Dataset, digits, split
+from pe_deploy.model_config import TrainConfig
 from pe_deploy.parity import ratio, worst
 from pe_deploy.runtime import OnnxClassifier
 from pe_deploy.storage.atomic import write_bytes

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from pe_deploy.bundle import ONNX, THROUGHPUT, Manifest, open_parts
+from pe_deploy.bundle.artifacts import ONNX, THROUGHPUT
+from pe_deploy.bundle.bundle import open_parts
 from pe_deploy.bundle.inventory import Inventory, inventory_of, listed
+from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.cli.console import facts, table
 from pe_deploy.cli.options import PUBLIC_KEY
 from pe_deploy.config import INPUT_IDS, LOGITS

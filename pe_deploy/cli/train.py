@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pe_deploy.cli.console import facts, progress_bar, table
-from pe_deploy.config import ModelConfig, TrainConfig
+from pe_deploy.model_config import ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable

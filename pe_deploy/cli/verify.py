@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import onnxruntime
 import typer
 from rich.markup import escape
 from rich.text import Text
 
-from pe_deploy.bundle import ONNX, open_bundle, open_parts
+from pe_deploy.bundle.artifacts import ONNX
+from pe_deploy.bundle.bundle import open_bundle, open_parts
 from pe_deploy.bundle.inventory import check_strictly
 from pe_deploy.cli.console import out, progress_bar, table
 from pe_deploy.cli.options import PUBLIC_KEY
@@ -41,12 +41,13 @@ from pe_deploy.parity.render import (
     decisions_title,
     repeat_line,
 )
-from pe_deploy.runtime.engines import ENGINES, engines_of, predictors
+from pe_deploy.runtime.engines import ENGINES, Engine, engines_of, predictors
+from pe_deploy.runtime.quiet_onnxruntime import onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pe_deploy.bundle import Bundle
+    from pe_deploy.bundle.bundle import Bundle
     from pe_deploy.mutation.run import Outcome
 
 _BANDS = 8
@@ -185,7 +186,7 @@ def _self_test(bundle: Bundle) -> None:
         task = progress.add_task("self-test", total=None)
         outcomes = self_test(bundle, progress=lambda outcome: progress.advance(task))
     planted = [outcome for outcome in outcomes if outcome.planted]
-    _show_faults(planted)
+    _show_faults(planted, [ENGINES[name] for name in dict.fromkeys(o.format for o in outcomes)])
     for fault, note in {o.fault: o.note for o in outcomes if not o.planted}.items():
         out.print(f"not planted: {fault} ({note})", markup=False)
     missed = [f"{outcome.fault} ({outcome.format})" for outcome in planted if not outcome.caught]
@@ -194,13 +195,12 @@ def _self_test(bundle: Bundle) -> None:
     out.print(f"[green]all {len(planted)} planted faults are caught[/green]")
 
 
-def _show_faults(planted: Sequence[Outcome]) -> None:
+def _show_faults(planted: Sequence[Outcome], marked: Sequence[Engine]) -> None:
     """A line a fault; under each check a mark for every format in which it catches the fault."""
     faults: dict[str, dict[str, Outcome]] = {}
     for outcome in planted:
         faults.setdefault(outcome.fault, {})[outcome.format] = outcome
     checks = list(dict.fromkeys(check for outcome in planted for check in outcome.caught_by))
-    marked = [ENGINES[name] for name in dict.fromkeys(outcome.format for outcome in planted)]
     out.print("Planted faults, and what catches each:")
     out.print(", ".join(f"{engine.mark} in {engine.file}" for engine in marked) + "\n")
     table(

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bundle import ONNX, THROUGHPUT, TORCHSCRIPT, Manifest
+from pe_deploy.bundle.artifacts import ONNX, THROUGHPUT, TORCHSCRIPT
+from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.config import Label
 
 _HERE = '"path/to/this/folder"'

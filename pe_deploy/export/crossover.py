@@ -10,15 +10,9 @@ from statistics import median
 import numpy as np
 import onnx
 
-from pe_deploy.bundle import (
-    ONNX,
-    README,
-    THROUGHPUT,
-    Bundle,
-    Dispatch,
-    open_bundle,
-    write_bundle,
-)
+from pe_deploy.bundle.artifacts import ONNX, README, THROUGHPUT
+from pe_deploy.bundle.bundle import Bundle, open_bundle, write_bundle
+from pe_deploy.bundle.manifest import Dispatch
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
 from pe_deploy.errors import InvalidInputError
 from pe_deploy.parity import random_ids

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pe_deploy.bundle import MANIFEST, README, SIGNATURE, Manifest
+from pe_deploy.bundle.artifacts import MANIFEST, README, SIGNATURE
+from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.errors import BundleError, ExportError
 from pe_deploy.storage.atomic import check_writable
 

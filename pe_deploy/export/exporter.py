@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy
 import onnx
-import onnxruntime
 import onnxscript
 import torch
 
 import pe_deploy
-from pe_deploy.bundle import (
+from pe_deploy.bundle.artifacts import (
     CONFIG_KEY,
     GOLDEN,
     MANIFEST,
@@ -25,13 +24,11 @@ from pe_deploy.bundle import (
     SIGNATURE,
     THROUGHPUT,
     TORCHSCRIPT,
-    Bundle,
-    Manifest,
-    golden_to_bytes,
-    open_bundle,
-    signer,
-    write_bundle,
 )
+from pe_deploy.bundle.bundle import Bundle, open_bundle, write_bundle
+from pe_deploy.bundle.golden import golden_to_bytes
+from pe_deploy.bundle.manifest import Manifest
+from pe_deploy.bundle.signing import signer
 from pe_deploy.config import Weights
 from pe_deploy.export.card import model_card
 from pe_deploy.export.crossover import dispatch_of
@@ -44,6 +41,7 @@ from pe_deploy.export.source import Source
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.export.weights_digest import weights_sha256
 from pe_deploy.parity import Cell, Report, verify_bundle
+from pe_deploy.runtime.quiet_onnxruntime import onnxruntime
 from pe_deploy.storage.atomic import publishing
 from pe_deploy.training import load_checkpoint, torch_threads
 

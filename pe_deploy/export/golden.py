@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pe_deploy.bundle import GoldenCase
+from pe_deploy.bundle.golden import GoldenCase
 from pe_deploy.config import Decision, Signature
 from pe_deploy.errors import ExportError
 from pe_deploy.export.source import LabelledRows

@@ -7,10 +7,11 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
-from pe_deploy.bundle import ONNX, Bundle
-from pe_deploy.config import ModelConfig
+from pe_deploy.bundle.artifacts import ONNX
+from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.errors import ExportError
 from pe_deploy.export.weights_digest import weights_sha256
+from pe_deploy.model_config import ModelConfig
 from pe_deploy.training import GRUClassifier
 from pe_deploy.training.state_dict import build_model
 

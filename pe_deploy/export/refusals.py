@@ -11,15 +11,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
-from pe_deploy.bundle import ONNX, TORCHSCRIPT
+from pe_deploy.bundle.artifacts import ONNX, TORCHSCRIPT
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
 from pe_deploy.errors import ExportError, InvalidInputError
 from pe_deploy.export.guards import guard_names
 from pe_deploy.runtime import to_input_ids
+from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
 from pe_deploy.runtime.torchscript import jit_deprecation_ignored
 
 Ids = NDArray[np.int64]

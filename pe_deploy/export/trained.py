@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pe_deploy.bundle import Bundle
+from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.config import Weights
 from pe_deploy.errors import CheckpointError
 from pe_deploy.export.golden import reference_of

@@ -6,7 +6,7 @@ from collections import Counter
 
 import torch
 
-from pe_deploy.config import ModelConfig
+from pe_deploy.model_config import ModelConfig
 from pe_deploy.mutation.subject import Subject
 from pe_deploy.training import GRUClassifier
 

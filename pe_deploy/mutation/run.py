@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from pe_deploy import parity
-from pe_deploy.bundle import Bundle
+from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.config import Signature
 from pe_deploy.errors import BundleError, ExportError, ParityError
 from pe_deploy.export.golden import eager_predictor

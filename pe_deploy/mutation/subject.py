@@ -14,12 +14,16 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from pe_deploy.bundle import ONNX, Bundle, GoldenCase, Manifest
-from pe_deploy.config import Decision, ModelConfig, Signature
+from pe_deploy.bundle.artifacts import ONNX
+from pe_deploy.bundle.bundle import Bundle
+from pe_deploy.bundle.golden import GoldenCase
+from pe_deploy.bundle.manifest import Manifest
+from pe_deploy.config import Decision, Signature
 from pe_deploy.export.golden import eager_predictor
 from pe_deploy.export.onnx import to_onnx
 from pe_deploy.export.onnx_gru import with_onnx_gru
 from pe_deploy.export.rebuild import rebuilt
+from pe_deploy.model_config import ModelConfig
 from pe_deploy.parity import Tolerance
 from pe_deploy.training import GRUClassifier
 

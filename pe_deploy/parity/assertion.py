@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import overload
 
-from pe_deploy.bundle import Bundle, open_bundle
+from pe_deploy.bundle.bundle import Bundle, open_bundle
 from pe_deploy.config import Signature
 from pe_deploy.errors import InvalidInputError
 from pe_deploy.parity.bundle import verify_bundle

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from pe_deploy.bundle import Bundle
+from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.errors import MissingDependencyError
 from pe_deploy.parity.cases import BATCHES
 from pe_deploy.parity.compare import CHECKS, verify

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bundle import GoldenCase
+from pe_deploy.bundle.golden import GoldenCase
 from pe_deploy.config import Decision, Signature
 from pe_deploy.errors import InvalidInputError
 from pe_deploy.parity.cases import (

@@ -22,7 +22,7 @@ class BundleNode(pytest.Collector):
 
     def collect(self) -> Iterator[pytest.Item]:
         """The tests; a bundle that does not open has one, which says so."""
-        from pe_deploy.bundle import open_bundle
+        from pe_deploy.bundle.bundle import open_bundle
         from pe_deploy.pytest_plugin.evidence import Evidence
 
         checkpoint = self.config.getoption("pe_checkpoint")

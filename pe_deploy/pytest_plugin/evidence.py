@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from pe_deploy.bundle import Bundle
+from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.errors import MissingDependencyError, requires_extra
 from pe_deploy.parity import Predictor, Reference, Report, verify_bundle
 from pe_deploy.parity.assertion import explain

@@ -2,13 +2,12 @@
 
 from pe_deploy.runtime.classifier import Classifier
 from pe_deploy.runtime.cpu_count import usable_cpus
-from pe_deploy.runtime.onnx import OnnxClassifier, onnx_predictors
+from pe_deploy.runtime.onnx import OnnxClassifier
 from pe_deploy.runtime.validation import to_input_ids
 
 __all__ = [
     "Classifier",
     "OnnxClassifier",
-    "onnx_predictors",
     "to_input_ids",
     "usable_cpus",
 ]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pe_deploy.bundle import Bundle
+    from pe_deploy.bundle.bundle import Bundle
 
 Predictor = Callable[["NDArray[np.int64]"], "NDArray[np.floating[Any]]"]
 """From int64 `[batch, sequence]` to logits `[batch]` or `[batch, num_classes]`."""

@@ -18,7 +18,7 @@ from pe_deploy.runtime import fork
 from pe_deploy.runtime.classifier import BundleClassifier, Run, in_chunks, opened_with
 from pe_deploy.runtime.cpu_count import usable_cpus
 from pe_deploy.runtime.interpreter_exit import finished_before_exit
-from pe_deploy.runtime.plan import Form, Plan, cut, never_cut, plan
+from pe_deploy.runtime.plan import Form, cut, never_cut, plan
 from pe_deploy.runtime.quiet_onnxruntime import ENGINE_ERRORS
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
 
@@ -116,96 +116,91 @@ class OnnxClassifier(BundleClassifier):
 
         golden, floors = bundle.golden(), Floors.of_summary(self.manifest.parity)
         engine = f"onnxruntime {ort.__version__}, {', '.join(self.providers)}"
+        labels_of = self.manifest.decision.labels_of
         forms = [form for form, name in FORMS.items() if name in self._models]
         for form in forms if self._guarded else forms[:1]:
             where = f"{self._folder}/{FORMS[form]} on {engine}"
             with OnnxClassifier(
                 bundle, providers=self._wanted, num_threads=self._num_threads, form=form
             ) as alone:
-                replay(
-                    alone.predict_logits, golden, where, self.manifest.decision.labels_of, floors
-                )
+                replay(alone.predict_logits, golden, where, labels_of, floors)
 
     def _load(self) -> Run:
         threads = self._num_threads or usable_cpus()
         # None of this holds `self`: an engine that knew its classifier would be freed with it only
         # when the garbage collector next looks for cycles.
-        opening = {
-            name: partial(_opened, model, f"{self._folder}/{name}", self._wanted, self.signature)
-            for name, model in self._models.items()
-        }
+        models, folder = self._models, self._folder
+        opened = partial(_opened, wanted=self._wanted, signature=self.signature)
         self._guarded = _name(self._wanted[0]) == CPU
         if not self._guarded:
-            run, self.providers = next(iter(opening.values()))(threads)
+            name, model = next(iter(models.items()))
+            run, self.providers = opened(model, f"{folder}/{name}", threads)
             return in_chunks(run)
         dispatch = self.manifest.dispatch
-        if ONNX not in opening:
+        if ONNX not in models:
             dispatch = replace(dispatch, crossover=1, own_threads=False)
-        elif THROUGHPUT not in opening:
+        elif THROUGHPUT not in models:
             dispatch = replace(dispatch, crossover=None)
-        first = plan(1, 1, dispatch, threads, self.signature.max_length)
-        run, self.providers = opening[FORMS[first.form]](threads if first.own_threads else 1)
 
-        def open_later(form: Form) -> Run:
-            return opening[FORMS[form]](1)[0]
+        def open_session(form: Form, own_threads: bool) -> tuple[Run, tuple[str, ...]]:
+            name = FORMS[form]
+            return opened(models[name], f"{folder}/{name}", threads if own_threads else 1)
 
-        return _planned(first, run, open_later, dispatch, threads, self.signature.max_length)
+        engine = _Engine(open_session, dispatch, threads, self.signature.max_length)
+        self.providers = engine.providers
+        return engine.run
 
 
-def _planned(
-    first: Plan,
-    run_first: Run,
-    open_later: Callable[[Form], Run],
-    dispatch: Dispatch,
-    threads: int,
-    longest: int,
-) -> Run:
-    """Run a batch of any number of rows as is planned for it.
+class _Engine:
+    """The sessions of one process, each opened by the first batch that is planned for it."""
 
-    Args:
-        first: the plan of the smallest batch.
-        run_first: the session that it asks for.
-        open_later: opens a session of a graph that runs on the thread which calls it.
-        dispatch: what was measured when the bundle was made.
-        threads: how many to use, that of the caller among them.
-        longest: the most ids of a row.
-    """
-    sessions: dict[tuple[Form, bool], Run] = {first[:2]: finished_before_exit(run_first)}
-    few = sessions[first[:2]]
-    whole_below = never_cut(dispatch, longest)
-    pools: list[ThreadPool] = []
+    def __init__(
+        self,
+        open_session: Callable[[Form, bool], tuple[Run, tuple[str, ...]]],
+        dispatch: Dispatch,
+        threads: int,
+        longest: int,
+    ) -> None:
+        self._open_session = open_session
+        self._sessions: dict[tuple[Form, bool], Run] = {}
+        self._plan = partial(plan, dispatch=dispatch, threads=threads, longest=longest)
+        self._threads = threads
+        self._pool: ThreadPool | None = None
+        self._never_cut = never_cut(dispatch, longest)
+        form, own_threads, _ = self._plan(1, 1)
+        self._run_few = self._session(form, own_threads)
 
-    def session(form: Form, own_threads: bool) -> Run:
-        """The session for a plan, opened by the first who needs it."""
-        if (form, own_threads) not in sessions:
-            with fork.OPENING:
-                if (form, own_threads) not in sessions:
-                    sessions[form, own_threads] = finished_before_exit(open_later(form))
-        return sessions[form, own_threads]
+    def run(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The logits of checked ids, or of such as the graph itself refuses."""
+        if len(ids) < self._never_cut:
+            return self._run_few(ids)
+        form, own_threads, chunks = self._plan(*ids.shape)
+        run = self._session(form, own_threads)
+        if chunks == 1:
+            return run(ids)
+        parts = [ids[part] for part in cut(len(ids), chunks)]
+        return np.concatenate(self._ready_pool().map(run, parts, self._threads))
 
-    def pool() -> ThreadPool:
-        if not pools:
+    def _session(self, form: Form, own_threads: bool) -> Run:
+        if run := self._sessions.get((form, own_threads)):
+            return run
+        with fork.OPENING:
+            if (form, own_threads) not in self._sessions:
+                run, self.providers = self._open_session(form, own_threads)
+                self._sessions[form, own_threads] = finished_before_exit(run)
+            return self._sessions[form, own_threads]
+
+    def _ready_pool(self) -> ThreadPool:
+        if self._pool is None:
             with fork.OPENING:  # a child forked in the middle of an import waits for it for ever
                 from pe_deploy.runtime.thread_pool import ThreadPool  # not at every app's start
 
-                pools.append(ThreadPool())
-        return pools[0]
-
-    def run(ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        if len(ids) < whole_below:
-            return few(ids)
-        rows, length = ids.shape
-        form, own_threads, chunks = plan(rows, length, dispatch, threads, longest)
-        one = session(form, own_threads)
-        if chunks == 1:
-            return one(ids)
-        return np.concatenate(pool().map(one, [ids[part] for part in cut(rows, chunks)], threads))
-
-    return run
+                self._pool = self._pool or ThreadPool()
+        return self._pool
 
 
 def _opened(
-    model: bytes, where: str, wanted: Sequence[Provider], signature: Signature, threads: int
+    model: bytes, where: str, threads: int, wanted: Sequence[Provider], signature: Signature
 ) -> tuple[Run, tuple[str, ...]]:
     """A session's `Run`, and the execution providers that it runs on."""
     try:
@@ -288,13 +283,3 @@ def session_options(num_threads: int) -> ort.SessionOptions:
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4  # what goes wrong arrives as an exception, once
     return options
-
-
-def onnx_predictors(bundle: Bundle) -> dict[str, Callable[[NDArray[np.int64]], NDArray[Any]]]:
-    """A predictor on one thread for each ONNX graph of a bundle, by what reports call it."""
-    forms: dict[str, Form] = {"onnx": "latency", "throughput": "throughput"}
-    return {
-        name: OnnxClassifier(bundle, num_threads=1, form=form).predict_logits
-        for name, form in forms.items()
-        if FORMS[form] in bundle.files
-    }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bundle import GoldenCase
+from pe_deploy.bundle.golden import GoldenCase
 from pe_deploy.errors import ParityError, PeDeployError
 from pe_deploy.runtime.floors import MULTIPLE, NEAR_ZERO, Floors
 

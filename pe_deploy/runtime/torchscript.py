@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pe_deploy.bundle import TORCHSCRIPT, Bundle
+from pe_deploy.bundle.artifacts import TORCHSCRIPT
+from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.errors import BundleError
 from pe_deploy.runtime.classifier import BundleClassifier, Run, in_chunks, opened_with
 

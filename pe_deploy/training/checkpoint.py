@@ -22,9 +22,10 @@ from typing import Any, get_args
 
 import torch
 
-from pe_deploy.config import Decision, Label, ModelConfig, TrainConfig, Weights
+from pe_deploy.config import Decision, Label, Weights
 from pe_deploy.data import Dataset
 from pe_deploy.errors import CheckpointError, DataError, InvalidInputError
+from pe_deploy.model_config import ModelConfig, TrainConfig
 from pe_deploy.storage import atomic
 from pe_deploy.storage.digest import sha256
 from pe_deploy.storage.strict_npz import read_array

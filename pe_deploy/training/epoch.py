@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pe_deploy.config import Decision, ModelConfig, TrainConfig, cross_entropy
+from pe_deploy.config import Decision, cross_entropy
 from pe_deploy.data import Dataset
 from pe_deploy.errors import InvalidInputError
+from pe_deploy.model_config import ModelConfig, TrainConfig
 from pe_deploy.training.metrics import EpochMetrics, auc, evaluate
 from pe_deploy.training.model import GRUClassifier
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 
-from pe_deploy.config import Label, ModelConfig, TrainConfig
+from pe_deploy.config import Label
 from pe_deploy.data import NOTEBOOK_LENGTH, NOTEBOOK_VOCAB_SIZE, Dataset, split
 from pe_deploy.errors import CheckpointError, InvalidInputError
+from pe_deploy.model_config import ModelConfig, TrainConfig
 from pe_deploy.storage import atomic
 from pe_deploy.training import checkpoint
 from pe_deploy.training.epoch import Rows, run_epoch

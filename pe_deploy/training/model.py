@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from pe_deploy.config import ModelConfig
 from pe_deploy.errors import InvalidInputError
+from pe_deploy.model_config import ModelConfig
 
 
 class LearnablePositionalEncoding(nn.Module):

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pe_deploy.config import ModelConfig, TrainConfig
 from pe_deploy.data import Dataset
 from pe_deploy.errors import CheckpointError
+from pe_deploy.model_config import ModelConfig, TrainConfig
 from pe_deploy.storage.digest import sha256
 from pe_deploy.training.metrics import EpochMetrics, best_of
 from pe_deploy.training.model import GRUClassifier

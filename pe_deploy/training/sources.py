@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pe_deploy.config import ModelConfig
 from pe_deploy.data import Dataset, load, synthetic
 from pe_deploy.errors import DataError, InvalidInputError
+from pe_deploy.model_config import ModelConfig
 from pe_deploy.runtime import to_input_ids
 
 Source = str | Path | Dataset

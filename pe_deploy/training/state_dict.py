@@ -13,8 +13,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pe_deploy.config import ModelConfig
 from pe_deploy.errors import CheckpointError, InvalidInputError
+from pe_deploy.model_config import ModelConfig
 from pe_deploy.training.model import GRUClassifier
 
 State = dict[str, Tensor]

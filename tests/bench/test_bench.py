@@ -21,7 +21,8 @@ from pe_deploy.bench import Benchmark, bench, measure
 from pe_deploy.bench.contenders import BASELINE, ENGINES, OURS, build, check_engines, why_not
 from pe_deploy.bench.subject import Subject, subject_of
 from pe_deploy.bench.worker import Runner, worker
-from pe_deploy.bundle import ONNX, TORCHSCRIPT, open_bundle, write_bundle
+from pe_deploy.bundle.artifacts import ONNX, TORCHSCRIPT
+from pe_deploy.bundle.bundle import open_bundle, write_bundle
 from pe_deploy.config import INPUT_IDS
 from pe_deploy.errors import PeDeployError
 from pe_deploy.export import ExportOptions, Source, export_module

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from pe_deploy import BundleError, open_bundle
-from pe_deploy.bundle import golden_from_bytes, golden_to_bytes
-from pe_deploy.bundle.golden import golden_weights
+from pe_deploy.bundle.golden import golden_from_bytes, golden_to_bytes, golden_weights
 
 Reseal = Callable[..., bytes]
 SHA = "a" * 64

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from pe_deploy import BundleError, InvalidInputError, Manifest, OnnxClassifier, open_bundle
-from pe_deploy.bundle import FileRecord, write_bundle
+from pe_deploy.bundle.bundle import write_bundle
 from pe_deploy.bundle.inventory import inventory_of
+from pe_deploy.bundle.manifest import FileRecord
 
 
 def test_an_untouched_bundle_opens(any_bundle: Path) -> None:

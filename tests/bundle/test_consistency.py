@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pe_deploy import Bundle, BundleError, open_bundle
-from pe_deploy.bundle import golden_to_bytes
+from pe_deploy.bundle.golden import golden_to_bytes
 from tests.bundle.protobuf import delimited, fields_of
 
 Reseal = Callable[..., bytes]

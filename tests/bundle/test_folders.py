@@ -16,7 +16,7 @@ import pytest
 
 import pe_deploy.storage.folder as reading
 from pe_deploy import BundleError, OnnxClassifier, open_bundle
-from pe_deploy.bundle import open_parts
+from pe_deploy.bundle.bundle import open_parts
 from pe_deploy.bundle.inventory import check_strictly, inventory_of
 from pe_deploy.storage.atomic import publishing
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
-from pe_deploy.config import Label, ModelConfig
+from pe_deploy.config import Label
 from pe_deploy.export import ExportOptions, Source, export_module
+from pe_deploy.model_config import ModelConfig
 from pe_deploy.training import GRUClassifier
 
 HERE = Path(__file__).parent

@@ -18,7 +18,7 @@ from onnx import numpy_helper
 from safetensors.torch import save_file
 
 from pe_deploy import ModelConfig, OnnxClassifier, cli, open_bundle
-from pe_deploy.bundle import write_bundle
+from pe_deploy.bundle.bundle import write_bundle
 from pe_deploy.export import to_torchscript
 from pe_deploy.training import GRUClassifier
 

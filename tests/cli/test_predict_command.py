@@ -256,6 +256,7 @@ import pe_deploy.cli.predict
 from pe_deploy.__main__ import main
 sys.argv[1:] = ["predict", {str(notebook_bundle)!r}, "in.csv", "-o", "out.csv"]
 sys.argv += ["--threads", "{threads}"]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by a shell's background job
 for moment in range(20):
     child = os.fork()
     if child == 0:

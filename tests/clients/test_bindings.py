@@ -20,7 +20,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pe_deploy import open_bundle
-from pe_deploy.bundle import GoldenCase
+from pe_deploy.bundle.golden import GoldenCase
 from pe_deploy.config import Signature
 
 Answers = list[list[dict[str, Any]]]

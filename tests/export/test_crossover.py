@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pe_deploy import BundleError, InvalidInputError, ModelConfig, OnnxClassifier, open_bundle
-from pe_deploy.bundle import ONNX, THROUGHPUT, TORCHSCRIPT
+from pe_deploy.bundle.artifacts import ONNX, THROUGHPUT, TORCHSCRIPT
 from pe_deploy.export import ExportOptions, Source, crossover, export_module, to_onnx
 from pe_deploy.export.crossover import CANDIDATES, dispatch_of, measured_crossover, tune
 from pe_deploy.export.onnx import to_throughput

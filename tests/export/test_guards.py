@@ -15,7 +15,7 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
-from pe_deploy.config import ModelConfig, Signature
+from pe_deploy.config import Signature
 from pe_deploy.errors import ExportError, InvalidInputError
 from pe_deploy.export import to_onnx, to_torchscript
 from pe_deploy.export.guards import guard_names
@@ -25,6 +25,7 @@ from pe_deploy.export.refusals import (
     check_onnx_refuses,
     check_torchscript_refuses,
 )
+from pe_deploy.model_config import ModelConfig
 from pe_deploy.parity import random_ids
 from pe_deploy.runtime import to_input_ids
 from pe_deploy.runtime.torchscript import jit_deprecation_ignored

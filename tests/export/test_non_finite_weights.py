@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pe_deploy import BundleError, open_bundle
-from pe_deploy.bundle import TORCHSCRIPT
+from pe_deploy.bundle.artifacts import TORCHSCRIPT
 from pe_deploy.errors import PeDeployError
 from pe_deploy.export import ExportOptions, Source, export_module, to_torchscript
 from pe_deploy.runtime.torchscript import TorchScriptClassifier, jit_deprecation_ignored

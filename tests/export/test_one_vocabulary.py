@@ -31,7 +31,8 @@ from pe_deploy import (
     PredictionError,
     open_bundle,
 )
-from pe_deploy.bundle import ONNX, TORCHSCRIPT, Bundle
+from pe_deploy.bundle.artifacts import ONNX, TORCHSCRIPT
+from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.export import ExportOptions, Source, export_module
 from pe_deploy.runtime import Classifier
 from pe_deploy.runtime.torchscript import TorchScriptClassifier

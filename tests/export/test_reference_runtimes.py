@@ -10,7 +10,8 @@ import onnx
 import pytest
 
 from pe_deploy import MissingDependencyError, OnnxClassifier, open_bundle
-from pe_deploy.bundle import ONNX, Bundle
+from pe_deploy.bundle.artifacts import ONNX
+from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.parity import Predictor, Report, verify, verify_bundle
 from pe_deploy.runtime.reference import openvino, reference_evaluator, reference_runtimes
 

@@ -21,8 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pe_deploy.bundle import Manifest, golden_from_bytes, open_bundle
-from pe_deploy.bundle.golden import golden_weights
+from pe_deploy.bundle.bundle import open_bundle
+from pe_deploy.bundle.golden import golden_from_bytes, golden_weights
+from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.bundle.onnx_file import read_onnx
 from pe_deploy.bundle.torchscript_file import torchscript_config
 from pe_deploy.data import open_rows
@@ -230,7 +231,7 @@ def _checkpoint_files() -> dict[str, bytes]:
     import safetensors.torch
     import torch
 
-    from pe_deploy.config import ModelConfig, TrainConfig
+    from pe_deploy.model_config import ModelConfig, TrainConfig
     from pe_deploy.training.model import GRUClassifier
 
     config = ModelConfig(5, 3, embedding_dim=2, hidden_dim=2, num_layers=1)

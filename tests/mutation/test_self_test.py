@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from pe_deploy import ExportError, ModelConfig, ParityError
-from pe_deploy.bundle import TORCHSCRIPT, Bundle, open_bundle
+from pe_deploy.bundle.artifacts import TORCHSCRIPT
+from pe_deploy.bundle.bundle import Bundle, open_bundle
 from pe_deploy.export import ExportOptions, Source, export_module, to_torchscript
 from pe_deploy.mutation.faults import FAULTS, PLACES, Fault
 from pe_deploy.mutation.run import CHECKS, Outcome, self_test

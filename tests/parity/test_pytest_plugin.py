@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from pe_deploy import open_bundle
-from pe_deploy.bundle import GOLDEN, GoldenCase, golden_to_bytes, write_bundle
+from pe_deploy.bundle.artifacts import GOLDEN
+from pe_deploy.bundle.bundle import write_bundle
+from pe_deploy.bundle.golden import GoldenCase, golden_to_bytes
 from pe_deploy.parity import CHECKS
 
 NO_TORCH = "import sys\nsys.modules['torch'] = None\n"

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pe_deploy import DataError, InvalidInputError, ParityError, Signature, open_bundle
-from pe_deploy.bundle import GoldenCase
+from pe_deploy.bundle.golden import GoldenCase
 from pe_deploy.config import Decision
 from pe_deploy.parity import (
     Predictor,

@@ -24,7 +24,7 @@ from pe_deploy import (
     Signature,
     open_bundle,
 )
-from pe_deploy.bundle import ONNX, THROUGHPUT
+from pe_deploy.bundle.artifacts import ONNX, THROUGHPUT
 from pe_deploy.config import Decision
 from pe_deploy.runtime import to_input_ids
 from pe_deploy.runtime.classifier import Classifier, Run, in_chunks

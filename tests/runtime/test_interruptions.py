@@ -37,6 +37,8 @@ def run(bundle: Path, threads: int, code: str) -> str:
 
 
 CHILDREN = """
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by a shell's background job
+
 def predict_for_ever(begun=lambda: None):
     classifier.predict(ids)
     begun()
@@ -141,8 +143,8 @@ for name, given in inputs.items():
                 raise error
 
             signal.signal(signal.SIGALRM, stop)
-            signal.setitimer(signal.ITIMER_REAL, 0.001 + moment * 0.0001)
             try:
+                signal.setitimer(signal.ITIMER_REAL, 0.001 + moment * 0.0001)
                 while not due:
                     classifier.predict(given)
                 lost.append((name, error.__name__))

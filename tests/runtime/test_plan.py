@@ -12,8 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from pe_deploy import BundleError, InvalidInputError, OnnxClassifier, PredictionError, open_bundle
-from pe_deploy.bundle import ONNX, THROUGHPUT, Bundle, Dispatch
-from pe_deploy.runtime import onnx_predictors
+from pe_deploy.bundle.artifacts import ONNX, THROUGHPUT
+from pe_deploy.bundle.bundle import Bundle
+from pe_deploy.bundle.manifest import Dispatch
+from pe_deploy.runtime.engines import predictors
 from pe_deploy.runtime.plan import CHUNK_IDS, Plan, cut, largest_chunk, never_cut, plan
 
 CROSSOVER = 24  # of the bundles here
@@ -135,7 +137,7 @@ def with_dispatch(bundle: Bundle, **changes: Any) -> Bundle:
 def test_the_crossover_of_the_manifest_is_where_the_form_changes(notebook_bundle: Path) -> None:
     bundle = open_bundle(notebook_bundle)
     ids = rows_of(notebook_bundle, 60, 10)
-    forms = onnx_predictors(bundle)
+    forms = predictors(bundle, ["onnx", "throughput"])
     assert (forms["onnx"](ids) != forms["throughput"](ids)).any()  # or nothing would show here
     for crossover in (1, 60, 61, 10_000):
         classifier = OnnxClassifier(with_dispatch(bundle, crossover=crossover), num_threads=1)

@@ -9,7 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pe_deploy import BundleError, OnnxClassifier, ParityError, PredictionError, open_bundle
-from pe_deploy.bundle import GOLDEN, ONNX, THROUGHPUT, GoldenCase, golden_to_bytes, write_bundle
+from pe_deploy.bundle.artifacts import GOLDEN, ONNX, THROUGHPUT
+from pe_deploy.bundle.bundle import write_bundle
+from pe_deploy.bundle.golden import GoldenCase, golden_to_bytes
 from pe_deploy.bundle.onnx_file import read_onnx
 from pe_deploy.parity import Tolerance
 from pe_deploy.runtime.replay import replay

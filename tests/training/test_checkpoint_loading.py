@@ -19,8 +19,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pe_deploy.config import ModelConfig, TrainConfig, Weights
+from pe_deploy.config import Weights
 from pe_deploy.errors import CheckpointError, InvalidInputError
+from pe_deploy.model_config import ModelConfig, TrainConfig
 from pe_deploy.training import GRUClassifier, TrainResult, load_checkpoint, train
 
 State = dict[str, Tensor]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pe_deploy.config import ModelConfig
 from pe_deploy.errors import InvalidInputError
+from pe_deploy.model_config import ModelConfig
 from pe_deploy.training import Checkpoint, EagerClassifier, GRUClassifier
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from pe_deploy.config import TrainConfig
 from pe_deploy.data import Dataset
 from pe_deploy.errors import CheckpointError
+from pe_deploy.model_config import TrainConfig
 from pe_deploy.storage import atomic
 from pe_deploy.training import Progress, load_checkpoint, train
 from pe_deploy.training.resume import identity_of
@@ -89,7 +89,7 @@ def test_interrupted_before_any_file_is_written(
 
 _TRAIN_FOREVER = """
 import sys
-from pe_deploy.config import TrainConfig
+from pe_deploy.model_config import TrainConfig
 from pe_deploy.training import train
 def report(at):
     if at.metrics:

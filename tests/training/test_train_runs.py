@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from pe_deploy.config import Label, ModelConfig, TrainConfig
+from pe_deploy.config import Label
 from pe_deploy.data import Dataset
 from pe_deploy.errors import CheckpointError, DataError, InvalidInputError
+from pe_deploy.model_config import ModelConfig, TrainConfig
 from pe_deploy.training import Progress, TrainResult, load_checkpoint, train
 
 SHORT = TrainConfig(epochs=2)
