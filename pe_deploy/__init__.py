@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pe_deploy.model_config import ModelConfig, TrainConfig
     from pe_deploy.runtime.onnx import OnnxClassifier
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Bundle",
