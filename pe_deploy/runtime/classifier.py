@@ -13,7 +13,7 @@ from pe_deploy.bundle.artifacts import MANIFEST
 from pe_deploy.bundle.bundle import Bundle, open_parts
 from pe_deploy.bundle.manifest import FileRecord
 from pe_deploy.config import Decision, Label, Signature
-from pe_deploy.errors import BundleError, PredictionError
+from pe_deploy.errors import BundleError, PredictionError, line_of
 from pe_deploy.runtime import fork
 from pe_deploy.runtime.interpreter_exit import finished_before_exit
 from pe_deploy.runtime.plan import count_chunks, cut, largest_chunk
@@ -110,10 +110,9 @@ class Classifier(ABC):
         except self._engine_errors as error:
             if ids is input_ids:
                 to_input_ids(ids, self.signature)  # has the words for what a guard refuses
-            line = " ".join(str(error).split())
             raise PredictionError(
                 f"the engine fails on batch {rows} × length {ids.shape[1]}: "
-                f"{type(error).__name__}: {line}"
+                f"{type(error).__name__}: {line_of(error, 1000)}"
             ) from error
         if logits.shape != (rows, *self._columns):
             raise PredictionError(
@@ -276,11 +275,8 @@ def _check_finite(logits: NDArray[np.float32]) -> None:
     The sum of a few float32 numbers in Python's double precision cannot overflow: it is finite
     exactly where each of them is.
     """
-    if logits.size <= _FEW:
-        finite = isfinite(sum(logits.ravel().tolist()))
-    else:
-        finite = bool(np.isfinite(logits).all())
-    if finite:
+    few = logits.size <= _FEW
+    if isfinite(sum(logits.ravel().tolist())) if few else np.isfinite(logits).all():
         return
     row, *column = (int(index) for index in np.argwhere(~np.isfinite(logits))[0])
     which = f"the logit of class {column[0]}" if column else "the logit"

@@ -13,7 +13,7 @@ from pe_deploy.bundle.artifacts import ONNX, THROUGHPUT
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.bundle.manifest import Dispatch
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
-from pe_deploy.errors import BundleError, InvalidInputError
+from pe_deploy.errors import BundleError, InvalidInputError, line_of
 from pe_deploy.runtime import fork
 from pe_deploy.runtime.classifier import BundleClassifier, Run, in_chunks, opened_with
 from pe_deploy.runtime.cpu_count import usable_cpus
@@ -95,7 +95,12 @@ class OnnxClassifier(BundleClassifier):
         public_key: str | Path | None = None,
         form: Form | None = None,
     ) -> None:
-        _check_threads(num_threads)
+        if num_threads is not None and (
+            type(num_threads) is not int or not 1 <= num_threads <= _MOST_THREADS
+        ):
+            raise InvalidInputError(
+                f"num_threads is {num_threads!r}; allowed: 1 to {_MOST_THREADS}"
+            )
         _check_providers(providers)
         if form not in (None, *FORMS):
             raise InvalidInputError(f"form is {form!r}; allowed: {', '.join(FORMS)}")
@@ -206,23 +211,12 @@ def _opened(
     try:
         session = ort.InferenceSession(model, session_options(threads), providers=wanted)
     except _OPENING_ERRORS as error:
-        line = " ".join(str(error).split())
         raise BundleError(
-            f"{where}: onnxruntime {ort.__version__} does not load it: {line}"
+            f"{where}: onnxruntime {ort.__version__} does not load it: {line_of(error, 1000)}"
         ) from error
-    run, providers = _runner(session), tuple(session.get_providers())
-    if providers[0] == CPU:
-        _check_guards(run, signature, where)
-    return run, providers
-
-
-def _runner(session: ort.InferenceSession) -> Run:
-    """A session's `Run`, its names bound once.
-
-    `InferenceSession.run` looks at the names and values anew in each call, for 0.7 µs, before it
-    hands them to the session of the C++ binding, which looks at them too; so that one is called
-    where it is to be had.
-    """
+    # `InferenceSession.run` looks at the names and values anew in each call, for 0.7 µs, before it
+    # hands them to the session of the C++ binding, which looks at them too; so that one is called
+    # where it is to be had.
     call = getattr(session, "_sess", session).run
     outputs = [LOGITS]
 
@@ -230,7 +224,10 @@ def _runner(session: ort.InferenceSession) -> Run:
         logits: NDArray[np.float32] = call(outputs, {INPUT_IDS: ids}, None)[0]
         return logits
 
-    return run
+    providers = tuple(session.get_providers())
+    if providers[0] == CPU:
+        _check_guards(run, signature, where)
+    return run, providers
 
 
 def _check_guards(run: Run, signature: Signature, where: str) -> None:
@@ -264,13 +261,6 @@ def _check_providers(providers: Sequence[Provider]) -> None:
 
 def _name(provider: Provider) -> str:
     return provider[0] if isinstance(provider, tuple) and provider else provider
-
-
-def _check_threads(num_threads: int | None) -> None:
-    if num_threads is None:
-        return
-    if type(num_threads) is not int or not 1 <= num_threads <= _MOST_THREADS:
-        raise InvalidInputError(f"num_threads is {num_threads!r}; allowed: 1 to {_MOST_THREADS}")
 
 
 def session_options(num_threads: int) -> ort.SessionOptions:

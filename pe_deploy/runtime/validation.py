@@ -149,23 +149,40 @@ def _is_integer(value: Any) -> bool:
     return array is not None and array.dtype.kind in "iu"
 
 
-def _pad(rows: list[NDArray[Any]], signature: Signature) -> NDArray[np.int64]:
-    """Join checked rows of differing length to one array."""
-    lengths = np.array([len(row) for row in rows])
-    odd = lengths != lengths[0]
-    if signature.pad_id is None and odd.any():
-        first_odd = int(odd.argmax())
-        raise InvalidInputError(
-            f"has {lengths[first_odd]} ids where row 0 has {lengths[0]}; "
-            "rows of differing length need a model with a pad_id",
-            row=first_odd,
-        )
+def check_lengths(
+    lengths: NDArray[np.int64], first: int, first_row: str, signature: Signature
+) -> None:
+    """Check how many ids each row has.
+
+    Args:
+        lengths: `[batch]`.
+        first: what each has to be where the signature has no `pad_id`.
+        first_row: the row that has so many.
+        signature: the ranges that the model allows.
+
+    Raises:
+        InvalidInputError: naming the first row with too few, too many, or other than the first.
+    """
     wrong = (lengths < 1) | (lengths > signature.max_length)
     if wrong.any():
-        row = int(np.argmax(wrong))
+        row = int(wrong.argmax())
         raise InvalidInputError(
             f"has {lengths[row]} ids; allowed: 1 to {signature.max_length}", row=row
         )
+    odd = lengths != first
+    if signature.pad_id is None and odd.any():
+        row = int(odd.argmax())
+        raise InvalidInputError(
+            f"has {lengths[row]} ids where {first_row} has {first}; "
+            "rows of differing length need a model with a pad_id",
+            row=row,
+        )
+
+
+def _pad(rows: list[NDArray[Any]], signature: Signature) -> NDArray[np.int64]:
+    """Join checked rows of differing length to one array."""
+    lengths = np.array([len(row) for row in rows])
+    check_lengths(lengths, int(lengths[0]), "row 0", signature)
     padded = np.full((len(rows), lengths.max()), signature.pad_id or 0, np.int64)
     for number, given in enumerate(rows):
         ids = given.astype(np.int64)
