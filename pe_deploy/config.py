@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from pe_deploy.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
 INPUT_IDS = "input_ids"
 LOGITS = "logits"
@@ -33,8 +34,6 @@ Weights = Literal["best", "last"]
 LARGEST_SIZE = 2**31 - 1
 """The largest number of tokens, ids, classes or units."""
 
-ConfigT = TypeVar("ConfigT", bound="Config")
-
 
 class Config:
     """JSON in and out for a frozen dataclass that checks itself when made."""
@@ -44,7 +43,7 @@ class Config:
         return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
 
     @classmethod
-    def from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build from plain JSON values.
 
         Raises:

@@ -17,9 +17,6 @@ from pe_deploy.storage.strict_zip import StrictZip
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LARGEST_UNPACKED = 1024 * MIB
-"""The most bytes that the arrays may have together."""
-
 _WEIGHTS = "weights_sha256"
 _NUMBERS = ("input_ids", "float64", "float32")
 _DECISIONS = ("labels", "targets")
@@ -107,7 +104,7 @@ def golden_from_bytes(data: bytes) -> list[GoldenCase]:
 
 
 def _archive(data: bytes) -> StrictZip:
-    return StrictZip(data, GOLDEN, LARGEST_UNPACKED)
+    return StrictZip(data, GOLDEN, 1024 * MIB)
 
 
 def _weights(archive: StrictZip) -> str:

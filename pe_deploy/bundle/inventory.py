@@ -12,8 +12,6 @@ from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.bundle.manifest import FileRecord
 from pe_deploy.errors import BundleError
 
-_MOST_NAMES = 20
-
 
 class Inventory(NamedTuple):
     """A folder against its manifest.
@@ -73,6 +71,6 @@ def check_strictly(bundle: Bundle) -> None:
 
 def listed(names: list[str]) -> str:
     """Names on a disk in one printable line, not all of them where they are many."""
-    shown = [name if name.isprintable() else ascii(name) for name in names[:_MOST_NAMES]]
+    shown = [name if name.isprintable() else ascii(name) for name in names[:20]]
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")

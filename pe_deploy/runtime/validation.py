@@ -228,12 +228,10 @@ def _check_padding(ids: NDArray[np.int64], pad_id: int) -> None:
     if not wrong.any():
         return
     row = int(wrong.argmax())
-    if empty[row]:
-        raise InvalidInputError(
-            f"every id is pad_id {pad_id}; allowed: at least one token", row=row
-        )
-    raise InvalidInputError(
-        f"column {is_pad[row].argmax()} has pad_id {pad_id} before the row's last token; "
-        "allowed: padding on the right only",
-        row=row,
+    reason = (
+        f"every id is pad_id {pad_id}; allowed: at least one token"
+        if empty[row]
+        else f"column {is_pad[row].argmax()} has pad_id {pad_id} before the row's last token; "
+        "allowed: padding on the right only"
     )
+    raise InvalidInputError(reason, row=row)

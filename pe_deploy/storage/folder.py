@@ -45,13 +45,12 @@ class Folder:
             FileNotFoundError: there is no such file, or a link that leads nowhere.
             OSError: it cannot be read.
         """
-        where = self._where(name)
+        where = f"{self.path}/{name}"  # no `Path`, which is slow to import
         # Looked at before it is opened, since to open a device may act on it; and again after.
         found = self._stat(name)
         self._seen[name] = _file_identity(found)
         _check(where, found, largest, size)
-        place = where if self._descriptor is None else name
-        descriptor = os.open(place, _SAFELY, dir_fd=self._descriptor)
+        descriptor = os.open(self._place(name), _SAFELY, dir_fd=self._descriptor)
         with open(descriptor, "rb") as file:  # noqa: PTH123 - no path
             found = os.fstat(descriptor)
             _check(where, found, largest, size)
@@ -73,12 +72,11 @@ class Folder:
         except OSError:
             return True
 
-    def _where(self, name: str) -> str:
-        return f"{self.path}/{name}"  # no `Path`, which is slow to import
+    def _place(self, name: str) -> str:
+        return f"{self.path}/{name}" if self._descriptor is None else name
 
     def _stat(self, name: str) -> os.stat_result:
-        place = self._where(name) if self._descriptor is None else name
-        return os.stat(place, dir_fd=self._descriptor)
+        return os.stat(self._place(name), dir_fd=self._descriptor)
 
 
 @contextmanager
