@@ -62,24 +62,19 @@ class Config:
             )
         return cls(**values)
 
-    def check_int(self, name: str, lowest: int, highest: int | None = None) -> None:
+    def check_int(self, name: str, lowest: int, highest: float = math.inf) -> None:
         """Check that a field is a whole number in a range."""
         value = getattr(self, name)
-        in_range = (
-            isinstance(value, int)
-            and not isinstance(value, bool)
-            and value >= lowest
-            and (highest is None or value <= highest)
-        )
-        if not in_range:
-            allowed = f"{lowest} or more" if highest is None else f"{lowest} to {highest}"
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        if not (is_whole and lowest <= value <= highest):
+            allowed = f"{lowest} or more" if highest == math.inf else f"{lowest} to {highest}"
             raise InvalidInputError(f"{name} is {value!r}; allowed: a whole number, {allowed}")
 
     def check_float(self, name: str, lowest: float, below: float) -> None:
         """Check that a field is a finite number in a range."""
         value = getattr(self, name)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (is_number and math.isfinite(value) and lowest <= value < below):
+        if not (is_number and lowest <= value < below):
             raise InvalidInputError(f"{name} is {value!r}; allowed: {lowest} up to below {below}")
 
 

@@ -167,10 +167,7 @@ def errors_as(
 ) -> Iterator[None]:
     """Turn what is raised inside the block, as by a reader in storage, into an error of the tree.
 
-    Args:
-        kind: the error to raise instead.
-        where: what its line begins with.
-        raised: the errors to turn.
+    Its line begins with `where`.
     """
     try:
         yield

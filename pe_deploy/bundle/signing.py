@@ -17,12 +17,11 @@ from pathlib import Path
 from pe_deploy.bundle.artifacts import README, SIGNATURE
 from pe_deploy.errors import BundleError, InvalidInputError, line_of, requires_extra
 
-Signer = Callable[[Mapping[str, bytes], str], bytes]
-"""From every file of a bundle, by name, and the bundle's name to the bytes of `model.sig`."""
 
+def signer(private_key: str | Path) -> Callable[[Mapping[str, bytes], str], bytes]:
+    """What signs with a key, which is read at once: a wrong one shows before any work is done.
 
-def signer(private_key: str | Path) -> Signer:
-    """A signer with this key, which is read at once: a wrong one shows before any work is done.
+    It makes `model.sig` from every file of a bundle, by name, and the bundle's name.
 
     Args:
         private_key: a PEM file with an unencrypted key on P-256, P-384 or P-521.

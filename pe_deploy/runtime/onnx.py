@@ -134,24 +134,23 @@ class OnnxClassifier(BundleClassifier):
         threads = self._num_threads or usable_cpus()
         # None of this holds `self`: an engine that knew its classifier would be freed with it only
         # when the garbage collector next looks for cycles.
-        models, folder = self._models, self._folder
-        opened = partial(_opened, wanted=self._wanted, signature=self.signature)
-        self._guarded = _name(self._wanted[0]) == CPU
+        models, folder, wanted, signature = self._models, self._folder, self._wanted, self.signature
+
+        def open_session(form: Form, own_threads: bool) -> tuple[Run, tuple[str, ...]]:
+            name = FORMS[form]
+            used = threads if own_threads else 1
+            return _opened(models[name], f"{folder}/{name}", used, wanted, signature)
+
+        self._guarded = _name(wanted[0]) == CPU
         if not self._guarded:
-            name, model = next(iter(models.items()))
-            run, self.providers = opened(model, f"{folder}/{name}", threads)
+            run, self.providers = open_session("latency" if ONNX in models else "throughput", True)
             return in_chunks(run)
         dispatch = self.manifest.dispatch
         if ONNX not in models:
             dispatch = replace(dispatch, crossover=1, own_threads=False)
         elif THROUGHPUT not in models:
             dispatch = replace(dispatch, crossover=None)
-
-        def open_session(form: Form, own_threads: bool) -> tuple[Run, tuple[str, ...]]:
-            name = FORMS[form]
-            return opened(models[name], f"{folder}/{name}", threads if own_threads else 1)
-
-        engine = _Engine(open_session, dispatch, threads, self.signature.max_length)
+        engine = _Engine(open_session, dispatch, threads, signature.max_length)
         self.providers = engine.providers
         return engine.run
 

@@ -152,13 +152,7 @@ def _is_integer(value: Any) -> bool:
 def check_lengths(
     lengths: NDArray[np.int64], first: int, first_row: str, signature: Signature
 ) -> None:
-    """Check how many ids each row has.
-
-    Args:
-        lengths: `[batch]`.
-        first: what each has to be where the signature has no `pad_id`.
-        first_row: the row that has so many.
-        signature: the ranges that the model allows.
+    """Check how many ids each row has: without a `pad_id`, `first`, as the `first_row` has.
 
     Raises:
         InvalidInputError: naming the first row with too few, too many, or other than the first.

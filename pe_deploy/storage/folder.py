@@ -17,8 +17,6 @@ _SAFELY = (
 BY_DESCRIPTOR = os.supports_dir_fd >= {os.open, os.stat}
 """Whether the system finds files by an open folder."""
 
-_Identity = tuple[int, ...]
-
 
 class Folder:
     """An open folder; its files are found by the folder itself, whatever its path names by now.
@@ -30,7 +28,7 @@ class Folder:
         self.path = path
         self._descriptor = descriptor
         self._identity = _folder_identity(path if descriptor is None else descriptor)
-        self._seen: dict[str, _Identity] = {}
+        self._seen: dict[str, tuple[int, ...]] = {}
 
     def read(self, name: str, largest: int, size: int | None = None) -> bytes:
         """The bytes of a regular file, perhaps behind links.
@@ -96,12 +94,12 @@ def open_folder(path: str) -> Iterator[Folder]:
         os.close(descriptor)
 
 
-def _folder_identity(place: str | int) -> _Identity:
+def _folder_identity(place: str | int) -> tuple[int, ...]:
     found = os.stat(place)  # noqa: PTH116 - perhaps no path
     return found.st_dev, found.st_ino
 
 
-def _file_identity(found: os.stat_result) -> _Identity:
+def _file_identity(found: os.stat_result) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
