@@ -32,10 +32,9 @@ def check_part(name: str, data: bytes, manifest: Manifest) -> None:
 
         _check_config(name, torchscript_config(data), manifest)
     elif name == GOLDEN:
-        from pe_deploy.bundle.golden import golden_from_bytes, golden_weights
+        from pe_deploy.bundle.golden import golden_from_bytes
 
-        _check_weights(name, golden_weights(data), manifest)
-        golden_from_bytes(data)  # here already, not when somebody asks for them
+        _check_weights(name, golden_from_bytes(data)[0], manifest)
 
 
 def _check_config(name: str, text: bytes, manifest: Manifest) -> None:
