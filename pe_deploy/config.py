@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from pe_deploy.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
 INPUT_IDS = "input_ids"
 LOGITS = "logits"
@@ -33,8 +34,6 @@ Weights = Literal["best", "last"]
 LARGEST_SIZE = 2**31 - 1
 """The largest number of tokens, ids, classes or units."""
 
-ConfigT = TypeVar("ConfigT", bound="Config")
-
 
 class Config:
     """JSON in and out for a frozen dataclass that checks itself when made."""
@@ -44,7 +43,7 @@ class Config:
         return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
 
     @classmethod
-    def from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build from plain JSON values.
 
         Raises:
@@ -63,24 +62,19 @@ class Config:
             )
         return cls(**values)
 
-    def check_int(self, name: str, lowest: int, highest: int | None = None) -> None:
+    def check_int(self, name: str, lowest: int, highest: float = math.inf) -> None:
         """Check that a field is a whole number in a range."""
         value = getattr(self, name)
-        in_range = (
-            isinstance(value, int)
-            and not isinstance(value, bool)
-            and value >= lowest
-            and (highest is None or value <= highest)
-        )
-        if not in_range:
-            allowed = f"{lowest} or more" if highest is None else f"{lowest} to {highest}"
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        if not (is_whole and lowest <= value <= highest):
+            allowed = f"{lowest} or more" if highest == math.inf else f"{lowest} to {highest}"
             raise InvalidInputError(f"{name} is {value!r}; allowed: a whole number, {allowed}")
 
     def check_float(self, name: str, lowest: float, below: float) -> None:
         """Check that a field is a finite number in a range."""
         value = getattr(self, name)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (is_number and math.isfinite(value) and lowest <= value < below):
+        if not (is_number and lowest <= value < below):
             raise InvalidInputError(f"{name} is {value!r}; allowed: {lowest} up to below {below}")
 
 

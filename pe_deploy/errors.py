@@ -23,29 +23,20 @@ _LONGEST = 2000
 
 
 class PeDeployError(Exception):
-    """Base of every error that pe_deploy raises on purpose.
+    r"""Base of every error that pe_deploy raises on purpose.
 
     Its message is one line that any terminal can show, whatever a file brings into it: what is
     not printable is escaped, and what goes beyond 2000 characters is cut.
 
-    >>> from pe_deploy import OnnxClassifier, PeDeployError
-    >>> try:
-    ...     OnnxClassifier("models/none")
-    ... except PeDeployError as error:
-    ...     print(type(error).__name__)
-    BundleError
+    >>> print(PeDeployError("two\nlines"))
+    two\nlines
     """
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(_one_line(message))
-
-
-def _one_line(message: str) -> str:
-    if not message.isprintable():
-        message = "".join(
+        shown = "".join(
             char if char.isprintable() else repr(char)[1:-1] for char in message[: _LONGEST + 1]
         )
-    return message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"
+        super().__init__(shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…")
 
 
 def line_of(error: object, most: int = 300) -> str:
@@ -53,45 +44,37 @@ def line_of(error: object, most: int = 300) -> str:
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 
-class InvalidInputError(PeDeployError, ValueError):
+class _RowError(PeDeployError):
+    """Where one row is to blame, its number, counted from 0, begins the message.
+
+    `reason` is the message without it, so that a reader of files can name the row of the file.
+    """
+
+    def __init__(self, reason: str, *, row: int | None = None) -> None:
+        super().__init__(reason if row is None else f"row {row}: {reason}")
+        self.reason = reason
+        self.row = row
+
+
+class InvalidInputError(_RowError, ValueError):
     """An input or a setting outside its allowed range.
 
-    Where one row of an input is to blame, `row` is its number, counted from 0, and the message
-    starts with it; `reason` is the message without it, so that a reader of files can name the row
-    of the file instead.
+    Where one row of an input is to blame, `row` is its number, counted from 0.
 
     >>> from pe_deploy import ModelConfig
     >>> ModelConfig(vocab_size=0, max_length=10)
     Traceback (most recent call last):
-        ...
     pe_deploy.errors.InvalidInputError: vocab_size is 0; allowed: a whole number, 1 to 2147483647
     """
 
-    def __init__(self, reason: str, *, row: int | None = None) -> None:
-        super().__init__(reason if row is None else f"row {row}: {reason}")
-        self.reason = reason
-        self.row = row
 
-
-class PredictionError(PeDeployError):
+class PredictionError(_RowError):
     """A valid input that gets no answer: the logits are not finite, the engine fails, or the
-    classifier was closed.
+    classifier was closed. `row` is as in `InvalidInputError`.
 
-    `row` and `reason` are as in `InvalidInputError`.
-
-    >>> from pe_deploy import OnnxClassifier
-    >>> classifier = OnnxClassifier("models/demo")
-    >>> classifier.close()
-    >>> classifier.predict([[0, 16, 8]])
-    Traceback (most recent call last):
-        ...
-    pe_deploy.errors.PredictionError: this classifier was closed; open the bundle again
+    >>> print(PredictionError("the logit is nan", row=7))
+    row 7: the logit is nan
     """
-
-    def __init__(self, reason: str, *, row: int | None = None) -> None:
-        super().__init__(reason if row is None else f"row {row}: {reason}")
-        self.reason = reason
-        self.row = row
 
 
 class DataError(PeDeployError):
@@ -100,7 +83,6 @@ class DataError(PeDeployError):
     >>> from pe_deploy.data import load
     >>> load("rows.txt")
     Traceback (most recent call last):
-        ...
     pe_deploy.errors.DataError: rows.txt: suffix '.txt'; allowed: .csv, .jsonl, .parquet, .npz
     """
 
@@ -111,7 +93,6 @@ class CheckpointError(PeDeployError):
     >>> from pe_deploy.training import load_checkpoint
     >>> load_checkpoint("checkpoints/none")
     Traceback (most recent call last):
-        ...
     pe_deploy.errors.CheckpointError: checkpoints/none: no such file or folder
     """
 
@@ -122,7 +103,6 @@ class BundleError(PeDeployError):
     >>> from pe_deploy import open_bundle
     >>> open_bundle("models/none")
     Traceback (most recent call last):
-        ...
     pe_deploy.errors.BundleError: models/none is not a folder; ...
     """
 
@@ -133,7 +113,6 @@ class ExportError(PeDeployError):
     >>> from pe_deploy.export import export
     >>> export("weights.pt", "models")
     Traceback (most recent call last):
-        ...
     pe_deploy.errors.ExportError: models is there and is not a bundle; choose another place: ...
     """
 
@@ -146,7 +125,6 @@ class ParityError(PeDeployError):
     >>> report = load_report(Path("models/demo/parity.json"))
     >>> report.judged_by(Tolerance(atol=0.0)).raise_if_failed()
     Traceback (most recent call last):
-        ...
     pe_deploy.errors.ParityError: ...
     """
 
@@ -154,11 +132,9 @@ class ParityError(PeDeployError):
 class MissingDependencyError(PeDeployError, ImportError):
     """A package that belongs to an extra, and is not installed.
 
-    >>> from pe_deploy.errors import requires_extra
     >>> with requires_extra("train"):
     ...     import a_package_that_is_not_there
     Traceback (most recent call last):
-        ...
     pe_deploy.errors.MissingDependencyError: a_package_that_is_not_there is not installed; run: ...
     """
 
@@ -191,10 +167,7 @@ def errors_as(
 ) -> Iterator[None]:
     """Turn what is raised inside the block, as by a reader in storage, into an error of the tree.
 
-    Args:
-        kind: the error to raise instead.
-        where: what its line begins with.
-        raised: the errors to turn.
+    Its line begins with `where`.
     """
     try:
         yield

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pe_deploy.config import LARGEST_SIZE, Config, Signature
 from pe_deploy.errors import InvalidInputError
 
-_MOST_LAYERS = 1000
-
 
 @dataclass(frozen=True)
 class ModelConfig(Config):
@@ -38,7 +36,7 @@ class ModelConfig(Config):
     def __post_init__(self) -> None:
         for name in ("embedding_dim", "hidden_dim"):
             self.check_int(name, 1, LARGEST_SIZE)
-        self.check_int("num_layers", 1, _MOST_LAYERS)
+        self.check_int("num_layers", 1, 1000)
         self.check_float("dropout", 0.0, 1.0)
         _ = self.signature  # checks the other sizes
 

@@ -1,9 +1,8 @@
-"""The files of a bundle: one table of their names, sizes and roles."""
+"""The files of a bundle: their names, and the most bytes that each may have."""
 
 from __future__ import annotations
 
 import re
-from typing import Literal, NamedTuple
 
 MANIFEST = "manifest.json"
 SIGNATURE = "model.sig"
@@ -20,61 +19,17 @@ CONFIG_KEY = "pe_deploy.json"
 """The config in each artifact: in `metadata_props` of ONNX, in the extra files of TorchScript."""
 
 MIB = 2**20
-_LARGEST_MODEL = 2**31 - 1  # protobuf has no larger message
 
-Kind = Literal["graph", "torchscript", "evidence", "documentation", "manifest", "signature"]
-
-
-class Artifact(NamedTuple):
-    """A kind of file that a bundle may hold.
-
-    Attributes:
-        name: of the file.
-        kind: what it is for: "graph" is run by onnxruntime, "evidence" proves the bundle again.
-        largest: the most bytes that it may have.
-        description: what the model card says of it.
-    """
-
-    name: str
-    kind: Kind
-    largest: int
-    description: str
-
-
-ARTIFACTS = {
-    artifact.name: artifact
-    for artifact in (
-        Artifact(MANIFEST, "manifest", MIB, "what the bundle is, and the digest of every file"),
-        Artifact(SIGNATURE, "signature", MIB, "a signature over every other file"),
-        Artifact(
-            ONNX, "graph", _LARGEST_MODEL, "the model for ONNX Runtime, Triton, Node or the browser"
-        ),
-        Artifact(
-            THROUGHPUT,
-            "graph",
-            _LARGEST_MODEL,
-            "the same model as another graph, which is faster for many rows",
-        ),
-        Artifact(
-            TORCHSCRIPT,
-            "torchscript",
-            _LARGEST_MODEL,
-            "the same model for `torch.jit.load`; it is code: load it only if you trust it",
-        ),
-        Artifact(GOLDEN, "evidence", 256 * MIB, "inputs, and the logits that torch gave for them"),
-        Artifact(PARITY, "evidence", 256 * MIB, "how each model was compared with the trained one"),
-        Artifact(README, "documentation", MIB, "the model card"),
-    )
+_LARGEST = {
+    **dict.fromkeys((MANIFEST, SIGNATURE, README), MIB),
+    **dict.fromkeys((ONNX, THROUGHPUT, TORCHSCRIPT), 2**31 - 1),  # protobuf's largest message
 }
-"""In the order in which the model card names them."""
-
-_LARGEST_OTHER = 256 * MIB
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 def largest(name: str) -> int:
     """The most bytes that a file of this name may have."""
-    return ARTIFACTS[name].largest if name in ARTIFACTS else _LARGEST_OTHER
+    return _LARGEST.get(name, 256 * MIB)
 
 
 def may_be_listed(name: str) -> bool:

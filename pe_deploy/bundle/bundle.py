@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -72,9 +72,8 @@ class Bundle:
             if name not in self.missing or not self.manifest_json:
                 held = ", ".join(sorted({*self.files, *self.manifest.files}))
                 raise BundleError(f"{self.folder} holds no {name}; it holds {held}")
-            with _opened(os.fspath(self.folder)) as folder:
-                files = _read_files(folder, self.manifest, [name])
-            _check_complete(os.fspath(self.folder), [name], files)
+            with _opened(self.folder) as folder:
+                files = _read_files(folder, self.manifest, [name], whole=True)
             self.files = {**self.files, **files}
         return self.files[name]
 
@@ -84,7 +83,7 @@ class Bundle:
         Raises:
             BundleError: it is no regular file, or larger than allowed.
         """
-        with _opened(os.fspath(self.folder)) as folder:
+        with _opened(self.folder) as folder:
             return _read_file(folder, name)
 
     def golden(self) -> list[GoldenCase]:
@@ -95,7 +94,7 @@ class Bundle:
         """
         from pe_deploy.bundle.golden import golden_from_bytes  # with zipfile, which few apps need
 
-        return golden_from_bytes(self.read(GOLDEN))
+        return golden_from_bytes(self.read(GOLDEN))[1]
 
     def check_signature(self, public_key: str | Path) -> None:
         """Check that the owner of a key signed this bundle, whole and as it was read.
@@ -142,7 +141,7 @@ def open_bundle(path: str | Path, *, public_key: str | Path | None = None) -> Bu
     >>> open_bundle("models/demo").manifest.labels
     (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
     """
-    return _open(os.fspath(path), None, public_key, whole=True)
+    return _open(path, None, public_key, whole=True)
 
 
 def open_parts(
@@ -161,7 +160,7 @@ def open_parts(
     Raises:
         BundleError: as `open_bundle`, for the manifest and the files that are read.
     """
-    return _open(os.fspath(path), names, public_key, whole=public_key is not None)
+    return _open(path, names, public_key, whole=public_key is not None)
 
 
 def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
@@ -177,7 +176,7 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
 
 
 def _open(
-    path: str, names: Collection[str] | None, public_key: str | Path | None, whole: bool
+    path: str | Path, names: Collection[str] | None, public_key: str | Path | None, whole: bool
 ) -> Bundle:
     for _ in range(_ATTEMPTS):
         with _opened(path) as folder:
@@ -194,15 +193,14 @@ def _open(
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[Folder]:
+def _opened(given: str | Path) -> Iterator[Folder]:
     """A bundle's folder, open inside the block."""
-    try:
-        if not os.path.isdir(path):  # noqa: PTH112 - as above
+    path = os.fspath(given)
+    with errors_as(BundleError, f"{path} cannot be read: ", OSError):
+        if not os.path.isdir(path):  # noqa: PTH112 - no `Path`, which is slow to import
             raise BundleError(f"{path} is not a folder; a bundle is a folder with a {MANIFEST}")
         with open_folder(path) as folder:
             yield folder
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error}") from error
 
 
 def _read(folder: Folder, names: Collection[str] | None, whole: bool) -> Bundle:
@@ -213,15 +211,15 @@ def _read(folder: Folder, names: Collection[str] | None, whole: bool) -> Bundle:
     with errors_as(BundleError, f"{path}: ", BundleError):
         manifest = Manifest.from_json(manifest_json)
     wanted = [name for name in _listed(manifest) if names is None or name in names]
-    files = _read_files(folder, manifest, wanted)
-    if whole:
-        _check_complete(path, wanted, files)
+    files = _read_files(folder, manifest, wanted, whole)
     signature = _read_file(folder, SIGNATURE) if whole else None
     return Bundle(path, manifest, files, manifest_json, signature)
 
 
-def _read_files(folder: Folder, manifest: Manifest, names: Iterable[str]) -> dict[str, bytes]:
-    """Those of the listed files that are there, each as it was published and of this bundle."""
+def _read_files(
+    folder: Folder, manifest: Manifest, names: list[str], whole: bool
+) -> dict[str, bytes]:
+    """Listed files, all or those that are there, each as it was published and of this bundle."""
     files: dict[str, bytes] = {}
     for name in names:
         record = manifest.files[name]
@@ -237,6 +235,8 @@ def _read_files(folder: Folder, manifest: Manifest, names: Iterable[str]) -> dic
     with errors_as(BundleError, f"{folder.path}: ", BundleError):
         for name, data in files.items():
             check_part(name, data, manifest)
+    if whole and (missing := [name for name in names if name not in files]):
+        raise BundleError(f"{folder.path} lacks {', '.join(missing)}, which its {MANIFEST} lists")
     return files
 
 
@@ -252,8 +252,3 @@ def _read_file(folder: Folder, name: str, size: int | None = None) -> bytes | No
 def _listed(manifest: Manifest) -> list[str]:
     """What has to be as it was published; older manifests list the documentation, too."""
     return [name for name in manifest.files if name != README]
-
-
-def _check_complete(path: str, names: Iterable[str], files: Mapping[str, bytes]) -> None:
-    if missing := [name for name in names if name not in files]:
-        raise BundleError(f"{path} lacks {', '.join(missing)}, which its {MANIFEST} lists")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pe_deploy.bundle.artifacts import ARTIFACTS, CONFIG_KEY, GOLDEN, MANIFEST, TORCHSCRIPT
+from pe_deploy.bundle.artifacts import CONFIG_KEY, GOLDEN, MANIFEST, ONNX, THROUGHPUT, TORCHSCRIPT
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.bundle.onnx_file import read_onnx
 from pe_deploy.errors import BundleError, errors_as
@@ -18,28 +18,23 @@ def check_part(name: str, data: bytes, manifest: Manifest) -> None:
         BundleError: it is malformed or of another export than the manifest, or it is an ONNX graph
             with weights outside itself or weights that are not finite.
     """
-    if name in ARTIFACTS and ARTIFACTS[name].kind == "graph":
-        _check_onnx(name, data, manifest)
+    if name in (ONNX, THROUGHPUT):
+        model = read_onnx(data, name)
+        model.check_tensors(name)
+        if CONFIG_KEY not in model.metadata:
+            raise BundleError(
+                f"{name} does not say which export it is of: its metadata lacks {CONFIG_KEY}"
+            )
+        _check_config(name, model.metadata[CONFIG_KEY].encode(), manifest)
     elif name == TORCHSCRIPT:
         # Here, as golden vectors below: zipfile is slow to import, and few apps open these.
         from pe_deploy.bundle.torchscript_file import torchscript_config
 
         _check_config(name, torchscript_config(data), manifest)
     elif name == GOLDEN:
-        from pe_deploy.bundle.golden import golden_from_bytes, golden_weights
+        from pe_deploy.bundle.golden import golden_from_bytes
 
-        _check_weights(name, golden_weights(data), manifest)
-        golden_from_bytes(data)  # here already, not when somebody asks for them
-
-
-def _check_onnx(name: str, data: bytes, manifest: Manifest) -> None:
-    model = read_onnx(data, name)
-    model.check_tensors(name)
-    if CONFIG_KEY not in model.metadata:
-        raise BundleError(
-            f"{name} does not say which export it is of: its metadata lacks {CONFIG_KEY}"
-        )
-    _check_config(name, model.metadata[CONFIG_KEY].encode(), manifest)
+        _check_weights(name, golden_from_bytes(data)[0], manifest)
 
 
 def _check_config(name: str, text: bytes, manifest: Manifest) -> None:

@@ -17,9 +17,6 @@ from pe_deploy.storage.strict_zip import StrictZip
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LARGEST_UNPACKED = 1024 * MIB
-"""The most bytes that the arrays may have together."""
-
 _WEIGHTS = "weights_sha256"
 _NUMBERS = ("input_ids", "float64", "float32")
 _DECISIONS = ("labels", "targets")
@@ -69,26 +66,21 @@ def golden_to_bytes(cases: Sequence[GoldenCase], weights_sha256: str) -> bytes:
     return buffer.getvalue()
 
 
-def golden_weights(data: bytes) -> str:
-    """The digest of the weights that gave the logits, without reading any of these.
+def golden_from_bytes(data: bytes) -> tuple[str, list[GoldenCase]]:
+    """Read `golden.npz`: the digest of the weights that gave the logits, and the cases.
 
     Raises:
-        BundleError: it is no plain archive, or states no digest.
+        BundleError: it is no plain archive, states no digest, has over 1 GiB in it, holds anything
+            but arrays of numbers and text, or these do not fit together.
     """
     with errors_as(BundleError):
-        return _weights(_archive(data))
-
-
-def golden_from_bytes(data: bytes) -> list[GoldenCase]:
-    """Read `golden.npz`.
-
-    Raises:
-        BundleError: it is no plain archive, has over 1 GiB in it, holds anything but arrays of
-            numbers and text, or these do not fit together.
-    """
-    with errors_as(BundleError):
-        archive = _archive(data)
-        _weights(archive)
+        archive = StrictZip(data, GOLDEN, 1024 * MIB)
+        weights = read_array(archive, f"{_WEIGHTS}.npy")
+        if weights.dtype != np.uint8 or weights.shape != (32,):
+            raise ValueError(
+                f"{GOLDEN}: {_WEIGHTS} is {weights.dtype} {list(weights.shape)}; "
+                "allowed: uint8 [32]"
+            )
         arrays = {
             member.removesuffix(".npy"): read_array(archive, member)
             for member in archive.members
@@ -103,20 +95,7 @@ def golden_from_bytes(data: bytes) -> list[GoldenCase]:
                 f"{GOLDEN} holds {len(cases)} cases and {others} beside them; "
                 "allowed: 1 case or more, and nothing beside"
             )
-    return cases
-
-
-def _archive(data: bytes) -> StrictZip:
-    return StrictZip(data, GOLDEN, LARGEST_UNPACKED)
-
-
-def _weights(archive: StrictZip) -> str:
-    array = read_array(archive, f"{_WEIGHTS}.npy")
-    if array.dtype != np.uint8 or array.shape != (32,):
-        raise ValueError(
-            f"{GOLDEN}: {_WEIGHTS} is {array.dtype} {list(array.shape)}; allowed: uint8 [32]"
-        )
-    return array.tobytes().hex()
+    return weights.tobytes().hex(), cases
 
 
 def _case(index: int, arrays: dict[str, NDArray[Any]]) -> GoldenCase:

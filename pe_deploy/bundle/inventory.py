@@ -10,9 +10,7 @@ from typing import NamedTuple
 from pe_deploy.bundle.artifacts import MANIFEST, README, SIGNATURE
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.bundle.manifest import FileRecord
-from pe_deploy.errors import BundleError
-
-_MOST_NAMES = 20
+from pe_deploy.errors import BundleError, errors_as
 
 
 class Inventory(NamedTuple):
@@ -47,10 +45,8 @@ def inventory_of(bundle: Bundle) -> Inventory:
             elif FileRecord.of(readme) != manifest.files[README]:
                 changed.append(README)
     own = {MANIFEST, SIGNATURE, README, *manifest.files}
-    try:
+    with errors_as(BundleError, f"{bundle.path} cannot be read: ", OSError):
         present = sorted(path.name for path in bundle.path.iterdir())
-    except OSError as error:
-        raise BundleError(f"{bundle.path} cannot be read: {error}") from error
     return Inventory(missing, changed, [name for name in present if name not in own])
 
 
@@ -73,6 +69,6 @@ def check_strictly(bundle: Bundle) -> None:
 
 def listed(names: list[str]) -> str:
     """Names on a disk in one printable line, not all of them where they are many."""
-    shown = [name if name.isprintable() else ascii(name) for name in names[:_MOST_NAMES]]
+    shown = [name if name.isprintable() else ascii(name) for name in names[:20]]
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")

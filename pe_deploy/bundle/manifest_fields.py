@@ -8,8 +8,6 @@ from typing import Any
 
 from pe_deploy.bundle.artifacts import may_be_listed
 
-_MOST_SHOWN = 200
-
 Allowed = Callable[[Any], bool]
 
 
@@ -63,18 +61,12 @@ def _is_parity(value: Any) -> bool:
     )
 
 
-def _is_floors(value: Any) -> bool:
-    return (
-        type(value) is dict
-        and value.keys() == {"by_length", "least"}
-        and _is_number(value["least"])
-        and _each(_is_number)(value["by_length"])
-        and all(length.isdecimal() for length in value["by_length"])
-    )
+def _is_by_length(value: Any) -> bool:
+    return _each(_is_number)(value) and all(map(str.isdecimal, value))
 
 
 def _shown(value: Any) -> str:
-    return repr(value)[:_MOST_SHOWN]
+    return repr(value)[:200]
 
 
 _is_count = _is_at_least(0, int)
@@ -86,7 +78,7 @@ _PARITY: Mapping[str, Allowed] = {
     "cells": _is_count,
     "worst_difference": _is_number,
     "floor": _is_number,
-    "floors": _is_floors,
+    "floors": _just({"by_length": _is_by_length, "least": _is_number}),
     "tolerance": _is(str),
 }
 """What is read from it; it may say more."""

@@ -33,9 +33,6 @@ DEEPEST = 16
 MOST_FIELDS = 2_000_000
 """How many fields and single numbers are read at most; a classifier's graph has some hundreds."""
 
-MOST_DIMS = 64
-"""How many dimensions a tensor may have; the product of a million sizes would take hours."""
-
 Span = tuple[int, int]
 """Where a part of the file begins and ends."""
 
@@ -135,14 +132,6 @@ class Tensor(NamedTuple):
     external: bool
     values: NDArray[np.floating[Any]] | None
 
-    @property
-    def is_sound(self) -> bool:
-        """Whether every value is finite; a single infinity may be a constant, as in a mask."""
-        if self.values is None:
-            return True
-        wrong = np.isnan(self.values) if self.dims == () else ~np.isfinite(self.values)
-        return not wrong.any()
-
 
 class OnnxFile(NamedTuple):
     """The metadata and every tensor of a model."""
@@ -162,7 +151,11 @@ class OnnxFile(NamedTuple):
                     f"{name}: tensor {tensor.name[:100]!r} has external data; "
                     "allowed: every value in the file itself"
                 )
-            if not tensor.is_sound:
+            if tensor.values is None:
+                continue
+            # A single infinity may be a constant, as in a mask.
+            wrong = np.isnan(tensor.values) if tensor.dims == () else ~np.isfinite(tensor.values)
+            if wrong.any():
                 raise BundleError(f"{name}: tensor {tensor.name[:100]!r} is not finite")
 
 
@@ -200,18 +193,15 @@ class _Reader:
         elif kind == "AttributeProto":
             self._float_attribute(fields)
         elif kind == "StringStringEntryProto":
-            self._entry(fields)
+            key = self._text(fields["key"])
+            if key in self.metadata:
+                raise ValueError(f"metadata {key[:100]!r} occurs twice")
+            self.metadata[key] = self._text(fields["value"])
         for field in SCHEMAS[kind].values():
             if field.kind in SCHEMAS:
                 for part in fields[field.name]:
                     self.read(part, field.kind, depth)
         return fields
-
-    def _entry(self, fields: Fields) -> None:
-        key = self._text(fields["key"])
-        if key in self.metadata:
-            raise ValueError(f"metadata {key[:100]!r} occurs twice")
-        self.metadata[key] = self._text(fields["value"])
 
     def _float_attribute(self, fields: Fields) -> None:
         for field in ("f", "floats"):
@@ -226,7 +216,7 @@ class _Reader:
         data_type = next(self._varints(fields["data_type"]), 0)
         dims = tuple(self._varints(fields["dims"]))
         external = bool(fields["external_data"]) or any(self._varints(fields["data_location"]))
-        if len(dims) > MOST_DIMS:
+        if len(dims) > 64:  # the product of a million sizes would take hours
             raise ValueError(f"{what} has {len(dims)} dimensions")
         if data_type not in _FLOATS and data_type not in _NO_FLOATS:
             raise ValueError(f"{what} has data type {data_type}")

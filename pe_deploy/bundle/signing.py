@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pe_deploy.bundle.artifacts import README, SIGNATURE
 from pe_deploy.errors import BundleError, InvalidInputError, line_of, requires_extra
 
-Signer = Callable[[Mapping[str, bytes], str], bytes]
-"""From every file of a bundle, by name, and the bundle's name to the bytes of `model.sig`."""
 
+def signer(private_key: str | Path) -> Callable[[Mapping[str, bytes], str], bytes]:
+    """What signs with a key, which is read at once: a wrong one shows before any work is done.
 
-def signer(private_key: str | Path) -> Signer:
-    """A signer with this key, which is read at once: a wrong one shows before any work is done.
+    It makes `model.sig` from every file of a bundle, by name, and the bundle's name.
 
     Args:
         private_key: a PEM file with an unencrypted key on P-256, P-384 or P-521.
@@ -29,8 +30,6 @@ def signer(private_key: str | Path) -> Signer:
         InvalidInputError: the key cannot be read, or is of another kind.
         MissingDependencyError: model-signing is not installed.
     """
-    import tempfile  # here, since every start of an app would pay for it
-
     with requires_extra("sign"):
         from model_signing import signing
 
@@ -40,9 +39,8 @@ def signer(private_key: str | Path) -> Signer:
         raise _bad_key("private", private_key, error) from error
 
     def sign(files: Mapping[str, bytes], name: str) -> bytes:
-        with tempfile.TemporaryDirectory() as parent:
-            folder = _written(files, Path(parent) / name)
-            signature = Path(parent) / SIGNATURE
+        with _written(files, name) as folder:
+            signature = folder.with_name(SIGNATURE)
             config.sign(folder, signature)
             return signature.read_bytes()
 
@@ -68,8 +66,6 @@ def check_signature(
         InvalidInputError: the key cannot be read, or is of another kind.
         MissingDependencyError: model-signing is not installed.
     """
-    import tempfile
-
     with requires_extra("sign"):
         from model_signing import verifying
 
@@ -79,9 +75,8 @@ def check_signature(
         raise _bad_key("public", public_key, error) from error
     if README not in _covered(signature):
         files = {file: data for file, data in files.items() if file != README}
-    with tempfile.TemporaryDirectory() as parent:
-        folder = _written(files, Path(parent) / "bundle")
-        path = Path(parent) / SIGNATURE
+    with _written(files, "bundle") as folder:
+        path = folder.with_name(SIGNATURE)
         path.write_bytes(signature)
         try:
             config.verify(folder, path)  # one line of the library's tells what differs
@@ -98,11 +93,15 @@ def _covered(signature: bytes) -> set[str]:
         return set()
 
 
-def _written(files: Mapping[str, bytes], folder: Path) -> Path:
-    folder.mkdir()
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    return folder
+@contextmanager
+def _written(files: Mapping[str, bytes], name: str) -> Iterator[Path]:
+    """A folder of this name, alone in a temporary one, with the files."""
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent) / name
+        folder.mkdir()
+        for file, data in files.items():
+            (folder / file).write_bytes(data)
+        yield folder
 
 
 def _bad_key(kind: str, path: str | Path, error: Exception) -> InvalidInputError:

@@ -5,9 +5,4 @@ from pe_deploy.runtime.cpu_count import usable_cpus
 from pe_deploy.runtime.onnx import OnnxClassifier
 from pe_deploy.runtime.validation import to_input_ids
 
-__all__ = [
-    "Classifier",
-    "OnnxClassifier",
-    "to_input_ids",
-    "usable_cpus",
-]
+__all__ = ["Classifier", "OnnxClassifier", "to_input_ids", "usable_cpus"]

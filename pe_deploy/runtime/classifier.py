@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from pe_deploy.bundle.artifacts import MANIFEST
 from pe_deploy.bundle.bundle import Bundle, open_parts
 from pe_deploy.bundle.manifest import FileRecord
 from pe_deploy.config import Decision, Label, Signature
-from pe_deploy.errors import BundleError, PredictionError
+from pe_deploy.errors import BundleError, PredictionError, line_of
 from pe_deploy.runtime import fork
 from pe_deploy.runtime.interpreter_exit import finished_before_exit
 from pe_deploy.runtime.plan import count_chunks, cut, largest_chunk
@@ -21,19 +21,14 @@ from pe_deploy.runtime.validation import to_input_ids
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
 Run = Callable[["NDArray[np.int64]"], "NDArray[np.float32]"]
 """From checked ids `[batch, sequence]`, at least one row and one column, to logits."""
 
 _INT64 = np.dtype(np.int64)  # of this machine's byte order, and one object for all arrays of it
-
-_FEW = 32
-"""Up to so many logits, Python's own numbers are faster to look through than numpy's."""
-
-SelfT = TypeVar("SelfT", bound="Classifier")
 
 
 class Classifier(ABC):
@@ -110,10 +105,9 @@ class Classifier(ABC):
         except self._engine_errors as error:
             if ids is input_ids:
                 to_input_ids(ids, self.signature)  # has the words for what a guard refuses
-            line = " ".join(str(error).split())
             raise PredictionError(
                 f"the engine fails on batch {rows} × length {ids.shape[1]}: "
-                f"{type(error).__name__}: {line}"
+                f"{type(error).__name__}: {line_of(error, 1000)}"
             ) from error
         if logits.shape != (rows, *self._columns):
             raise PredictionError(
@@ -157,15 +151,10 @@ class Classifier(ABC):
             self._closed = True
             self._run = None
 
-    def __enter__(self: SelfT) -> SelfT:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -276,11 +265,8 @@ def _check_finite(logits: NDArray[np.float32]) -> None:
     The sum of a few float32 numbers in Python's double precision cannot overflow: it is finite
     exactly where each of them is.
     """
-    if logits.size <= _FEW:
-        finite = isfinite(sum(logits.ravel().tolist()))
-    else:
-        finite = bool(np.isfinite(logits).all())
-    if finite:
+    few = logits.size <= 32  # then Python's own numbers are looked through sooner than numpy's
+    if isfinite(sum(logits.ravel().tolist())) if few else np.isfinite(logits).all():
         return
     row, *column = (int(index) for index in np.argwhere(~np.isfinite(logits))[0])
     which = f"the logit of class {column[0]}" if column else "the logit"

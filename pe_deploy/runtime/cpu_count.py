@@ -15,9 +15,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-_UNLIMITED = float(2**31)
-"""Stands for no limit, and is finite, so that it has a whole part."""
-
 
 def usable_cpus(root: str | Path = "") -> int:
     """The processors that this process may keep busy, at least 1.
@@ -29,18 +26,14 @@ def usable_cpus(root: str | Path = "") -> int:
     Args:
         root: the root of the file system, where `proc` and the control groups are.
     """
-    return max(1, min(_by_affinity(), *map(int, _quotas(root))))
+    by_affinity = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return max(1, min([by_affinity, *_quotas(root)]))
 
 
-def _by_affinity() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _quotas(root: str | Path) -> Iterator[float]:
-    """The processors that each group of this process grants."""
-    yield _UNLIMITED
+def _quotas(root: str | Path) -> Iterator[int]:
+    """The whole processors that each group of this process grants, where it limits them."""
     paths = dict(_paths(_text(f"{root}/proc/self/cgroup")))
     for line in _text(f"{root}/proc/self/mountinfo").splitlines():
         # 31 23 0:28 /docker/1a /sys/fs/cgroup/cpu rw,nosuid shared:9 - cgroup cgroup rw,cpu
@@ -52,8 +45,12 @@ def _quotas(root: str | Path) -> Iterator[float]:
         if kind == "cgroup" and "cpu" not in options.split(","):
             continue
         mounted, point = map(_unescaped, fields[3:5])
+        files = ["cpu.max"] if kind == "cgroup2" else ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
         for group in _groups(f"{root}{point}", mounted, paths[controller]):
-            yield _quota_2(group) if kind == "cgroup2" else _quota_1(group)
+            text = " ".join(_text(f"{group}/{file}") for file in files)
+            # Microseconds of processor time in each period of so many; "max" or -1 is no limit.
+            if found := re.match(r"([1-9]\d{0,18}) ([1-9]\d{0,18})\b", text):
+                yield int(found[1]) // int(found[2])
 
 
 def _paths(text: str) -> Iterator[tuple[str, str]]:
@@ -79,23 +76,6 @@ def _groups(point: str, mounted: str, path: str) -> Iterator[str]:
         inside = []
     for depth in range(len(inside), -1, -1):
         yield "/".join([point, *inside[:depth]])
-
-
-def _quota_2(group: str) -> float:
-    return _processors(*_text(f"{group}/cpu.max").split()[:2])
-
-
-def _quota_1(group: str) -> float:
-    return _processors(_text(f"{group}/cpu.cfs_quota_us"), _text(f"{group}/cpu.cfs_period_us"))
-
-
-def _processors(quota: str = "", period: str = "") -> float:
-    """Microseconds of processor time in each period of so many; "max" or -1 is no limit."""
-    try:
-        used, of = int(quota), int(period)
-    except ValueError:
-        return _UNLIMITED
-    return used / of if used > 0 and of > 0 else _UNLIMITED
 
 
 def _text(path: str) -> str:

@@ -13,9 +13,6 @@ MULTIPLE = 4.0
 NEAR_ZERO = 1e-6
 """What is allowed beside it, where torch's own error happens to be nil."""
 
-_NEAR = 4
-_NEAR_SHARE = 1 / 16
-
 
 @dataclass(frozen=True)
 class Floors:
@@ -65,7 +62,7 @@ class Floors:
 
     def at(self, length: int) -> float:
         """The floor of rows of this length; the highest where none was measured near it."""
-        reach = max(_NEAR, _NEAR_SHARE * max(self.by_length, default=0))
+        reach = max(4, max(self.by_length, default=0) / 16)
         near = [error for other, error in self.by_length.items() if abs(other - length) <= reach]
         return max([self.least, *near]) if near else self.highest
 

@@ -13,7 +13,7 @@ from pe_deploy.bundle.artifacts import ONNX, THROUGHPUT
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.bundle.manifest import Dispatch
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
-from pe_deploy.errors import BundleError, InvalidInputError
+from pe_deploy.errors import BundleError, InvalidInputError, line_of
 from pe_deploy.runtime import fork
 from pe_deploy.runtime.classifier import BundleClassifier, Run, in_chunks, opened_with
 from pe_deploy.runtime.cpu_count import usable_cpus
@@ -95,7 +95,12 @@ class OnnxClassifier(BundleClassifier):
         public_key: str | Path | None = None,
         form: Form | None = None,
     ) -> None:
-        _check_threads(num_threads)
+        if num_threads is not None and (
+            type(num_threads) is not int or not 1 <= num_threads <= _MOST_THREADS
+        ):
+            raise InvalidInputError(
+                f"num_threads is {num_threads!r}; allowed: 1 to {_MOST_THREADS}"
+            )
         _check_providers(providers)
         if form not in (None, *FORMS):
             raise InvalidInputError(f"form is {form!r}; allowed: {', '.join(FORMS)}")
@@ -129,24 +134,23 @@ class OnnxClassifier(BundleClassifier):
         threads = self._num_threads or usable_cpus()
         # None of this holds `self`: an engine that knew its classifier would be freed with it only
         # when the garbage collector next looks for cycles.
-        models, folder = self._models, self._folder
-        opened = partial(_opened, wanted=self._wanted, signature=self.signature)
-        self._guarded = _name(self._wanted[0]) == CPU
+        models, folder, wanted, signature = self._models, self._folder, self._wanted, self.signature
+
+        def open_session(form: Form, own_threads: bool) -> tuple[Run, tuple[str, ...]]:
+            name = FORMS[form]
+            used = threads if own_threads else 1
+            return _opened(models[name], f"{folder}/{name}", used, wanted, signature)
+
+        self._guarded = _name(wanted[0]) == CPU
         if not self._guarded:
-            name, model = next(iter(models.items()))
-            run, self.providers = opened(model, f"{folder}/{name}", threads)
+            run, self.providers = open_session("latency" if ONNX in models else "throughput", True)
             return in_chunks(run)
         dispatch = self.manifest.dispatch
         if ONNX not in models:
             dispatch = replace(dispatch, crossover=1, own_threads=False)
         elif THROUGHPUT not in models:
             dispatch = replace(dispatch, crossover=None)
-
-        def open_session(form: Form, own_threads: bool) -> tuple[Run, tuple[str, ...]]:
-            name = FORMS[form]
-            return opened(models[name], f"{folder}/{name}", threads if own_threads else 1)
-
-        engine = _Engine(open_session, dispatch, threads, self.signature.max_length)
+        engine = _Engine(open_session, dispatch, threads, signature.max_length)
         self.providers = engine.providers
         return engine.run
 
@@ -206,23 +210,12 @@ def _opened(
     try:
         session = ort.InferenceSession(model, session_options(threads), providers=wanted)
     except _OPENING_ERRORS as error:
-        line = " ".join(str(error).split())
         raise BundleError(
-            f"{where}: onnxruntime {ort.__version__} does not load it: {line}"
+            f"{where}: onnxruntime {ort.__version__} does not load it: {line_of(error, 1000)}"
         ) from error
-    run, providers = _runner(session), tuple(session.get_providers())
-    if providers[0] == CPU:
-        _check_guards(run, signature, where)
-    return run, providers
-
-
-def _runner(session: ort.InferenceSession) -> Run:
-    """A session's `Run`, its names bound once.
-
-    `InferenceSession.run` looks at the names and values anew in each call, for 0.7 µs, before it
-    hands them to the session of the C++ binding, which looks at them too; so that one is called
-    where it is to be had.
-    """
+    # `InferenceSession.run` looks at the names and values anew in each call, for 0.7 µs, before it
+    # hands them to the session of the C++ binding, which looks at them too; so that one is called
+    # where it is to be had.
     call = getattr(session, "_sess", session).run
     outputs = [LOGITS]
 
@@ -230,7 +223,10 @@ def _runner(session: ort.InferenceSession) -> Run:
         logits: NDArray[np.float32] = call(outputs, {INPUT_IDS: ids}, None)[0]
         return logits
 
-    return run
+    providers = tuple(session.get_providers())
+    if providers[0] == CPU:
+        _check_guards(run, signature, where)
+    return run, providers
 
 
 def _check_guards(run: Run, signature: Signature, where: str) -> None:
@@ -264,13 +260,6 @@ def _check_providers(providers: Sequence[Provider]) -> None:
 
 def _name(provider: Provider) -> str:
     return provider[0] if isinstance(provider, tuple) and provider else provider
-
-
-def _check_threads(num_threads: int | None) -> None:
-    if num_threads is None:
-        return
-    if type(num_threads) is not int or not 1 <= num_threads <= _MOST_THREADS:
-        raise InvalidInputError(f"num_threads is {num_threads!r}; allowed: 1 to {_MOST_THREADS}")
 
 
 def session_options(num_threads: int) -> ort.SessionOptions:

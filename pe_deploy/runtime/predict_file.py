@@ -6,12 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pe_deploy.config import Signature
-from pe_deploy.data import Chunk, open_rows
+from pe_deploy.data import open_rows
 from pe_deploy.errors import DataError, InvalidInputError, PredictionError
 from pe_deploy.runtime.classifier import Classifier
+from pe_deploy.runtime.validation import check_lengths
 from pe_deploy.storage.atomic import replacing
 
 
@@ -53,36 +52,14 @@ def predict_file(
             if first_length is None:
                 first_length = int(lengths[0])
             try:
-                _check_lengths(lengths, first_length, classifier.signature)
+                # Over the whole file, so that an answer does not hang on where chunks end.
+                check_lengths(lengths, first_length, "the first row", classifier.signature)
                 labels, probabilities = classifier.predict_with_probability(chunk.rows())
             except (InvalidInputError, PredictionError) as error:
-                raise _in_file(error, source, chunk) from error
+                row = "" if error.row is None else f"row {chunk.first_row + error.row}: "
+                raise DataError(f"{source}: {row}{error.reason}") from error
             write(chunk, {"label": labels, "probability": probabilities})
             count += len(chunk)
             if progress is not None:
                 progress(chunk.done)
     return count
-
-
-def _check_lengths(lengths: NDArray[np.int64], first_length: int, signature: Signature) -> None:
-    """Judge lengths over the whole file, so that an answer does not hang on where chunks end."""
-    wrong = (lengths < 1) | (lengths > signature.max_length)
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise InvalidInputError(
-            f"has {lengths[row]} ids; allowed: 1 to {signature.max_length}", row=row
-        )
-    odd = lengths != first_length
-    if signature.pad_id is None and odd.any():
-        row = int(odd.argmax())
-        raise InvalidInputError(
-            f"has {lengths[row]} ids where the first row has {first_length}; "
-            "rows of differing length need a model with a pad_id",
-            row=row,
-        )
-
-
-def _in_file(error: InvalidInputError | PredictionError, source: Path, chunk: Chunk) -> DataError:
-    """The error with the row's number in the file."""
-    where = "" if error.row is None else f"row {chunk.first_row + error.row}: "
-    return DataError(f"{source}: {where}{error.reason}")

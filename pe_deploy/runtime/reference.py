@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.config import INPUT_IDS, LOGITS
-from pe_deploy.errors import MissingDependencyError, requires_extra
+from pe_deploy.errors import MissingDependencyError, line_of, requires_extra
 from pe_deploy.runtime.engines import ENGINES, Predictor
 
 
@@ -95,9 +95,9 @@ def _openvino() -> Any:
     except MissingDependencyError:
         raise
     except Exception as error:  # of its libraries, numpy, the machine's account: anything
-        line = " ".join(str(error).split())
         raise MissingDependencyError(
-            f"openvino does not load here: {type(error).__name__}: {line}", name="openvino"
+            f"openvino does not load here: {type(error).__name__}: {line_of(error, 1000)}",
+            name="openvino",
         ) from error
     finally:
         if hidden:

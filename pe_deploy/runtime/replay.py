@@ -48,50 +48,39 @@ def replay(
         ParityError: the model fails on a golden input, or its logits are further off than allowed,
             or neither they nor the exact ones give the label that was recorded.
     """
-    by = floors_with(golden, floors or Floors())
-    return max(_difference(predict, case, name, decide, by) for case in golden)
-
-
-def _difference(
-    predict: Callable[[NDArray[np.int64]], NDArray[np.float32]],
-    case: GoldenCase,
-    name: str,
-    decide: Decide | None,
-    floors: Floors,
-) -> float:
-    batch, length = case.input_ids.shape
-    shape = f"batch {batch} × length {length}"
-    try:
-        logits = predict(case.input_ids)
-    except PeDeployError as error:
-        raise ParityError(f"{name} fails on the golden vector of {shape}: {error}") from error
-    if logits.shape != case.float64.shape:
-        raise ParityError(
-            f"{name} answers the golden vector of {shape} with logits {list(logits.shape)} "
-            f"instead of {list(case.float64.shape)}"
-        )
-    worst = float(np.abs(logits - case.float64).max())
-    floor = floors.at(length)
-    allowed = MULTIPLE * floor + NEAR_ZERO
-    if not worst <= allowed:
-        raise ParityError(
-            f"{name} computes something else than was published: worst difference {worst:.2g} "
-            f"on the golden vector of {shape}, floor {floor:.2g}, allowed {allowed:.2g}"
-        )
-    if decide is not None and case.labels is not None:
-        _check_labels(decide, logits, case.float64, case.labels, name)
+    floors = floors_with(golden, floors or Floors())
+    worst = 0.0
+    for case in golden:
+        batch, length = case.input_ids.shape
+        shape = f"batch {batch} × length {length}"
+        try:
+            logits = predict(case.input_ids)
+        except PeDeployError as error:
+            raise ParityError(f"{name} fails on the golden vector of {shape}: {error}") from error
+        if logits.shape != case.float64.shape:
+            raise ParityError(
+                f"{name} answers the golden vector of {shape} with logits {list(logits.shape)} "
+                f"instead of {list(case.float64.shape)}"
+            )
+        difference = float(np.abs(logits - case.float64).max())
+        floor = floors.at(length)
+        allowed = MULTIPLE * floor + NEAR_ZERO
+        if not difference <= allowed:
+            raise ParityError(
+                f"{name} computes something else than was published: worst difference "
+                f"{difference:.2g} on the golden vector of {shape}, floor {floor:.2g}, "
+                f"allowed {allowed:.2g}"
+            )
+        if decide is not None and case.labels is not None:
+            _check_labels(decide, logits, case, name)
+        worst = max(worst, difference)
     return worst
 
 
-def _check_labels(
-    decide: Decide,
-    logits: NDArray[np.float32],
-    exact: NDArray[np.float64],
-    labels: NDArray[Any],
-    name: str,
-) -> None:
+def _check_labels(decide: Decide, logits: NDArray[np.float32], case: GoldenCase, name: str) -> None:
     """Where the logits are within rounding of exact, a label may differ from that of exact ones."""
-    rows = zip(decide(logits).tolist(), decide(exact).tolist(), labels.tolist(), strict=True)
+    columns = (decide(logits), decide(case.float64), np.asarray(case.labels))
+    rows = zip(*(column.tolist() for column in columns), strict=True)
     for row, (label, by_exact, recorded) in enumerate(rows):
         if recorded not in (label, by_exact):
             raise ParityError(

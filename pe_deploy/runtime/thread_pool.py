@@ -14,7 +14,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -61,14 +61,14 @@ class ThreadPool:
                 work_along()
             except BaseException as error:  # noqa: BLE001 - raised again in the caller
                 errors.append(error)
-                _exhaust(waiting)
+                list(waiting)  # no other part is begun
 
         jobs = [_Job(help_along) for _ in range(min(threads, len(parts)) - 1)]
         try:
             self._hand_over(jobs)
             work_along()
         finally:
-            _exhaust(waiting)
+            list(waiting)
             for job in jobs:
                 job.settle()
         if errors:
@@ -151,18 +151,8 @@ def _work(jobs: SimpleQueue[_Job | None]) -> None:
         del job  # what it holds is not kept until the next one comes
 
 
-def _exhaust(waiting: Iterator[int]) -> None:
-    for _ in waiting:
-        pass
-
-
-def _number_of_processor() -> Callable[[], int] | None:
-    """The C library's `sched_getcpu`; None where there is no such thing."""
-    if not hasattr(os, "sched_setaffinity"):
-        return None
+_processor: Callable[[], int] | None = None
+"""The C library's `sched_getcpu`; None where there is no such thing."""
+if hasattr(os, "sched_setaffinity"):
     # Not a `CDLL`, which would let another thread of Python run first.
-    function = getattr(ctypes.PyDLL(None), "sched_getcpu", None)
-    return function if callable(function) else None
-
-
-_processor = _number_of_processor()
+    _processor = getattr(ctypes.PyDLL(None), "sched_getcpu", None)

@@ -149,23 +149,34 @@ def _is_integer(value: Any) -> bool:
     return array is not None and array.dtype.kind in "iu"
 
 
-def _pad(rows: list[NDArray[Any]], signature: Signature) -> NDArray[np.int64]:
-    """Join checked rows of differing length to one array."""
-    lengths = np.array([len(row) for row in rows])
-    odd = lengths != lengths[0]
-    if signature.pad_id is None and odd.any():
-        first_odd = int(odd.argmax())
-        raise InvalidInputError(
-            f"has {lengths[first_odd]} ids where row 0 has {lengths[0]}; "
-            "rows of differing length need a model with a pad_id",
-            row=first_odd,
-        )
+def check_lengths(
+    lengths: NDArray[np.int64], first: int, first_row: str, signature: Signature
+) -> None:
+    """Check how many ids each row has: without a `pad_id`, `first`, as the `first_row` has.
+
+    Raises:
+        InvalidInputError: naming the first row with too few, too many, or other than the first.
+    """
     wrong = (lengths < 1) | (lengths > signature.max_length)
     if wrong.any():
-        row = int(np.argmax(wrong))
+        row = int(wrong.argmax())
         raise InvalidInputError(
             f"has {lengths[row]} ids; allowed: 1 to {signature.max_length}", row=row
         )
+    odd = lengths != first
+    if signature.pad_id is None and odd.any():
+        row = int(odd.argmax())
+        raise InvalidInputError(
+            f"has {lengths[row]} ids where {first_row} has {first}; "
+            "rows of differing length need a model with a pad_id",
+            row=row,
+        )
+
+
+def _pad(rows: list[NDArray[Any]], signature: Signature) -> NDArray[np.int64]:
+    """Join checked rows of differing length to one array."""
+    lengths = np.array([len(row) for row in rows])
+    check_lengths(lengths, int(lengths[0]), "row 0", signature)
     padded = np.full((len(rows), lengths.max()), signature.pad_id or 0, np.int64)
     for number, given in enumerate(rows):
         ids = given.astype(np.int64)
@@ -211,12 +222,10 @@ def _check_padding(ids: NDArray[np.int64], pad_id: int) -> None:
     if not wrong.any():
         return
     row = int(wrong.argmax())
-    if empty[row]:
-        raise InvalidInputError(
-            f"every id is pad_id {pad_id}; allowed: at least one token", row=row
-        )
-    raise InvalidInputError(
-        f"column {is_pad[row].argmax()} has pad_id {pad_id} before the row's last token; "
-        "allowed: padding on the right only",
-        row=row,
+    reason = (
+        f"every id is pad_id {pad_id}; allowed: at least one token"
+        if empty[row]
+        else f"column {is_pad[row].argmax()} has pad_id {pad_id} before the row's last token; "
+        "allowed: padding on the right only"
     )
+    raise InvalidInputError(reason, row=row)

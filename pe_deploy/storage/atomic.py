@@ -84,10 +84,9 @@ def sole_writer(folder: Path) -> Iterator[bool]:
     handle, alone = None, True
     try:
         handle = _locked(folder)
-    except BlockingIOError:
-        alone = False
-    except OSError:
-        alone = True  # no such locks here, or no such folder, which the block will find out
+    except OSError as error:
+        # Else there are no such locks here, or no such folder, which the block will find out.
+        alone = not isinstance(error, BlockingIOError)
     try:
         yield alone
     finally:

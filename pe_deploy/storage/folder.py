@@ -17,8 +17,6 @@ _SAFELY = (
 BY_DESCRIPTOR = os.supports_dir_fd >= {os.open, os.stat}
 """Whether the system finds files by an open folder."""
 
-_Identity = tuple[int, ...]
-
 
 class Folder:
     """An open folder; its files are found by the folder itself, whatever its path names by now.
@@ -30,7 +28,7 @@ class Folder:
         self.path = path
         self._descriptor = descriptor
         self._identity = _folder_identity(path if descriptor is None else descriptor)
-        self._seen: dict[str, _Identity] = {}
+        self._seen: dict[str, tuple[int, ...]] = {}
 
     def read(self, name: str, largest: int, size: int | None = None) -> bytes:
         """The bytes of a regular file, perhaps behind links.
@@ -45,13 +43,12 @@ class Folder:
             FileNotFoundError: there is no such file, or a link that leads nowhere.
             OSError: it cannot be read.
         """
-        where = self._where(name)
+        where = f"{self.path}/{name}"  # no `Path`, which is slow to import
         # Looked at before it is opened, since to open a device may act on it; and again after.
         found = self._stat(name)
         self._seen[name] = _file_identity(found)
         _check(where, found, largest, size)
-        place = where if self._descriptor is None else name
-        descriptor = os.open(place, _SAFELY, dir_fd=self._descriptor)
+        descriptor = os.open(self._place(name), _SAFELY, dir_fd=self._descriptor)
         with open(descriptor, "rb") as file:  # noqa: PTH123 - no path
             found = os.fstat(descriptor)
             _check(where, found, largest, size)
@@ -73,12 +70,11 @@ class Folder:
         except OSError:
             return True
 
-    def _where(self, name: str) -> str:
-        return f"{self.path}/{name}"  # no `Path`, which is slow to import
+    def _place(self, name: str) -> str:
+        return f"{self.path}/{name}" if self._descriptor is None else name
 
     def _stat(self, name: str) -> os.stat_result:
-        place = self._where(name) if self._descriptor is None else name
-        return os.stat(place, dir_fd=self._descriptor)
+        return os.stat(self._place(name), dir_fd=self._descriptor)
 
 
 @contextmanager
@@ -98,12 +94,12 @@ def open_folder(path: str) -> Iterator[Folder]:
         os.close(descriptor)
 
 
-def _folder_identity(place: str | int) -> _Identity:
+def _folder_identity(place: str | int) -> tuple[int, ...]:
     found = os.stat(place)  # noqa: PTH116 - perhaps no path
     return found.st_dev, found.st_ino
 
 
-def _file_identity(found: os.stat_result) -> _Identity:
+def _file_identity(found: os.stat_result) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 

@@ -8,7 +8,6 @@ import re
 from typing import Any
 
 DEEPEST = 32
-_MOST_DIGITS = 20
 # To the end of the text where nothing closes it: tried from each quote anew, it would take hours.
 _STRING = re.compile(r'"[^"\\]*(?:\\(?:.|\Z)[^"\\]*)*(?:"|\Z)', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
@@ -53,7 +52,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _int(digits: str) -> int:
-    if len(digits) > _MOST_DIGITS:
+    if len(digits) > 20:
         raise ValueError(f"a whole number of {len(digits)} digits")
     return int(digits)
 

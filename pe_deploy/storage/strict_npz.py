@@ -21,7 +21,6 @@ _HEADER = re.compile(
     rb"'fortran_order': False, 'shape': \((?P<shape>[\d, ]{1,200})\), \} *\n",
     re.DOTALL,
 )
-_LARGEST_CHARACTER = 0x10FFFF
 
 
 def read_array(archive: StrictZip, member: str) -> NDArray[Any]:
@@ -45,6 +44,6 @@ def read_array(archive: StrictZip, member: str) -> NDArray[Any]:
         array = np.frombuffer(content, dtype, offset=header.end()).reshape(shape).copy()
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{archive.name}: {member[:100]!r} is malformed: {error}") from error
-    if dtype.kind == "U" and (array.reshape(-1).view(np.uint32) > _LARGEST_CHARACTER).any():
+    if dtype.kind == "U" and (array.reshape(-1).view(np.uint32) > 0x10FFFF).any():
         raise ValueError(f"{archive.name}: {member[:100]!r} holds what is no text")
     return array

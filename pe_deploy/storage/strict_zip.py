@@ -10,11 +10,8 @@ import zlib
 from pe_deploy.errors import line_of
 
 _MOST_MEMBERS = 10_000
-_FIRST = b"PK\x03\x04"
-_ENTRY = b"PK\x01\x02"
 _END = struct.Struct("<4s4H2LH")
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_ENCRYPTED = 1
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -52,7 +49,7 @@ class StrictZip:
         if len(self.members) != len(entries):
             raise ValueError(f"{name} holds a member twice")
         for entry in entries:
-            odd = entry.flag_bits & _ENCRYPTED or entry.compress_type not in _METHODS
+            odd = entry.flag_bits & 1 or entry.compress_type not in _METHODS
             if odd or entry.filename != entry.orig_filename:
                 raise ValueError(
                     f"{name} holds {entry.filename[:100]!r}, which is encrypted, compressed by "
@@ -88,7 +85,7 @@ class StrictZip:
 def _check_frame(data: bytes, name: str) -> None:
     """Members from the first byte, then their list, then the end: all that two readers agree on."""
     where = len(data) - _END.size
-    plain = data.startswith(_FIRST) and where > 0
+    plain = data.startswith(b"PK\x03\x04") and where > 0
     if plain:
         mark, disk, first_disk, here, count, size, start, comment = _END.unpack_from(data, where)
         plain = (
@@ -97,7 +94,7 @@ def _check_frame(data: bytes, name: str) -> None:
             and here == count <= _MOST_MEMBERS
             and start + size == where
             # Counted too, since a reader goes through the list as long as it is.
-            and data.count(_ENTRY, start) <= _MOST_MEMBERS
+            and data.count(b"PK\x01\x02", start) <= _MOST_MEMBERS
         )
     if not plain:
         raise ValueError(

@@ -262,6 +262,7 @@ def test_a_reader_sees_the_old_bundle_or_the_new_one(
             swap(own_bundle, bundles[turn % 2])
             turn += 1
 
+    swap(own_bundle, notebook_bundle)  # the volume is mounted before it is read
     publisher = threading.Thread(target=publish)
     publisher.start()
     try:

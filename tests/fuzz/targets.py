@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from pe_deploy.bundle.bundle import open_bundle
-from pe_deploy.bundle.golden import golden_from_bytes, golden_weights
+from pe_deploy.bundle.golden import golden_from_bytes
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.bundle.onnx_file import read_onnx
 from pe_deploy.bundle.torchscript_file import torchscript_config
@@ -98,7 +98,6 @@ def _with_own_digest(data: bytes) -> bytes:
 
 
 def _golden(data: bytes, scratch: Path) -> None:
-    golden_weights(data)
     golden_from_bytes(data)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import importlib
 import pickle
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +27,7 @@ from pe_deploy.config import Decision
 from pe_deploy.runtime import to_input_ids
 from pe_deploy.runtime.classifier import Classifier, Run, in_chunks
 from pe_deploy.runtime.plan import CHUNK_IDS, CHUNK_ROWS
+from tests.runtime.processes import run_python
 
 CLOSED = "this classifier was closed; open the bundle again"
 
@@ -244,13 +243,7 @@ print(mixed - before, resident() - before)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="/proc tells a process's memory")
 def test_memory_does_not_grow_with_the_largest_request(demo_bundle: Path) -> None:
     """A session with its default options keeps hundreds of megabytes of the large one."""
-    done = subprocess.run(
-        [sys.executable, "-c", MEMORY, str(demo_bundle)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    mixed, large = map(float, done.stdout.split())
+    mixed, large = map(float, run_python(MEMORY, demo_bundle).split())
     assert mixed < 40, "megabytes more after 300 requests of mixed shapes"
     assert large < 60, "megabytes more after a request of 20000 × 64"
 

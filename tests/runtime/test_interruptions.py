@@ -6,11 +6,11 @@ One process a test: it imports and opens once, and forks a child for each moment
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.runtime.processes import run_python
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -23,17 +23,6 @@ path, threads = sys.argv[1], int(sys.argv[2])
 classifier = OnnxClassifier(path, num_threads=threads)
 ids = np.random.default_rng(0).integers(0, 12, (3000, 10))
 """
-
-
-def run(bundle: Path, threads: int, code: str) -> str:
-    ended = subprocess.run(
-        [sys.executable, "-c", COMMON + code, str(bundle), str(threads)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
-    return ended.stdout
 
 
 CHILDREN = """
@@ -110,8 +99,8 @@ print(outcomes)
 def test_a_process_ends_as_its_app_meant(
     notebook_bundle: Path, threads: int, child: str, parent: str, code: int
 ) -> None:
-    ended = run(notebook_bundle, threads, CHILDREN.format(child=child, parent=parent))
-    assert ended == f"{[code] * 20}\n"
+    moments = CHILDREN.format(child=child, parent=parent)
+    assert run_python(COMMON + moments, notebook_bundle, threads) == f"{[code] * 20}\n"
 
 
 ALARMS = """
@@ -160,7 +149,7 @@ print(lost)
 def test_what_a_signal_handler_raises_is_seen_as_itself(
     notebook_bundle: Path, threads: int
 ) -> None:
-    assert run(notebook_bundle, threads, ALARMS) == "[]\n"
+    assert run_python(COMMON + ALARMS, notebook_bundle, threads) == "[]\n"
 
 
 @pytest.mark.parametrize("before", [False, True])
@@ -175,7 +164,7 @@ def late():
 atexit.register(lambda: print(len(classifier.predict(ids))))
 threading.Thread(target=late).start()
 """
-    assert run(notebook_bundle, 2, code).split() == ["3000", "3000"]
+    assert run_python(COMMON + code, notebook_bundle, 2).split() == ["3000", "3000"]
 
 
 def test_an_exit_function_may_wait_for_a_daemon_that_predicts(notebook_bundle: Path) -> None:
@@ -191,5 +180,4 @@ def work():
     answered.put(classifier.predict([[1, 2]] * 4000))
 threading.Thread(target=work, daemon=True).start()
 """
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "4000\n", "")
+    assert run_python(code) == "4000\n"

@@ -228,7 +228,10 @@ def test_a_provider_with_options_runs_both_forms(notebook_bundle: Path) -> None:
     np.testing.assert_array_equal(classifier.predict_logits(ids), expected)
 
 
-def test_a_classifier_that_nobody_has_is_freed_at_once(notebook_bundle: Path) -> None:
+@pytest.mark.parametrize("close", [True, False])
+def test_helpers_end_with_a_classifier_that_is_closed_or_that_nobody_has(
+    notebook_bundle: Path, close: bool
+) -> None:
     before = set(threading.enumerate())
     gc.disable()
     try:
@@ -236,22 +239,14 @@ def test_a_classifier_that_nobody_has_is_freed_at_once(notebook_bundle: Path) ->
         classifier.predict(rows_of(notebook_bundle, 2000, 10))
         started = set(threading.enumerate()) - before
         assert len(started) == 2
-        freed = weakref.ref(classifier)
-        del classifier
-        assert freed() is None
+        if close:
+            classifier.close()
+        else:
+            freed = weakref.ref(classifier)
+            del classifier
+            assert freed() is None
     finally:
         gc.enable()
-    for thread in started:  # end with it
-        thread.join(10)
-        assert not thread.is_alive()
-
-
-def test_helpers_end_with_a_closed_classifier(notebook_bundle: Path) -> None:
-    before = set(threading.enumerate())
-    classifier = OnnxClassifier(notebook_bundle, num_threads=3)
-    classifier.predict(rows_of(notebook_bundle, 2000, 10))
-    started = set(threading.enumerate()) - before
-    classifier.close()
     for thread in started:
         thread.join(10)
         assert not thread.is_alive()

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pe_deploy import InvalidInputError, OnnxClassifier, open_bundle
+from tests.runtime.processes import run_python
 
 
 @pytest.fixture
@@ -159,19 +158,9 @@ BAD_FOR_BOTH: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("bad", "message"), BAD_FOR_BOTH)
-def test_what_no_model_takes(
-    notebook: OnnxClassifier, padded: OnnxClassifier, bad: Any, message: str
-) -> None:
-    for classifier in (notebook, padded):
-        with pytest.raises(InvalidInputError) as error:
-            classifier.predict(bad)
-        assert str(error.value) == message
-
-
-@pytest.mark.parametrize(
-    ("bad", "message"),
-    [
+BAD_FOR: dict[str, list[tuple[Any, str]]] = {
+    "notebook": [
+        *BAD_FOR_BOTH,
         ([[3, 4], [5, -1]], "row 1: column 1 has id -1; allowed: 0 to 11"),
         ([[12, 4]], "row 0: column 0 has id 12; allowed: 0 to 11"),
         ([[0, -(2**63)]], f"row 0: column 1 has id {-(2**63)}; allowed: 0 to 11"),
@@ -188,16 +177,8 @@ def test_what_no_model_takes(
             "rows of differing length need a model with a pad_id",
         ),
     ],
-)
-def test_what_the_notebook_model_refuses(notebook: OnnxClassifier, bad: Any, message: str) -> None:
-    with pytest.raises(InvalidInputError) as error:
-        notebook.predict(bad)
-    assert str(error.value) == message
-
-
-@pytest.mark.parametrize(
-    ("bad", "message"),
-    [
+    "padded": [
+        *BAD_FOR_BOTH,
         (
             [[3, 4, 5], [6, 0, 7]],
             "row 1: column 1 has pad_id 0 before the row's last token; "
@@ -211,10 +192,17 @@ def test_what_the_notebook_model_refuses(notebook: OnnxClassifier, bad: Any, mes
         ([[3], 4], "row 1: is not a list of ids"),
         ([[3], [[4], [5, 6]]], "row 1: is not a list of ids"),
     ],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "message"), [(name, *each) for name, bad in BAD_FOR.items() for each in bad]
 )
-def test_what_the_padded_model_refuses(padded: OnnxClassifier, bad: Any, message: str) -> None:
+def test_what_a_model_refuses(
+    request: pytest.FixtureRequest, name: str, bad: Any, message: str
+) -> None:
     with pytest.raises(InvalidInputError) as error:
-        padded.predict(bad)
+        request.getfixturevalue(name).predict(bad)
     assert str(error.value) == message
 
 
@@ -245,5 +233,4 @@ def test_importing_and_predicting_loads_no_torch(notebook_bundle: Path) -> None:
         "heavy = {'torch', 'onnx', 'onnxscript', 'typer', 'rich', 'pyarrow', 'sklearn'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert run_python(code) == "[]\n"

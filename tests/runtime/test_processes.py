@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.runtime.processes import run_python
+
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 # From 3.12 on, Python warns of every fork beside threads.
@@ -221,15 +223,8 @@ for each in seen:
 """
     env = {name: os.environ[name] for name in os.environ.keys() - {"ORT_DISABLE_TELEMETRY"}}
     for off, said in [({}, 1), ({"ORT_DISABLE_TELEMETRY": "1"}, 0)]:
-        ended = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env={**env, "HOME": str(tmp_path), **off},
-        )
-        lines = ended.stdout.splitlines()
-        assert (ended.returncode, len(lines)) == (0, said), ended.stderr
+        lines = run_python(code, env={**env, "HOME": str(tmp_path), **off}).splitlines()
+        assert len(lines) == said
         assert all("set ORT_DISABLE_TELEMETRY=1 in the environment" in line for line in lines)
 
 

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import gc
 import os
-import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ import pytest
 
 from pe_deploy.runtime import thread_pool
 from pe_deploy.runtime.thread_pool import ThreadPool
+from tests.runtime.processes import run_python
 
 on_linux = pytest.mark.skipif(
     not hasattr(os, "sched_setaffinity"), reason="threads can be moved on Linux alone"
@@ -88,8 +87,7 @@ from pe_deploy.runtime.thread_pool import ThreadPool
 meeting = threading.Barrier(2)
 print(len(ThreadPool().map(lambda part: meeting.wait(30), [0, 1], 2)))
 """
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (ended.returncode, ended.stdout) == (0, "2\n"), ended.stderr
+    assert run_python(code) == "2\n"
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -176,15 +174,3 @@ def test_where_no_thread_can_be_started_one_does_the_work(monkeypatch: pytest.Mo
     pool = ThreadPool()
     for allowed in (0, 1, 2, 3, 0):  # noqa: B007
         assert pool.map(abs, range(100), 4) == list(range(100))
-
-
-def test_threads_end_when_nobody_has_the_helpers() -> None:
-    before = set(threading.enumerate())
-    others = ThreadPool()
-    threads_of(others, 3)
-    started = set(threading.enumerate()) - before
-    assert len(started) == 3
-    del others
-    for thread in started:
-        thread.join(10)
-        assert not thread.is_alive()
