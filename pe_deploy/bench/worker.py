@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bench.contenders import build
+from pe_deploy.bench.builders import build
 from pe_deploy.bench.subject import Subject
-from pe_deploy.errors import PeDeployError
+from pe_deploy.errors import PeDeployError, line_of
 from pe_deploy.parity import random_ids
 from pe_deploy.runtime.engines import Predictor
 
@@ -112,8 +112,7 @@ def _serve(connection: Connection, subject: Subject, threads: int) -> None:
         try:
             answer = getattr(runner, method)(*arguments)
         except Exception as error:  # noqa: BLE001 - raised again in the parent
-            line = " ".join(str(error).split())
-            answer = PeDeployError(f"{type(error).__name__}: {line}")
+            answer = PeDeployError(f"{type(error).__name__}: {line_of(error)}")
         connection.send(answer)
 
 

@@ -90,8 +90,9 @@ def demo(
     lines = (f"{' '.join(map(str, ids))},{label}\n" for ids, label in answers)
     write_bytes(images, ("input_ids,label\n" + "".join(lines)).encode())
     out.print(
-        f"[bold]4. Predict[/bold]: onnxruntime alone gets [bold]{(labels == truth).mean():.1%}[/bold] "
-        f"of the {len(held_out)} held-out digits right\n"
+        "[bold]4. Predict[/bold]: onnxruntime alone gets "
+        f"[bold]{(labels == truth).mean():.1%}[/bold] of the {len(held_out)} "
+        "held-out digits right\n"
     )
     out.print(_drawings(held_out.input_ids, labels, probabilities, truth))
     size = manifest.files["model.onnx"].size
