@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,11 +116,10 @@ def _serve(connection: Connection, subject: Subject, threads: int) -> None:
         connection.send(answer)
 
 
-class Worker:
+class Worker(NamedTuple):
     """A `Runner` in another process."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    connection: Connection
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Have the runner do this, and wait for the answer.
@@ -129,8 +128,8 @@ class Worker:
             PeDeployError: it failed, or the process died.
         """
         try:
-            self._connection.send((method, arguments))
-            answer = self._connection.recv()
+            self.connection.send((method, arguments))
+            answer = self.connection.recv()
         except (EOFError, OSError):
             raise PeDeployError("its process died") from None
         if isinstance(answer, PeDeployError):

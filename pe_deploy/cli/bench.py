@@ -115,10 +115,9 @@ def _engines(bundle: Path, plot_file: Path | None, **settings: Any) -> Benchmark
         wing.plot(result, plot_file)
     out.print(f"{bundle}: {result.length} ids a row", markup=False, style="bold")
     out.print(f"Baseline: {result.baseline}\n", markup=False)
-    for count in result.threads:
-        _show_ratios(result, count)
-    for count in result.threads:
-        _show_latency(result, count)
+    for show in (_show_ratios, _show_latency):
+        for count in result.threads:
+            show(result, count)
     for engine, reason in result.left_out.items():
         out.print(f"not measured: {engine} ({reason})", markup=False)
     return result

@@ -247,9 +247,8 @@ def _cell_from(values: Sequence[Any]) -> Cell:
 
 def _decisions_from(values: Mapping[str, Any]) -> Decisions:
     decided = Decisions(**values)
-    for count in (decided.rows, decided.flips, decided.explained):
-        if type(count) is not int:
-            raise TypeError(f"decisions are {values}")
+    if {type(count) for count in (decided.rows, decided.flips, decided.explained)} != {int}:
+        raise TypeError(f"decisions are {values}")
     return decided
 
 

@@ -21,7 +21,8 @@ def write_rows(path: Path, **columns: Any) -> Path:
     if path.suffix == ".parquet":
         pq.write_table(pa.table(columns), path)
     elif path.suffix == ".npz":
-        np.savez(path, **{name: np.array(values) for name, values in columns.items()})
+        arrays: dict[str, Any] = {name: np.array(values) for name, values in columns.items()}
+        np.savez(path, **arrays)
     elif path.suffix == ".jsonl":
         rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
