@@ -4,15 +4,14 @@ Every figure that counts is a ratio: two engines do the same work in turns, in o
 what else the machine does meets both.
 """
 
+from pe_deploy.bench.builders import USUAL_ENGINES
 from pe_deploy.bench.cold import ColdStart, cold_start
-from pe_deploy.bench.contenders import ENGINES, USUAL_ENGINES
 from pe_deploy.bench.file_rate import FileRate, file_rate
 from pe_deploy.bench.measure import bench
 from pe_deploy.bench.plot import plot
 from pe_deploy.bench.result import Benchmark, Spread, Timing, save_json
 
 __all__ = [
-    "ENGINES",
     "USUAL_ENGINES",
     "Benchmark",
     "ColdStart",

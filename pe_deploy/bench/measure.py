@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bench.contenders import BASELINE, OURS, USUAL_ENGINES, check_engines, why_not
+from pe_deploy.bench.builders import BASELINE, OURS, USUAL_ENGINES, check_engines, why_not
 from pe_deploy.bench.result import Benchmark, Spread, Timing, about
 from pe_deploy.bench.rounds import Progress, check_seconds, in_turns
 from pe_deploy.bench.subject import Subject, subject_of

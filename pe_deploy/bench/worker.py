@@ -15,14 +15,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bench.contenders import build
+from pe_deploy.bench.builders import build
 from pe_deploy.bench.subject import Subject
-from pe_deploy.errors import PeDeployError
+from pe_deploy.errors import PeDeployError, line_of
 from pe_deploy.parity import random_ids
 from pe_deploy.runtime.engines import Predictor
 
@@ -112,16 +112,14 @@ def _serve(connection: Connection, subject: Subject, threads: int) -> None:
         try:
             answer = getattr(runner, method)(*arguments)
         except Exception as error:  # noqa: BLE001 - raised again in the parent
-            line = " ".join(str(error).split())
-            answer = PeDeployError(f"{type(error).__name__}: {line}")
+            answer = PeDeployError(f"{type(error).__name__}: {line_of(error)}")
         connection.send(answer)
 
 
-class Worker:
+class Worker(NamedTuple):
     """A `Runner` in another process."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    connection: Connection
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Have the runner do this, and wait for the answer.
@@ -130,8 +128,8 @@ class Worker:
             PeDeployError: it failed, or the process died.
         """
         try:
-            self._connection.send((method, arguments))
-            answer = self._connection.recv()
+            self.connection.send((method, arguments))
+            answer = self.connection.recv()
         except (EOFError, OSError):
             raise PeDeployError("its process died") from None
         if isinstance(answer, PeDeployError):

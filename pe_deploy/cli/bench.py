@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +11,7 @@ from pe_deploy import bench as wing
 from pe_deploy.bench import Benchmark, ColdStart, FileRate, Spread, Timing
 from pe_deploy.bench.plot import check_plot
 from pe_deploy.bundle.bundle import open_bundle
-from pe_deploy.cli.console import facts, out, progress_bar, table
+from pe_deploy.cli.console import facts, out, print_about, share_of, table
 from pe_deploy.config import Weights
 from pe_deploy.errors import InvalidInputError, requires_extra
 
@@ -69,12 +67,12 @@ def bench(
         raise InvalidInputError("--cold and --file measure different things; give one of them")
     if (cold or file) and plot_file:
         raise InvalidInputError("--plot draws batch sizes; leave out --cold and --file")
-    counts = None if threads is None else _numbers("threads", threads)
+    counts = [] if threads is None else _numbers("threads", threads)
     result: Benchmark | FileRate | ColdStart
     if cold:
         result = _cold(bundle, seconds)
     elif file:
-        if counts and len(counts) > 1:
+        if len(counts) > 1:
             raise InvalidInputError(f"threads is {threads}; allowed with --file: one number")
         result = _file(bundle, file, counts[0] if counts else None, seconds)
     else:
@@ -82,15 +80,14 @@ def bench(
             bundle,
             plot_file,
             batches=_numbers("batches", batches),
-            threads=counts,
+            threads=counts or None,
             length=length,
             engines=wing.USUAL_ENGINES if engines is None else _parts(engines),
             seconds=seconds,
             checkpoint=checkpoint,
             weights=weights,
         )
-    machine = ", ".join(f"{what} {value}" for what, value in result.about.items())
-    out.print(f"On: {machine}", markup=False)
+    print_about(result.about)
     if json_file:
         wing.save_json(result, json_file)
 
@@ -112,16 +109,15 @@ def _tune(path: Path) -> None:
 def _engines(bundle: Path, plot_file: Path | None, **settings: Any) -> Benchmark:
     if plot_file:
         check_plot(plot_file)
-    with _progress(f"bench {bundle.name}") as moved:
-        result = wing.bench(bundle, progress=moved, **settings)
+    with share_of(f"bench {bundle.name}") as progress:
+        result = wing.bench(bundle, progress=progress, **settings)
     if plot_file:
         wing.plot(result, plot_file)
     out.print(f"{bundle}: {result.length} ids a row", markup=False, style="bold")
     out.print(f"Baseline: {result.baseline}\n", markup=False)
-    for count in result.threads:
-        _show_ratios(result, count)
-    for count in result.threads:
-        _show_latency(result, count)
+    for show in (_show_ratios, _show_latency):
+        for count in result.threads:
+            show(result, count)
     for engine, reason in result.left_out.items():
         out.print(f"not measured: {engine} ({reason})", markup=False)
     return result
@@ -152,16 +148,16 @@ def _show_latency(result: Benchmark, threads: int) -> None:
     table(
         f"{_threads(threads)}: a call in µs, median and 95th percentile",
         ("engine", *(f"× {batch:,}" for batch in cells)),
-        (
-            (engine, *(_latency(cell.get(engine)) for cell in cells.values()))
-            for engine in result.engines
-        ),
+        [
+            [name, *(_latency(cell[name]) if name in cell else "–" for cell in cells.values())]
+            for name in result.engines
+        ],
     )
 
 
 def _file(bundle: Path, source: Path, threads: int | None, seconds: float) -> FileRate:
-    with _progress(f"bench {source.name}") as moved:
-        result = wing.file_rate(bundle, source, threads=threads, seconds=seconds, progress=moved)
+    with share_of(f"bench {source.name}") as progress:
+        result = wing.file_rate(bundle, source, threads=threads, seconds=seconds, progress=progress)
     share = result.ratio
     facts(
         f"{source}: {result.rows:,} rows, {_threads(result.threads)}",
@@ -179,8 +175,8 @@ def _file(bundle: Path, source: Path, threads: int | None, seconds: float) -> Fi
 
 
 def _cold(bundle: Path, seconds: float) -> ColdStart:
-    with _progress("cold start") as moved:
-        result = wing.cold_start(bundle, seconds=seconds, progress=moved)
+    with share_of("cold start") as progress:
+        result = wing.cold_start(bundle, seconds=seconds, progress=progress)
     table(
         f"Import to first answer, {result.rounds} fresh processes each",
         ("", "seconds", "times raw", "quartiles", "resident MB", "installed MB"),
@@ -199,20 +195,11 @@ def _cold(bundle: Path, seconds: float) -> ColdStart:
     return result
 
 
-@contextmanager
-def _progress(name: str) -> Iterator[Callable[[float], None]]:
-    with progress_bar() as bar:
-        task = bar.add_task(name, total=1.0)
-        yield lambda done: bar.update(task, completed=done)
-
-
 def _quartiles(spread: Spread) -> str:
     return f"{spread.lower:.2f}–{spread.upper:.2f}"
 
 
-def _latency(timing: Timing | None) -> str:
-    if timing is None:
-        return "–"
+def _latency(timing: Timing) -> str:
     digits = 1 if timing.median_us < 100 else 0
     return f"{timing.median_us:,.{digits}f}\n{timing.p95_us:,.{digits}f}"
 

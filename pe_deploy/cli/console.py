@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -27,6 +29,22 @@ def progress_bar() -> Progress:
     )
 
 
+@contextmanager
+def counted(name: str) -> Iterator[Callable[[Any], None]]:
+    """A bar for work of unknown length; call what it yields with each thing that is done."""
+    with progress_bar() as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda _: bar.advance(task)
+
+
+@contextmanager
+def share_of(name: str) -> Iterator[Callable[[float], None]]:
+    """A bar for the whole of some work; call what it yields with the share done, 0 to 1."""
+    with progress_bar() as bar:
+        task = bar.add_task(name, total=1.0)
+        yield lambda done: bar.update(task, completed=done)
+
+
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Print a table; the first column is text, the others are numbers or rich texts."""
     made = Table(box=box.SIMPLE_HEAD)
@@ -45,6 +63,12 @@ def facts(title: str, rows: Iterable[tuple[str, object]]) -> None:
     for name, value in rows:
         made.add_row(name, _cell(value))
     _print(title, made)
+
+
+def print_about(about: Mapping[str, object]) -> None:
+    """Print the machine and the versions that a measurement was taken with."""
+    machine = ", ".join(f"{what} {value}" for what, value in about.items())
+    out.print(f"On: {machine}", markup=False)
 
 
 def _cell(value: object) -> Text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,9 +14,9 @@ from rich.columns import Columns
 from rich.markup import escape
 from rich.panel import Panel
 
-from pe_deploy.cli.console import facts, out, progress_bar
+from pe_deploy.cli.console import counted, facts, out
 from pe_deploy.cli.train import epochs_shown
-from pe_deploy.data import Dataset, digits, split
+from pe_deploy.data import digits, split
 from pe_deploy.model_config import TrainConfig
 from pe_deploy.parity import ratio, worst
 from pe_deploy.runtime import OnnxClassifier
@@ -54,16 +55,15 @@ def demo(
         f"[bold]1. Data[/bold]: {len(rows) + len(held_out)} handwritten digits of 8×8 pixels, "
         f"each a row of 64 ids;\n   {len(held_out)} are held out and not looked at before step 4"
     )
-    with epochs_shown("train") as progress:
-        config = TrainConfig.from_dict({**TRAINING.to_dict(), "epochs": epochs})
+    with epochs_shown() as moved:
         result = train(
             rows,
             checkpoint,
-            train_config=config,
+            train_config=replace(TRAINING, epochs=epochs),
             embedding_dim=8,
             hidden_dim=64,
             dropout=0.4,
-            progress=progress,
+            progress=moved,
         )
     trained = time.perf_counter()
     out.print(
@@ -73,9 +73,8 @@ def demo(
         f"{result.validation_rows} validation rows right; positions moved by "
         f"{result.shift.mean:.2f}"
     )
-    with progress_bar() as bar:
-        task = bar.add_task("export and compare", total=None)
-        exported = export(checkpoint, output, progress=lambda cell: bar.advance(task))
+    with counted("export and compare") as progress:
+        exported = export(checkpoint, output, progress=progress)
     report, manifest = exported.report, exported.bundle.manifest
     onnx_error = worst(cell for cell in report.cells if cell.predictor == "onnx")
     out.print(
@@ -86,12 +85,14 @@ def demo(
     classifier = OnnxClassifier(output)
     labels, probabilities = classifier.predict_with_probability(held_out.input_ids)
     truth = np.array(held_out.labels)[held_out.targets]
-    accuracy = float((labels == truth).mean())
     images = output.with_name(f"{output.name}-held-out.csv")
-    write_bytes(images, _as_csv(held_out))
+    answers = zip(held_out.input_ids, truth, strict=True)
+    lines = (f"{' '.join(map(str, ids))},{label}\n" for ids, label in answers)
+    write_bytes(images, ("input_ids,label\n" + "".join(lines)).encode())
     out.print(
-        f"[bold]4. Predict[/bold]: onnxruntime alone gets [bold]{accuracy:.1%}[/bold] of the "
-        f"{len(held_out)} held-out digits right\n"
+        "[bold]4. Predict[/bold]: onnxruntime alone gets "
+        f"[bold]{(labels == truth).mean():.1%}[/bold] of the {len(held_out)} "
+        "held-out digits right\n"
     )
     out.print(_drawings(held_out.input_ids, labels, probabilities, truth))
     size = manifest.files["model.onnx"].size
@@ -111,14 +112,6 @@ def demo(
         out.print(f"  {command}", markup=False, soft_wrap=True)
 
 
-def _as_csv(rows: Dataset) -> bytes:
-    lines = (
-        f"{' '.join(map(str, ids))},{rows.labels[target]}\n"
-        for ids, target in zip(rows.input_ids.tolist(), rows.targets.tolist(), strict=True)
-    )
-    return ("input_ids,label\n" + "".join(lines)).encode()
-
-
 def _drawings(
     images: NDArray[np.int64],
     labels: NDArray[Any],
@@ -126,23 +119,22 @@ def _drawings(
     truth: NDArray[Any],
 ) -> Columns:
     """A few images with their answers: the first that are right, and the surest mistake."""
-    right, wrong = np.flatnonzero(labels == truth), np.flatnonzero(labels != truth)
+    correct, wrong = np.flatnonzero(labels == truth), np.flatnonzero(labels != truth)
     mistakes = wrong[np.argsort(-probabilities[wrong])][:1]
-    chosen = [*right[: _DRAWN - len(mistakes)], *mistakes]
-    return Columns(
-        Panel(
-            _picture(images[row]),
-            title=f"{labels[row]} ({probabilities[row]:.0%})",
-            subtitle="right" if labels[row] == truth[row] else f"is a {truth[row]}",
-            border_style="green" if labels[row] == truth[row] else "red",
-            width=18,
-            padding=0,
+    chosen = [*correct[: _DRAWN - len(mistakes)], *mistakes]
+    pictures = []
+    for row in chosen:
+        right = labels[row] == truth[row]
+        # Two characters a pixel: a terminal's cells are about twice as high as wide.
+        shades = images[row].reshape(8, 8) * (len(_SHADES) - 1) // 16
+        pictures.append(
+            Panel(
+                "\n".join("".join(_SHADES[shade] * 2 for shade in line) for line in shades),
+                title=f"{labels[row]} ({probabilities[row]:.0%})",
+                subtitle="right" if right else f"is a {truth[row]}",
+                border_style="green" if right else "red",
+                width=18,
+                padding=0,
+            )
         )
-        for row in chosen
-    )
-
-
-def _picture(pixels: NDArray[np.int64]) -> str:
-    # Two characters a pixel: a terminal's cells are about twice as high as wide.
-    shades = pixels.reshape(8, 8) * (len(_SHADES) - 1) // 16
-    return "\n".join("".join(_SHADES[shade] * 2 for shade in line) for line in shades)
+    return Columns(pictures)

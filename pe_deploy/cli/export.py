@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pe_deploy.cli.console import facts, progress_bar
+from pe_deploy.cli.console import counted, facts
 from pe_deploy.config import Weights
 
 
@@ -43,14 +43,9 @@ def export(
         throughput=throughput,
         crossover=crossover,
     )
-    with progress_bar() as progress:
-        task = progress.add_task("export and compare", total=None)
+    with counted("export and compare") as progress:
         exported = export_checkpoint(
-            checkpoint,
-            output,
-            options,
-            weights=weights,
-            progress=lambda cell: progress.advance(task),
+            checkpoint, output, options, weights=weights, progress=progress
         )
     manifest, report = exported.bundle.manifest, exported.report
     facts(

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pe_deploy.cli.console import err, out, progress_bar
+from pe_deploy.cli.console import err, out, share_of
 from pe_deploy.cli.options import PUBLIC_KEY
 from pe_deploy.errors import DataError
 from pe_deploy.runtime import OnnxClassifier
@@ -62,12 +62,9 @@ def predict(
         ) as classifier,
         _seekable(source, input_format) as readable,
         _replaceable(output, readable.suffix) as writable,
-        progress_bar() as bar,
+        share_of(f"predict {source.name}") as progress,
     ):
-        task = bar.add_task(f"predict {source.name}", total=1.0)
-        count = predict_file(
-            classifier, readable, writable, lambda done: bar.update(task, completed=done)
-        )
+        count = predict_file(classifier, readable, writable, progress)
     seconds = time.perf_counter() - started
     console = err if output in _STDOUT else out
     console.print(f"{count:,} rows in {seconds:.1f} s → {output}", markup=False, soft_wrap=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +13,7 @@ from pe_deploy.cli.console import facts, progress_bar, table
 from pe_deploy.model_config import ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pe_deploy.training import EpochMetrics, Progress, TrainResult
+    from pe_deploy.training import EpochMetrics, Progress
 
 _EPOCHS_SHOWN = 30
 
@@ -70,7 +68,7 @@ def train(
     )
     from pe_deploy.training import train as run
 
-    with epochs_shown("train") as progress:
+    with epochs_shown() as progress:
         result = run(
             data,
             output or Path("checkpoints") / Path(data).name,
@@ -85,61 +83,53 @@ def train(
             resume=resume,
             progress=progress,
         )
-    show_epochs(result.metrics, result.best)
-    facts(f"Checkpoint {result.output}", _summary(result))
-
-
-@contextmanager
-def epochs_shown(name: str) -> Iterator[Callable[[Progress], None]]:
-    """A progress bar over all batches that shows the newest losses; yields what moves it."""
-    with progress_bar() as bar:
-        task = bar.add_task(name, total=None)
-
-        def move(at: Progress) -> None:
-            done = (at.epoch - 1) * at.batches + at.batch
-            bar.update(task, total=at.epochs * at.batches, completed=done)
-            if at.metrics is not None:
-                accuracy = f"{at.metrics.val_accuracy:.1%}"
-                text = f"{name} {at.epoch}/{at.epochs}, validation {accuracy}"
-                bar.update(task, description=text)
-
-        yield move
-
-
-def show_epochs(metrics: Sequence[EpochMetrics], best: EpochMetrics) -> None:
-    """Print a line an epoch, thinned out where there are many; ★ marks the best."""
-    step = -(-len(metrics) // _EPOCHS_SHOWN)
-    shown = [epoch for epoch in metrics if epoch.epoch % step == 0 or epoch in (best, metrics[-1])]
-    binary = metrics[-1].val_auc is not None
-    columns = ["epoch", "loss (sum)", "accuracy", "val loss", "val accuracy"]
-    table(
-        "Training" if step == 1 else f"Training (every {step}th epoch)",
-        [*columns, "val AUC"] if binary else columns,
-        (
-            [
-                f"{epoch.epoch}{' ★' if epoch is best else ''}",
-                f"{epoch.loss:.6f}",
-                f"{epoch.accuracy:.1%}",
-                f"{epoch.val_loss:.4f}",
-                f"{epoch.val_accuracy:.1%}",
-                *([f"{epoch.val_auc:.3f}"] if epoch.val_auc is not None else []),
-            ]
-            for epoch in shown
-        ),
-    )
-
-
-def _summary(result: TrainResult) -> list[tuple[str, object]]:
+    _show_epochs(result.metrics, result.best)
     best, last, shift = result.best, result.last, result.shift
     moved = (
         f"yes: {shift.mean:.3g} on average, at most {shift.max:.3g} (position {shift.position})"
         if shift.moved
         else "no"
     )
-    return [
-        ("rows", f"{result.train_rows} to train on, {result.validation_rows} to validate on"),
-        ("last epoch", f"{last.val_accuracy:.1%} of the validation rows right"),
-        ("best epoch", f"{best.val_accuracy:.1%} right (epoch {best.epoch}, lowest loss)"),
-        ("positions moved", moved),
-        ("picture", result.output / "positions.png"),
-    ]
+    facts(
+        f"Checkpoint {result.output}",
+        [
+            ("rows", f"{result.train_rows} to train on, {result.validation_rows} to validate on"),
+            ("last epoch", f"{last.val_accuracy:.1%} of the validation rows right"),
+            ("best epoch", f"{best.val_accuracy:.1%} right (epoch {best.epoch}, lowest loss)"),
+            ("positions moved", moved),
+            ("picture", result.output / "positions.png"),
+        ],
+    )
+
+
+@contextmanager
+def epochs_shown() -> Iterator[Callable[[Progress], None]]:
+    """A progress bar over all batches that shows the newest losses; yields what moves it."""
+    with progress_bar() as bar:
+        task = bar.add_task("train", total=None)
+
+        def move(at: Progress) -> None:
+            done = (at.epoch - 1) * at.batches + at.batch
+            bar.update(task, total=at.epochs * at.batches, completed=done)
+            if at.metrics is not None:
+                right = f"validation {at.metrics.val_accuracy:.1%}"
+                bar.update(task, description=f"train {at.epoch}/{at.epochs}, {right}")
+
+        yield move
+
+
+def _show_epochs(metrics: Sequence[EpochMetrics], best: EpochMetrics) -> None:
+    """A line an epoch, thinned out where there are many; ★ marks the best."""
+    step = -(-len(metrics) // _EPOCHS_SHOWN)
+    columns = ["epoch", "loss (sum)", "accuracy", "val loss", "val accuracy"]
+    rows = []
+    for epoch in metrics:
+        if epoch.epoch % step and epoch not in (best, metrics[-1]):
+            continue
+        number = f"{epoch.epoch}{' ★' if epoch is best else ''}"
+        loss, val_loss = f"{epoch.loss:.6f}", f"{epoch.val_loss:.4f}"
+        row = [number, loss, f"{epoch.accuracy:.1%}", val_loss, f"{epoch.val_accuracy:.1%}"]
+        rows.append(row if epoch.val_auc is None else [*row, f"{epoch.val_auc:.3f}"])
+    if best.val_auc is not None:
+        columns.append("val AUC")
+    table("Training" if step == 1 else f"Training (every {step}th epoch)", columns, rows)

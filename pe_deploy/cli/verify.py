@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -13,9 +14,9 @@ from rich.markup import escape
 from rich.text import Text
 
 from pe_deploy.bundle.artifacts import ONNX
-from pe_deploy.bundle.bundle import open_bundle, open_parts
+from pe_deploy.bundle.bundle import Bundle, open_bundle, open_parts
 from pe_deploy.bundle.inventory import check_strictly
-from pe_deploy.cli.console import out, progress_bar, table
+from pe_deploy.cli.console import counted, out, print_about, table
 from pe_deploy.cli.options import PUBLIC_KEY
 from pe_deploy.config import Weights
 from pe_deploy.errors import BundleError, InvalidInputError, ParityError, requires_extra
@@ -23,38 +24,21 @@ from pe_deploy.machine import processor_name
 from pe_deploy.parity import (
     CHECKS,
     Cell,
-    Reference,
     Report,
     Tolerance,
     load_report,
-    save_report,
+    render,
     verify_bundle,
     worst,
 )
 from pe_deploy.parity.bundle import REPLAY
-from pe_deploy.parity.render import (
-    CHECKS_COLUMNS,
-    DECISIONS_COLUMNS,
-    check_report_path,
-    checks_rows,
-    decisions_rows,
-    decisions_title,
-    repeat_line,
-)
 from pe_deploy.runtime.engines import ENGINES, Engine, engines_of, predictors
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pe_deploy.bundle.bundle import Bundle
     from pe_deploy.mutation.run import Outcome
 
 _BANDS = 8
-_PROVED = {
-    True: "answers as its golden vectors say",
-    False: "holds one model, and it answers as its golden vectors say",
-}
 
 
 def verify(
@@ -94,7 +78,7 @@ def verify(
         _self_test(open_bundle(bundle, public_key=public_key))
         return
     if report_file is not None:
-        check_report_path(report_file)
+        render.check_report_path(report_file)
     opened = None
     if bundle.suffix == ".json":
         if strict:
@@ -107,24 +91,22 @@ def verify(
         if strict:
             check_strictly(opened)
         report = _measure(opened, checkpoint, weights, golden_only, tolerance)
-        proved = "computes what was trained" if checkpoint else _PROVED[golden_only]
+        proved = "holds one model, and it answers as its golden vectors say"
+        if checkpoint:
+            proved = "computes what was trained"
+        elif golden_only:
+            proved = "answers as its golden vectors say"
     if report_file is not None:
-        save_report(report, report_file)
-    show_report(report)
+        render.save_report(report, report_file)
+    _show(report)
     report.raise_if_failed()
-    if opened is not None and not golden_only:
-        _check_complete(opened)
-    seconds = time.perf_counter() - started
-    out.print(f"[green]passed[/green] in {seconds:.1f} s: {escape(str(bundle))} {proved}")
-
-
-def _check_complete(bundle: Bundle) -> None:
-    """Fail for what was not there to be checked, after all else passed."""
-    if bundle.missing:
+    if opened is not None and opened.missing and not golden_only:
         raise BundleError(
-            f"{bundle.path} lacks {', '.join(bundle.missing)}, which could not be checked; "
+            f"{bundle} lacks {', '.join(opened.missing)}, which could not be checked; "
             "what is there passed"
         )
+    seconds = time.perf_counter() - started
+    out.print(f"[green]passed[/green] in {seconds:.1f} s: {escape(str(bundle))} {proved}")
 
 
 def _measure(
@@ -140,16 +122,21 @@ def _measure(
         "onnxruntime": onnxruntime.__version__,
         "bundle": str(bundle.path),
     }
-    reference = None
+    names, reference = engines_of(bundle), None
     if golden_only:
         bundle.read(ONNX)  # there has to be one
-    else:
-        reference, about["torch"] = _with_torch(bundle, checkpoint, weights)
-    names = engines_of(bundle)
-    if golden_only:
         names = [name for name in names if ENGINES[name].needs is None]
-    with progress_bar() as progress:
-        task = progress.add_task("verify", total=None)
+    else:
+        with requires_extra("train"):
+            import torch
+
+            from pe_deploy.export.trained import trained_reference
+
+        torch.set_num_threads(1)  # for the steps that are small; see torch_threads
+        about["torch"] = str(torch.__version__)
+        if checkpoint is not None:
+            reference = trained_reference(bundle, checkpoint, weights)
+    with counted("verify") as progress:
         return verify_bundle(
             bundle,
             reference,
@@ -158,23 +145,8 @@ def _measure(
             independent=not golden_only,
             tolerance=tolerance,
             about=about,
-            progress=lambda cell: progress.advance(task),
+            progress=progress,
         )
-
-
-def _with_torch(
-    bundle: Bundle, checkpoint: Path | None, weights: Weights
-) -> tuple[Reference | None, str]:
-    """The trained module where its weights are at hand, and torch's version."""
-    with requires_extra("train"):
-        import torch
-
-        from pe_deploy.export.trained import trained_reference
-
-    torch.set_num_threads(1)  # for the steps that are small; see torch_threads
-    if checkpoint is None:
-        return None, str(torch.__version__)
-    return trained_reference(bundle, checkpoint, weights), str(torch.__version__)
 
 
 def _self_test(bundle: Bundle) -> None:
@@ -182,9 +154,8 @@ def _self_test(bundle: Bundle) -> None:
     with requires_extra("train"):
         from pe_deploy.mutation.run import self_test
 
-    with progress_bar() as progress:
-        task = progress.add_task("self-test", total=None)
-        outcomes = self_test(bundle, progress=lambda outcome: progress.advance(task))
+    with counted("self-test") as progress:
+        outcomes = self_test(bundle, progress=progress)
     planted = [outcome for outcome in outcomes if outcome.planted]
     _show_faults(planted, [ENGINES[name] for name in dict.fromkeys(o.format for o in outcomes)])
     for fault, note in {o.fault: o.note for o in outcomes if not o.planted}.items():
@@ -203,56 +174,46 @@ def _show_faults(planted: Sequence[Outcome], marked: Sequence[Engine]) -> None:
     checks = list(dict.fromkeys(check for outcome in planted for check in outcome.caught_by))
     out.print("Planted faults, and what catches each:")
     out.print(", ".join(f"{engine.mark} in {engine.file}" for engine in marked) + "\n")
-    table(
-        "Faults",
-        ("fault", *(check[:4] for check in checks)),
-        (
-            (
-                fault,
-                *(
-                    "".join(
-                        engine.mark
-                        for engine in marked
-                        if engine.name in formats and check in formats[engine.name].caught_by
-                    )
-                    for check in checks
-                ),
-            )
-            for fault, formats in faults.items()
-        ),
-    )
+    rows = []
+    for fault, formats in faults.items():
+        catches = {(name, check) for name, o in formats.items() for check in o.caught_by}
+        marks = (
+            "".join(engine.mark for engine in marked if (engine.name, check) in catches)
+            for check in checks
+        )
+        rows.append((fault, *marks))
+    table("Faults", ("fault", *(check[:4] for check in checks)), rows)
     out.print("Checks: " + ", ".join(checks) + "\n")
 
 
-def show_report(report: Report) -> None:
+def _show(report: Report) -> None:
     """Print the floor, a line for each check, the grid of shapes, the decisions, what failed."""
     out.print(f"Float32 torch itself is off by up to {report.floor:.1e}: the floor.")
     out.print(f"Allowed: {report.tolerance}\n")
-    table("Errors of a logit", CHECKS_COLUMNS, checks_rows(report))
+    table(*render.checks_table(report))
     for (check, predictor, against), cells in report.pairs().items():
         if check == "shapes" and (predictor == "onnx" or any(map(report.failed, cells))):
             _show_grid(report, f"{predictor} against {against}, worst error by shape", cells)
     if report.decisions:
-        table(decisions_title(report), DECISIONS_COLUMNS, decisions_rows(report))
+        table(*render.decisions_table(report))
     for cell, ids in report.smallest:
         out.print(f"Smallest input for: {cell}", markup=False)
-        line = repeat_line(cell, ids, report.bundle)
+        line = render.repeat_line(cell, ids, report.bundle)
         out.print(f"  {line}\n", markup=False, soft_wrap=True)
     for engine, why in report.not_run.items():
         out.print(f"Not run: {engine}: {why}", markup=False)
-    machine = ", ".join(f"{what} {value}" for what, value in report.about.items())
-    out.print(f"On: {machine}", markup=False)
+    print_about(report.about)
 
 
 def _show_grid(report: Report, title: str, grid: tuple[Cell, ...]) -> None:
     batches = sorted({cell.batch for cell in grid})
     lengths = sorted({cell.length for cell in grid})
-    rows: list[list[Any]] = []
+    rows: list[list[str | Text]] = []
     for band in np.array_split(lengths, min(_BANDS, len(lengths))):
-        name = f"{band[0]}" if len(band) == 1 else f"{band[0]} to {band[-1]}"
-        inside = [cell for cell in grid if band[0] <= cell.length <= band[-1]]
-        entries = ([c for c in inside if c.batch == batch] for batch in batches)
-        rows.append([name, *(_entry(report, cells) for cells in entries)])
+        first, last = band[0], band[-1]
+        inside = [cell for cell in grid if first <= cell.length <= last]
+        entries = (_entry(report, [c for c in inside if c.batch == batch]) for batch in batches)
+        rows.append([f"{first}" if first == last else f"{first} to {last}", *entries])
     table(title, ("length", *(f"× {batch}" for batch in batches)), rows)
 
 

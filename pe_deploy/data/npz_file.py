@@ -79,10 +79,8 @@ class NpzReader(RowReader):
             whole = self._read(array, array.shape) if array.fortran_order else None
             for start in range(0, total, self.chunk_rows):
                 rows = min(self.chunk_rows, total - start)
-                if whole is None:
-                    ids = self._read(array, (rows, length))
-                else:
-                    ids = whole[start : start + rows]
+                read = self._read(array, (rows, length)) if whole is None else whole[start:]
+                ids = read[:rows]
                 offsets = np.arange(rows + 1, dtype=np.int64) * length
                 values = self.int64(ids.ravel(), offsets, start + 1)
                 yield Chunk(start + 1, values, offsets, None, (start + rows) / total)

@@ -16,12 +16,15 @@ from numpy.typing import DTypeLike, NDArray
 
 from pe_deploy.config import INPUT_IDS, Label
 from pe_deploy.data.chunk import Chunk, row_at
-from pe_deploy.errors import DataError
+from pe_deploy.errors import DataError, line_of
 
 LABEL = "label"
 
 _INT64 = np.iinfo(np.int64)
 _LONGEST_SHOWN = 40
+
+NOT_AN_INTEGER = "is not an integer; allowed: integers only"
+OUTSIDE = f"is outside int64; allowed: {_INT64.min} to {_INT64.max}"
 
 WriteChunk = Callable[[Chunk, Mapping[str, NDArray[Any]]], None]
 """`write(chunk, columns)`: the chunk's rows, with a value of each added column for every row."""
@@ -117,22 +120,20 @@ class RowReader(ABC):
     def require_column(self, name: str) -> None:
         """Raise a DataError unless exactly one column is called `name`."""
         count = self.columns.count(name)
-        if count == 0:
-            raise DataError(
-                f"{self.path}: no column {name!r}; its columns: {', '.join(self.columns)}"
-            )
-        if count > 1:
-            raise DataError(f"{self.path}: {count} columns are called {name!r}; allowed: one")
+        if count == 1:
+            return
+        reason = f"no column {name!r}; its columns: {', '.join(self.columns)}"
+        if count:
+            reason = f"{count} columns are called {name!r}; allowed: one"
+        raise DataError(f"{self.path}: {reason}")
 
     def int64(
         self, ids: NDArray[Any], offsets: NDArray[np.int64], first_row: int
     ) -> NDArray[np.int64]:
         """Integers of any type as int64; raise a DataError for one that it does not hold."""
-        if ids.dtype.kind == "u" and ids.dtype.itemsize == _INT64.bits // 8:
-            too_large = ids > _INT64.max
-            if too_large.any():
-                position = int(np.argmax(too_large))
-                raise self.id_too_large(first_row + row_at(offsets, position), str(ids[position]))
+        if ids.dtype.kind == "u" and (too_large := ids > _INT64.max).any():
+            position = int(np.argmax(too_large))
+            raise self.bad_id(first_row + row_at(offsets, position), str(ids[position]), OUTSIDE)
         return ids.astype(np.int64, copy=False)
 
     def bad_row(self, row: int, reason: str) -> DataError:
@@ -143,15 +144,9 @@ class RowReader(ABC):
         """The error for one column of a row, counted from 1."""
         return DataError(f"{self.path}: row {row}, column {column}: {reason}")
 
-    def bad_id(self, row: int, value: str) -> DataError:
-        """The error for something among a row's ids that is not an integer."""
-        reason = f"{shortened(value)} is not an integer; allowed: integers only"
-        return self.bad_cell(row, INPUT_IDS, reason)
-
-    def id_too_large(self, row: int, value: str) -> DataError:
-        """The error for an integer among a row's ids that int64 does not hold."""
-        reason = f"{shortened(value)} is outside int64; allowed: {_INT64.min} to {_INT64.max}"
-        return self.bad_cell(row, INPUT_IDS, reason)
+    def bad_id(self, row: int, value: str, reason: str = NOT_AN_INTEGER) -> DataError:
+        """The error for something among a row's ids that is not an integer, or none of int64."""
+        return self.bad_cell(row, INPUT_IDS, f"{shortened(value)} {reason}")
 
 
 def in_int64(integer: int | str) -> bool:
@@ -173,5 +168,4 @@ def reading(path: Path, kind: str, errors: tuple[type[Exception], ...]) -> Itera
     try:
         yield
     except errors as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: not a readable {kind} file: {reason}") from error
+        raise DataError(f"{path}: not a readable {kind} file: {line_of(error)}") from error

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.data.chunk import Chunk, offsets_of
-from pe_deploy.data.reader import RowReader, in_int64
+from pe_deploy.data.reader import OUTSIDE, RowReader, in_int64
 from pe_deploy.errors import DataError
 
 
@@ -80,7 +80,7 @@ class TextReader(RowReader):
                 if not self._is_integer(value):
                     yield self.bad_id(row, self._shown(value))
                 elif not in_int64(value):
-                    yield self.id_too_large(row, str(value))
+                    yield self.bad_id(row, str(value), OUTSIDE)
 
     def _shown(self, value: Any) -> str:
         """How an error shows what is not an integer."""

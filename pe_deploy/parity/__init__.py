@@ -2,9 +2,8 @@
 
 from pe_deploy.parity.assertion import assert_parity
 from pe_deploy.parity.bundle import Reference, verify_bundle
-from pe_deploy.parity.cases import Case, golden_inputs, parity_cases, random_ids
+from pe_deploy.parity.cases import golden_inputs, parity_cases, random_ids
 from pe_deploy.parity.compare import CHECKS, verify
-from pe_deploy.parity.decisions import Decisions
 from pe_deploy.parity.render import ratio, save_report
 from pe_deploy.parity.report import Cell, Report, load_report, worst
 from pe_deploy.parity.tolerance import Tolerance
@@ -12,9 +11,7 @@ from pe_deploy.runtime.engines import Predictor
 
 __all__ = [
     "CHECKS",
-    "Case",
     "Cell",
-    "Decisions",
     "Predictor",
     "Reference",
     "Report",

@@ -12,7 +12,7 @@ from pe_deploy.errors import InvalidInputError
 from pe_deploy.parity.bundle import verify_bundle
 from pe_deploy.parity.compare import verify
 from pe_deploy.parity.render import ratio, repeat_line
-from pe_deploy.parity.report import Cell, Report
+from pe_deploy.parity.report import Report
 from pe_deploy.parity.tolerance import Tolerance
 from pe_deploy.runtime.engines import ENGINES, Predictor, predictors
 
@@ -77,14 +77,14 @@ def assert_parity(
             reference has.
     """
     __tracebackhide__ = True
+    if name == (REFERENCE if bundle is None else _ONNX):
+        raise InvalidInputError(f"name is {name!r}; allowed: another than the reference has")
     if bundle is not None and reference is None and signature is None:
-        _check_name(name, _ONNX)
         opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         own = [_ONNX] if ENGINES[_ONNX].file in opened.files else []
         engines = {**predictors(opened, own), name: predictor}
         report = verify_bundle(opened, engines=engines, tolerance=tolerance)
     elif bundle is None and reference is not None and signature is not None:
-        _check_name(name, REFERENCE)
         both = {REFERENCE: reference, name: predictor}
         report = verify(both, signature, tolerance=tolerance)
     else:
@@ -119,7 +119,11 @@ def explain(report: Report, bundle: str | None = None) -> str:
     if failures:
         floor = report.floor_of(failures[0])
         lines.append(f"floor: {floor:.2g}, how far float32 torch itself is off at that length")
-        lines.append(f"allowed: {_allowed(report, failures[0])}")
+        allowed, rule = report.allowed(failures[0]), report.tolerance
+        by = f", by {rule}"
+        if allowed != rule.allowed(floor, failures[0].magnitude):
+            by = "" if rule.is_stated else f", by 2 × ({rule}): both sides round"
+        lines.append(f"allowed: {allowed:.2g}{by}")
     if report.smallest:
         cell, ids = min(report.smallest, key=lambda found: len(found[1]) * len(found[1][0]))
         shown = json.dumps(ids)
@@ -130,19 +134,3 @@ def explain(report: Report, bundle: str | None = None) -> str:
         if bundle is not None and (line := repeat_line(cell, ids, bundle)) != shown:
             lines.append(f"repeat it: {line}")
     return "\n".join(lines)
-
-
-def _allowed(report: Report, cell: Cell) -> str:
-    """What a cell may be off by, and the rule where it is the usual one."""
-    allowed, rule = report.allowed(cell), report.tolerance
-    once = rule.allowed(report.floor_of(cell), cell.magnitude)
-    if allowed == once:
-        return f"{allowed:.2g}, by {rule}"
-    return (
-        f"{allowed:.2g}" if rule.is_stated else f"{allowed:.2g}, by 2 × ({rule}): both sides round"
-    )
-
-
-def _check_name(name: str, taken: str) -> None:
-    if name == taken:
-        raise InvalidInputError(f"name is {name!r}; allowed: another than the reference has")

@@ -89,7 +89,14 @@ def verify_bundle(
     )
     if not independent:
         return report
-    others, not_run = _independent(bundle)
+    others: dict[str, Predictor] = {}
+    not_run: dict[str, str] = {}
+    for engine in ENGINES.values():
+        if engine.independent and engine.file in bundle.files:
+            try:
+                others[engine.name] = engine.predictor(bundle)
+            except MissingDependencyError as error:
+                not_run[engine.name] = str(error)
     if not others:
         return dataclasses.replace(report, not_run=not_run)
     first = {} if exact else dict([next(iter(judged.items()))])
@@ -105,17 +112,9 @@ def verify_bundle(
         lengths=sorted({1, min(2, longest), -(-longest // 2), longest}),
         progress=progress,
     )
-    return report.joined(coarse, not_run)
-
-
-def _independent(bundle: Bundle) -> tuple[dict[str, Predictor], dict[str, str]]:
-    """The engines that read the graph in their own way, and why others are not run."""
-    found: dict[str, Predictor] = {}
-    not_run: dict[str, str] = {}
-    for engine in ENGINES.values():
-        if engine.independent and engine.file in bundle.files:
-            try:
-                found[engine.name] = engine.predictor(bundle)
-            except MissingDependencyError as error:
-                not_run[engine.name] = str(error)
-    return found, not_run
+    return dataclasses.replace(
+        report,
+        cells=report.cells + coarse.cells,
+        smallest=report.smallest + coarse.smallest,
+        not_run=not_run,
+    )

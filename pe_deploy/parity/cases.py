@@ -12,9 +12,8 @@ from pe_deploy.config import Signature
 from pe_deploy.runtime.plan import CHUNK_ROWS
 
 BATCHES = (1, 2, 3, 7, 32, 257)
-ALL_LENGTHS_UP_TO = 64
-GOLDEN_BATCHES = (1, 2, 7)
 
+_MOST_LENGTHS = 64
 _LARGE_BATCH = 32
 _FEW_LENGTHS = 16
 _SKIP = 8
@@ -50,11 +49,13 @@ def parity_cases(
     of three ids as an engine is ever given at once.
     """
     rng = np.random.default_rng(seed)
-    spread = all_lengths(signature.max_length) if lengths is None else lengths
-    few = set(spread)
-    if len(spread) > _FEW_LENGTHS:
-        few = {*spread[:2], *spread[_SKIP - 1 :: _SKIP], *spread[-2:]}
-    for length in spread:
+    if lengths is None:
+        count = min(signature.max_length, _MOST_LENGTHS)
+        lengths = [int(length) for length in np.linspace(1, signature.max_length, count).round()]
+    few = set(lengths)
+    if len(lengths) > _FEW_LENGTHS:
+        few = {*lengths[:2], *lengths[_SKIP - 1 :: _SKIP], *lengths[-2:]}
+    for length in lengths:
         for batch in batches:
             if batch < _LARGE_BATCH or length in few:
                 yield Case("shapes", random_ids(signature, batch, length, rng))
@@ -68,7 +69,7 @@ def golden_inputs(signature: Signature, seed: int = 1) -> list[NDArray[np.int64]
     rng = np.random.default_rng(seed)
     lengths = sorted({1, min(3, signature.max_length), signature.max_length})
     shapes = [
-        random_ids(signature, batch, length, rng) for length in lengths for batch in GOLDEN_BATCHES
+        random_ids(signature, batch, length, rng) for length in lengths for batch in (1, 2, 7)
     ]
     return [*shapes, *_edges(signature), *_every_id(signature)]
 
@@ -91,11 +92,6 @@ def exchanged(
         first, second = rng.choice(signature.max_length, size=2, replace=False)
         swapped[row, [first, second]] = ids[row, [second, first]]
     return ids, swapped
-
-
-def trimmed_rows(ids: NDArray[np.int64], pad_id: int) -> list[NDArray[np.int64]]:
-    """Each row of a padded batch by itself, int64 `[1, its own length]`."""
-    return [row[None, : int((row != pad_id).sum())] for row in ids]
 
 
 def random_ids(
@@ -146,9 +142,3 @@ def _tokens(signature: Signature) -> NDArray[np.int64]:
     """Every id that is not padding."""
     tokens = np.arange(signature.vocab_size)
     return tokens if signature.pad_id is None else np.delete(tokens, signature.pad_id)
-
-
-def all_lengths(max_length: int) -> list[int]:
-    """Every length up to 64, or 64 lengths spread evenly where rows may be longer."""
-    count = min(max_length, ALL_LENGTHS_UP_TO)
-    return [int(length) for length in np.linspace(1, max_length, count).round()]

@@ -19,15 +19,8 @@ from numpy.typing import NDArray
 
 from pe_deploy.bundle.golden import GoldenCase
 from pe_deploy.config import Decision, Signature
-from pe_deploy.errors import InvalidInputError
-from pe_deploy.parity.cases import (
-    BATCHES,
-    Case,
-    exchanged,
-    parity_cases,
-    random_batches,
-    trimmed_rows,
-)
+from pe_deploy.errors import InvalidInputError, line_of
+from pe_deploy.parity.cases import BATCHES, Case, exchanged, parity_cases, random_batches
 from pe_deploy.parity.decisions import Decisions, decide, undecided
 from pe_deploy.parity.report import EXACT, GOLDEN, Cell, Report
 from pe_deploy.parity.shrink import smallest_failure
@@ -123,15 +116,17 @@ def verify(
         and not cell.problem
     ]
     floors = floors_with(golden, (floors or Floors()).joined(Floors.of(errors)))
-    cells += run.sanity(floors.highest, decision is not None and "decisions" in checks)
+    if "decisions" not in checks:
+        decision = None
+    cells += run.sanity(floors.highest, decides=decision is not None)
+    rule = tolerance or Tolerance()
     report = Report(
-        tolerance=tolerance or Tolerance(),
+        tolerance=rule,
         floors=floors,
         cells=tuple(cells),
+        decisions=tuple(run.decisions(decision, rule, floors)) if decision else (),
         about={"machine": platform.machine(), "system": platform.system(), **(about or {})},
     )
-    if decision is not None and "decisions" in checks:
-        report = dataclasses.replace(report, decisions=tuple(run.decisions(decision, report)))
     return dataclasses.replace(report, smallest=tuple(run.smallest(report)))
 
 
@@ -172,7 +167,8 @@ class _Run:
                 yield from self._against_reference(check, inputs, self.judged)
         if "padding" in checks and self.signature.pad_id is not None:
             for ids in random_batches(self.signature, seed=2):
-                rows = trimmed_rows(ids, self.signature.pad_id)
+                lengths = (ids != self.signature.pad_id).sum(axis=1)
+                rows = [row[None, :length] for row, length in zip(ids, lengths, strict=True)]
                 yield from self._against_itself("padding", ids, rows)
         if "batches" in checks:
             for ids in random_batches(self.signature, seed=4):
@@ -196,11 +192,13 @@ class _Run:
             found.append(Cell("torch", GOLDEN, "decisions", 0, 0, math.nan, 0.0, problem))
         return found
 
-    def decisions(self, decision: Decision, report: Report) -> Iterator[Decisions]:
+    def decisions(
+        self, decision: Decision, tolerance: Tolerance, floors: Floors
+    ) -> Iterator[Decisions]:
         for case in self.golden:
             if case.labels is None:
                 continue
-            rounding = report.tolerance.from_floor(report.floors.at(case.input_ids.shape[1]))
+            rounding = tolerance.from_floor(floors.at(case.input_ids.shape[1]))
             for name, predictor in self.predictors.items():
                 logits, problem = self._answer(predictor, case.input_ids)
                 if problem:
@@ -221,9 +219,11 @@ class _Run:
         """The part of a failing input on which its check still fails."""
         if cell.against == GOLDEN:
             case = next(case for case in self.golden if case.input_ids is ids)
-            for row in _rows(case):
-                if any(map(failed, self._golden([row], [cell.predictor]))):
-                    return row.input_ids
+            for row in range(len(ids)):
+                one = slice(row, row + 1)
+                alone = GoldenCase(ids[one], case.float64[one], case.float32[one])
+                if any(map(failed, self._golden([alone], [cell.predictor]))):
+                    return alone.input_ids
             return ids
         if cell.against != self.reference[0]:
             return ids
@@ -239,8 +239,8 @@ class _Run:
     def _golden(self, cases: Iterable[GoldenCase], names: Iterable[str]) -> Iterator[Cell]:
         for case in cases:
             for name in names:
-                logits = self._answer(self.predictors[name], case.input_ids)
-                yield self._judged("golden", case.input_ids, GOLDEN, case.float64, name, logits)
+                answer = self._answer(self.predictors[name], case.input_ids)
+                yield self._cell(name, GOLDEN, "golden", case.input_ids, answer, case.float64)
 
     def _against_reference(
         self, check: str, inputs: Iterable[Ids], names: Sequence[str]
@@ -254,11 +254,12 @@ class _Run:
         for ids in inputs:
             expected, problem = answer(reference, ids)
             if problem:
-                yield self._cell(against, "its signature", check, ids, problem)
+                yield self._cell(against, "its signature", check, ids, (expected, problem))
                 continue
             for name in names:
-                logits = answer(self.predictors[name], ids)
-                yield self._judged(check, ids, against, expected, name, logits)
+                yield self._cell(
+                    name, against, check, ids, answer(self.predictors[name], ids), expected
+                )
 
     def _against_itself(
         self, check: str, ids: Ids, parts: Sequence[Ids], reverse: bool = False
@@ -266,12 +267,12 @@ class _Run:
         """Hold each predictor on a batch against itself on the batch's parts."""
         for name, predictor in self.predictors.items():
             answers = [self._answer(predictor, part) for part in parts]
-            if problem := next((problem for _, problem in answers if problem), ""):
-                yield self._cell(name, ITSELF, check, ids, problem)
+            if failed := next((answer for answer in answers if answer[1]), None):
+                yield self._cell(name, ITSELF, check, ids, failed)
                 continue
             expected = np.concatenate([logits for logits, _ in answers])
             expected = expected[::-1] if reverse else expected
-            yield self._judged(check, ids, ITSELF, expected, name, self._answer(predictor, ids))
+            yield self._cell(name, ITSELF, check, ids, self._answer(predictor, ids), expected)
 
     def _change(self, predictor: Predictor, pairs: Ids) -> Answer:
         """By how much the logits of each pair differ."""
@@ -282,8 +283,7 @@ class _Run:
         try:
             logits = np.asarray(predictor(ids))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
-            line = " ".join(str(error).split())
-            return np.empty(0), f"{type(error).__name__}: {line}"
+            return np.empty(0), f"{type(error).__name__}: {line_of(error)}"
         shape = (len(ids), *self.signature.output_axes[1:])
         if logits.shape != shape:
             return logits, f"shape {list(logits.shape)} instead of {list(shape)}"
@@ -293,38 +293,27 @@ class _Run:
             return logits, "logits that are not finite"
         return logits, ""
 
-    def _judged(
-        self, check: str, ids: Ids, against: str, expected: Logits, name: str, answer: Answer
-    ) -> Cell:
-        logits, problem = answer
-        if not problem and logits.shape != expected.shape:
-            problem = f"shape {list(logits.shape)} instead of {list(expected.shape)}"
-        if problem:
-            return self._cell(name, against, check, ids, problem)
-        self.largest = max(self.largest, float(np.abs(expected).max()))
-        difference = np.abs(logits.astype(np.float64) - expected)
-        worst = np.unravel_index(difference.argmax(), difference.shape)
-        error, magnitude = float(difference[worst]), float(np.abs(expected[worst]))
-        return self._cell(name, against, check, ids, "", error, magnitude)
-
     def _cell(
         self,
         name: str,
         against: str,
         check: str,
         ids: Ids,
-        problem: str,
-        error: float = math.nan,
-        magnitude: float = 0.0,
+        answer: Answer,
+        expected: Logits | None = None,
     ) -> Cell:
+        """An answer held against what is expected; without that, it is one with a problem."""
+        logits, problem = answer
+        error, magnitude = math.nan, 0.0
+        if expected is not None and not problem:
+            if logits.shape != expected.shape:
+                problem = f"shape {list(logits.shape)} instead of {list(expected.shape)}"
+            else:
+                self.largest = max(self.largest, float(np.abs(expected).max()))
+                difference = np.abs(logits.astype(np.float64) - expected)
+                worst = np.unravel_index(difference.argmax(), difference.shape)
+                error, magnitude = float(difference[worst]), float(np.abs(expected[worst]))
         length = ids.shape[-1]
         cell = Cell(name, against, check, ids.size // length, length, error, magnitude, problem)
         self.inputs.setdefault(cell, ids)  # an equal cell has failed alike
         return cell
-
-
-def _rows(case: GoldenCase) -> Iterator[GoldenCase]:
-    """Each row of a golden case by itself."""
-    for row in range(len(case.input_ids)):
-        one = slice(row, row + 1)
-        yield GoldenCase(case.input_ids[one], case.float64[one], case.float32[one])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -43,36 +43,36 @@ def ratio(error: float, floor: float) -> str:
     return f"{error / floor:.1f}×" if floor else "–"
 
 
-CHECKS_COLUMNS = ("check", "predictor", "against", "cells", "failed", "worst", "of floor")
-DECISIONS_COLUMNS = ("predictor", "flips", "explained", "accuracy", "Δ acc", "Δ AUC", "Δ loss")
+Table = tuple[str, tuple[str, ...], list[tuple[object, ...]]]
+"""A title, the names of the columns, and the rows."""
 
 
-def checks_rows(report: Report) -> Iterator[tuple[object, ...]]:
-    """A row for each check and pair of predictors, as `CHECKS_COLUMNS` say."""
+def checks_table(report: Report) -> Table:
+    """A row for each check and pair of predictors."""
+    rows: list[tuple[object, ...]] = []
     for pair, cells in report.pairs().items():
-        failed, of_floor = sum(map(report.failed, cells)), report.of_floor(cells)
-        share = "–" if of_floor is None else f"{of_floor:.1f}×"
-        yield *pair, len(cells), failed, f"{worst(cells):.1e}", share
+        failed = sum(map(report.failed, cells))
+        errors = ((worst([cell]), report.floor_of(cell)) for cell in cells)
+        share = max((error / floor for error, floor in errors if floor), default=None)
+        of_floor = "–" if share is None else f"{share:.1f}×"
+        rows.append((*pair, len(cells), failed, f"{worst(cells):.1e}", of_floor))
+    columns = ("check", "predictor", "against", "cells", "failed", "worst", "of floor")
+    return "Errors of a logit", columns, rows
 
 
-def decisions_rows(report: Report) -> Iterator[tuple[object, ...]]:
-    """A row for the decisions of each predictor, as `DECISIONS_COLUMNS` say."""
-    for decided in report.decisions:
-        changes = (decided.accuracy_change, decided.auc_change, decided.loss_change)
-        yield (
-            decided.predictor,
-            decided.flips,
-            decided.explained,
-            "–" if decided.accuracy is None else f"{decided.accuracy:.1%}",
-            *("–" if change is None else f"{change:+.1e}" for change in changes),
-        )
-
-
-def decisions_title(report: Report) -> str:
-    """What the decisions were taken on."""
+def decisions_table(report: Report) -> Table:
+    """A row for the decisions of each predictor; there has to be one."""
     first = report.decisions[0]
     kind = "rows of the data" if first.real else "random rows"
-    return f"Decisions on {first.rows} {kind} (nearest margin {first.nearest:.1e})"
+    title = f"Decisions on {first.rows} {kind} (nearest margin {first.nearest:.1e})"
+    columns = ("predictor", "flips", "explained", "accuracy", "Δ acc", "Δ AUC", "Δ loss")
+    rows: list[tuple[object, ...]] = []
+    for it in report.decisions:
+        accuracy = "–" if it.accuracy is None else f"{it.accuracy:.1%}"
+        changes = (it.accuracy_change, it.auc_change, it.loss_change)
+        shown = ("–" if change is None else f"{change:+.1e}" for change in changes)
+        rows.append((it.predictor, it.flips, it.explained, accuracy, *shown))
+    return title, columns, rows
 
 
 def repeat_line(cell: Cell, input_ids: list[list[int]], bundle: str) -> str:
@@ -94,11 +94,11 @@ def to_markdown(report: Report) -> str:
         f"{len(report.cells)} cells. Float32 torch itself is off by up to {report.floor:.2g}: the "
         f"floor, which is taken by length. Allowed: {report.tolerance}.",
         "",
-        *_markdown_table(CHECKS_COLUMNS, checks_rows(report)),
+        *_markdown(checks_table(report)),
     ]
     if report.decisions:
-        lines += ["", f"{decisions_title(report)}:", ""]
-        lines += _markdown_table(DECISIONS_COLUMNS, decisions_rows(report))
+        made = decisions_table(report)
+        lines += ["", f"{made[0]}:", "", *_markdown(made)]
     if report.failures:
         lines += ["", "## Failures", "", *(f"- {cell}" for cell in report.failures)]
     for cell, ids in report.smallest:
@@ -111,7 +111,8 @@ def to_markdown(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _markdown_table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:
+def _markdown(table: Table) -> Iterator[str]:
+    _, columns, rows = table
     for row in (columns, ["---"] * len(columns), *rows):
         yield f"| {' | '.join(map(str, row))} |"
 

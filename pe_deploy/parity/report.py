@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pe_deploy.errors import DataError, ParityError
+from pe_deploy.errors import DataError, ParityError, line_of
 from pe_deploy.parity.decisions import Decisions
 from pe_deploy.parity.tolerance import Tolerance
 from pe_deploy.runtime.floors import Floors
@@ -140,16 +140,6 @@ class Report:
             pairs.setdefault((cell.check, cell.predictor, cell.against), []).append(cell)
         return {pair: tuple(cells) for pair, cells in pairs.items()}
 
-    def of_floor(self, cells: Iterable[Cell]) -> float | None:
-        """The largest error of these cells in floors; None where torch itself has no error."""
-        pairs = ((worst([cell]), self.floor_of(cell)) for cell in cells)
-        return max((error / floor for error, floor in pairs if floor), default=None)
-
-    def joined(self, other: Report, not_run: Mapping[str, str]) -> Report:
-        """The same, with the cells of another run by the same floors and tolerance."""
-        cells, smallest = self.cells + other.cells, self.smallest + other.smallest
-        return dataclasses.replace(self, cells=cells, smallest=smallest, not_run=not_run)
-
     def judged_by(self, tolerance: Tolerance) -> Report:
         """The same measurements under another tolerance; no model is needed.
 
@@ -238,8 +228,8 @@ def load_report(path: Path) -> Report:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except _MALFORMED as error:
-        line = " ".join(str(error).split())
-        raise DataError(f"{path}: not a parity report: {type(error).__name__}: {line}") from error
+        what = f"{type(error).__name__}: {line_of(error)}"
+        raise DataError(f"{path}: not a parity report: {what}") from error
 
 
 def _nullable(cell: Cell) -> list[Any]:
@@ -257,9 +247,8 @@ def _cell_from(values: Sequence[Any]) -> Cell:
 
 def _decisions_from(values: Mapping[str, Any]) -> Decisions:
     decided = Decisions(**values)
-    for count in (decided.rows, decided.flips, decided.explained):
-        if type(count) is not int:
-            raise TypeError(f"decisions are {values}")
+    if {type(count) for count in (decided.rows, decided.flips, decided.explained)} != {int}:
+        raise TypeError(f"decisions are {values}")
     return decided
 
 

@@ -16,6 +16,8 @@ import pytest
 
 from pe_deploy.errors import PeDeployError
 
+_WITHOUT_TORCH = "no torch: ONNX against its golden vectors and itself"
+
 
 class BundleNode(pytest.Collector):
     """The tests of one bundle, under its path as it was given."""
@@ -98,10 +100,8 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     bundles = config.getoption("pe_bundle")
     if not bundles:
         return None
-    without = (
-        "" if find_spec("torch") else " (no torch: ONNX against its golden vectors and itself)"
-    )
-    return f"pe_deploy: {', '.join(bundles)}{without}"
+    header = f"pe_deploy: {', '.join(bundles)}"
+    return header if find_spec("torch") else f"{header} ({_WITHOUT_TORCH})"
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -7,34 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from pe_deploy import DataError
 from pe_deploy.bench import cold_start, file_rate, rounds
 from pe_deploy.bench.cold import installed_bytes
 from pe_deploy.errors import PeDeployError
-
-
-def write(path: Path, rows: list[list[int]]) -> None:
-    if path.suffix == ".csv":
-        lines = (" ".join(map(str, ids)) + "\n" for ids in rows)
-        path.write_text("input_ids\n" + "".join(lines))
-    elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps({"input_ids": ids}) + "\n" for ids in rows))
-    elif path.suffix == ".parquet":
-        pq.write_table(pa.table({"input_ids": rows}), path)
-    else:
-        np.savez(path, input_ids=np.array(rows))
+from tests.data.rows import write_rows
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "npz"])
 def test_a_file_is_measured_against_its_rows_in_memory(
     tmp_path: Path, notebook_bundle: Path, suffix: str
 ) -> None:
-    write(tmp_path / f"in.{suffix}", [[1, 2, 3]] * 5000)
+    write_rows(tmp_path / f"in.{suffix}", input_ids=[[1, 2, 3]] * 5000)
     shares: list[float] = []
     rate = file_rate(
         notebook_bundle, tmp_path / f"in.{suffix}", threads=1, seconds=0.01, progress=shares.append
@@ -50,15 +36,15 @@ def test_a_file_is_measured_against_its_rows_in_memory(
 
 def test_rows_of_differing_length_are_measured(tmp_path: Path, padded_bundle: Path) -> None:
     rows = [[1, 2, 3]] * 4096 + [[4, 5]] * 4096 + [[6], [7, 8]]  # each chunk is of one length
-    write(tmp_path / "in.csv", rows)
+    write_rows(tmp_path / "in.csv", input_ids=rows)
     assert file_rate(padded_bundle, tmp_path / "in.csv", seconds=0.01).rows == len(rows)
 
 
 def test_a_bad_file_is_named(tmp_path: Path, notebook_bundle: Path) -> None:
-    write(tmp_path / "in.csv", [[1, 2, 3], [1, 99, 3]])
+    write_rows(tmp_path / "in.csv", input_ids=[[1, 2, 3], [1, 99, 3]])
     with pytest.raises(DataError, match=r"in\.csv: row 2: column 1 has id 99"):
         file_rate(notebook_bundle, tmp_path / "in.csv", seconds=0.01)
-    write(tmp_path / "in.csv", [])
+    write_rows(tmp_path / "in.csv", input_ids=[])
     with pytest.raises(DataError, match="holds no rows"):
         file_rate(notebook_bundle, tmp_path / "in.csv", seconds=0.01)
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
@@ -74,7 +60,7 @@ def test_the_installed_size_counts_each_distribution_once() -> None:
 def test_the_command_measures_a_file(
     run: Callable[..., Any], tmp_path: Path, notebook_bundle: Path
 ) -> None:
-    write(tmp_path / "in.csv", [[1, 2, 3]] * 50)
+    write_rows(tmp_path / "in.csv", input_ids=[[1, 2, 3]] * 50)
     done = run(
         "bench", notebook_bundle, "--file", "in.csv", "--seconds", "0.01", "--json", "f.json"
     )

@@ -12,31 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pe_deploy import OnnxClassifier
+from tests.data.rows import write_rows
 
 ROWS = [[3, 1, 4], [1, 5, 9], [2, 6, 5], [3, 5, 8], [9, 7, 9]]
 NAMES = ["007", "b, with comma", "", "NA", "ü"]
 
 
 def write(path: Path) -> None:
-    if path.suffix == ".csv":
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["name", "input_ids"])
-            writer.writerows(
-                [n, " ".join(map(str, ids))] for n, ids in zip(NAMES, ROWS, strict=True)
-            )
-    elif path.suffix == ".jsonl":
-        rows = ({"name": n, "input_ids": ids} for n, ids in zip(NAMES, ROWS, strict=True))
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    elif path.suffix == ".parquet":
-        pq.write_table(pa.table({"name": NAMES, "input_ids": ROWS}), path)
-    else:
-        np.savez(path, name=np.array(NAMES), input_ids=np.array(ROWS))
+    write_rows(path, name=NAMES, input_ids=ROWS)
 
 
 def read(path: Path) -> dict[str, list[Any]]:
@@ -89,10 +76,7 @@ def test_a_label_that_is_there_is_kept(
             "in.csv: row 3: has 3 ids where the first row has 2; "
             "rows of differing length need a model with a pad_id",
         ),
-        (
-            " ".join("1" * 11) + "\n",
-            "in.csv: row 1: has 11 ids; allowed: 1 to 10",
-        ),
+        (" ".join("1" * 11) + "\n", "in.csv: row 1: has 11 ids; allowed: 1 to 10"),
         ('1 2\n""\n', "in.csv: row 2: has 0 ids; allowed: 1 to 10"),
     ],
 )

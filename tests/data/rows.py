@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pe_deploy.data import open_rows
 from pe_deploy.errors import DataError
+
+
+def write_rows(path: Path, **columns: Any) -> Path:
+    """A file of these columns, in the format that its suffix names."""
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table(columns), path)
+    elif path.suffix == ".npz":
+        arrays: dict[str, Any] = {name: np.array(values) for name, values in columns.items()}
+        np.savez(path, **arrays)
+    elif path.suffix == ".jsonl":
+        rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        cells = {**columns, "input_ids": [" ".join(map(str, ids)) for ids in columns["input_ids"]]}
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([cells, *zip(*cells.values(), strict=True)])
+    return path
 
 
 def predict(source: Path, target: Path, chunk_rows: int = 2) -> Path:

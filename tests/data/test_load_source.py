@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from pe_deploy.data import digits, load
 from pe_deploy.errors import DataError, InvalidInputError
+from tests.data.rows import write_rows
 
 
 def _csv(folder: Path, *rows: str) -> Path:
@@ -19,23 +18,8 @@ def _csv(folder: Path, *rows: str) -> Path:
     return path
 
 
-def _jsonl(folder: Path, labels: list[Any]) -> Path:
-    path = folder / "rows.jsonl"
-    rows = (json.dumps({"input_ids": [1, 2], "label": label}) for label in labels)
-    path.write_text("\n".join(rows))
-    return path
-
-
-def _npz(folder: Path, labels: Any) -> Path:
-    path = folder / "rows.npz"
-    np.savez(path, input_ids=np.ones((len(labels), 2), np.int8), label=labels)
-    return path
-
-
-def _parquet(folder: Path, labels: Any) -> Path:
-    path = folder / "rows.parquet"
-    pq.write_table(pa.table({"input_ids": [[1, 2]] * len(labels), "label": labels}), path)
-    return path
+def _of_labels(folder: Path, suffix: str, labels: Any) -> Path:
+    return write_rows(folder / f"rows{suffix}", input_ids=[[1, 2]] * len(labels), label=labels)
 
 
 def test_rows_of_one_length(tmp_path: Path) -> None:
@@ -71,47 +55,47 @@ def test_csv_labels_are_integers_where_all_are_plain_integers(
 
 
 @pytest.mark.parametrize(
-    ("write", "labels", "expected"),
+    ("suffix", "labels", "expected"),
     [
-        (_jsonl, [3, 1], (1, 3)),
-        (_jsonl, ["3", "1"], ("1", "3")),
-        (_npz, np.array([3, 1], ">u2"), (1, 3)),
-        (_npz, np.array(["b", "a"]), ("a", "b")),
-        (_parquet, pa.array([3, 1], pa.int8()), (1, 3)),
-        (_parquet, pa.array(["b", "a"]).dictionary_encode(), ("a", "b")),
+        (".jsonl", [3, 1], (1, 3)),
+        (".jsonl", ["3", "1"], ("1", "3")),
+        (".npz", np.array([3, 1], ">u2"), (1, 3)),
+        (".npz", np.array(["b", "a"]), ("a", "b")),
+        (".parquet", pa.array([3, 1], pa.int8()), (1, 3)),
+        (".parquet", pa.array(["b", "a"]).dictionary_encode(), ("a", "b")),
     ],
 )
 def test_labels_keep_the_type_the_file_gives(
-    tmp_path: Path, write: Any, labels: Any, expected: tuple[Any, ...]
+    tmp_path: Path, suffix: str, labels: Any, expected: tuple[Any, ...]
 ) -> None:
-    dataset = load(str(write(tmp_path, labels)))
+    dataset = load(str(_of_labels(tmp_path, suffix, labels)))
     assert dataset.labels == expected
     assert [type(label) for label in dataset.labels] == [type(label) for label in expected]
     assert dataset.targets.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
-    ("write", "labels", "error"),
+    ("suffix", "labels", "error"),
     [
-        (_jsonl, [0, True], "row 2, column label: True is no label"),
-        (_jsonl, [0, None], "row 2, column label: None is no label"),
-        (_jsonl, [0, 1.5], "row 2, column label: 1.5 is no label"),
-        (_jsonl, [0, ""], "row 2, column label: '' is no label"),
-        (_jsonl, [0, "a"], "row 2, column label: 'a' is not of the type of row 1's 0"),
-        (_jsonl, [4, 4], "column label: every row has 4; allowed: at least two labels"),
-        (_npz, np.array([True, False]), "row 1, column label: True is no label"),
-        (_npz, np.array([b"a", b"b"]), "row 1, column label: b'a' is no label"),
-        (_npz, np.ones((2, 1), int), r"column label is of shape \(2, 1\); allowed: \(2,\)"),
-        (_npz, np.array(["a", 1], object), "column label holds Python objects"),
-        (_parquet, pa.array([1, None]), "row 2, column label: None is no label"),
-        (_parquet, pa.array([True, False]), "row 1, column label: True is no label"),
+        (".jsonl", [0, True], "row 2, column label: True is no label"),
+        (".jsonl", [0, None], "row 2, column label: None is no label"),
+        (".jsonl", [0, 1.5], "row 2, column label: 1.5 is no label"),
+        (".jsonl", [0, ""], "row 2, column label: '' is no label"),
+        (".jsonl", [0, "a"], "row 2, column label: 'a' is not of the type of row 1's 0"),
+        (".jsonl", [4, 4], "column label: every row has 4; allowed: at least two labels"),
+        (".npz", np.array([True, False]), "row 1, column label: True is no label"),
+        (".npz", np.array([b"a", b"b"]), "row 1, column label: b'a' is no label"),
+        (".npz", np.ones((2, 1), int), r"column label is of shape \(2, 1\); allowed: \(2,\)"),
+        (".npz", np.array(["a", 1], object), "column label holds Python objects"),
+        (".parquet", pa.array([1, None]), "row 2, column label: None is no label"),
+        (".parquet", pa.array([True, False]), "row 1, column label: True is no label"),
     ],
 )
 def test_labels_that_cannot_be_trained_on(
-    tmp_path: Path, write: Any, labels: Any, error: str
+    tmp_path: Path, suffix: str, labels: Any, error: str
 ) -> None:
     with pytest.raises(DataError, match=error):
-        load(write(tmp_path, labels))
+        load(_of_labels(tmp_path, suffix, labels))
 
 
 @pytest.mark.parametrize(

@@ -3,30 +3,26 @@ from __future__ import annotations
 import tracemalloc
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pe_deploy.data import open_rows
 from pe_deploy.errors import DataError, InvalidInputError
-from tests.data.rows import predict
+from tests.data.rows import predict, write_rows
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.csv: No such file or directory$"):
-        open_rows(tmp_path / "none.csv").__enter__()
-
-
-def test_a_folder(tmp_path: Path) -> None:
-    folder = tmp_path / "folder.npz"
-    folder.mkdir()
-    with pytest.raises(DataError, match=r"folder\.npz: Is a directory$"):
-        open_rows(folder).__enter__()
-
-
-def test_an_unknown_suffix_names_the_known_ones() -> None:
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("none.csv", "No such file or directory"),
+        ("folder.npz", "Is a directory"),
+        ("rows.xlsx", "suffix '.xlsx'; allowed: .csv, .jsonl, .parquet, .npz"),
+    ],
+)
+def test_what_is_no_file_of_rows_is_one_exact_line(tmp_path: Path, name: str, error: str) -> None:
+    (tmp_path / "folder.npz").mkdir()
     with pytest.raises(DataError) as caught:
-        open_rows("rows.xlsx").__enter__()
-    assert str(caught.value) == ("rows.xlsx: suffix '.xlsx'; allowed: .csv, .jsonl, .parquet, .npz")
+        open_rows(tmp_path / name).__enter__()
+    assert str(caught.value) == f"{tmp_path / name}: {error}"
 
 
 def test_an_output_of_another_suffix_names_both(tmp_path: Path) -> None:
@@ -48,14 +44,7 @@ def test_chunks_have_at_least_a_row(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, suffix: str) -> None:
     def peak(rows: int) -> int:
         source = tmp_path / f"in_{rows}{suffix}"
-        ids = np.arange(rows * 8).reshape(rows, 8)
-        if suffix == ".csv":
-            source.write_text("input_ids\n" + "1 2 3 4 5 6 7 8\n" * rows)
-        elif suffix == ".jsonl":
-            source.write_text('{"input_ids": [1, 2, 3, 4, 5, 6, 7, 8]}\n' * rows)
-        else:
-            np.savez(source, input_ids=ids)
-        del ids
+        write_rows(source, input_ids=[[1, 2, 3, 4, 5, 6, 7, 8]] * rows)
         tracemalloc.start()
         predict(source, tmp_path / f"out{suffix}", chunk_rows=50)
         size = tracemalloc.get_traced_memory()[1]

@@ -1,7 +1,7 @@
-"""The contenders: each maps int64 `[batch, sequence]` to logits, on a given number of threads.
+"""How each engine is built for a measurement, on a given number of threads.
 
-They are the engines of `pe_deploy.runtime.engines` that have a line in the picture. One that reads
-a graph by itself runs the baseline's; each other has a builder here.
+Measured are the engines that have a line in the picture. One that reads a graph by itself runs the
+baseline's; each other has a builder here.
 """
 
 from __future__ import annotations
@@ -20,17 +20,11 @@ from pe_deploy.bundle.bundle import open_bundle
 from pe_deploy.config import INPUT_IDS
 from pe_deploy.errors import InvalidInputError
 from pe_deploy.runtime import OnnxClassifier
-from pe_deploy.runtime import engines as table
-from pe_deploy.runtime.engines import Predictor
+from pe_deploy.runtime.engines import ENGINES, Predictor
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
 
 OURS = "pe_deploy"
 BASELINE = "baseline"
-
-
-def _pe_deploy(subject: Subject, threads: int) -> Predictor:
-    """As an app runs it: validation, guards and wrapper are on."""
-    return OnnxClassifier(subject.bundle, num_threads=threads).predict_logits
 
 
 def _baseline(subject: Subject, threads: int) -> Predictor:
@@ -45,10 +39,6 @@ def _baseline(subject: Subject, threads: int) -> Predictor:
     return run
 
 
-def _eager(subject: Subject, threads: int) -> Predictor:
-    return _torch_run(subject.module(), threads)
-
-
 def _torchscript(subject: Subject, threads: int) -> Predictor:
     """The plain module, scripted and frozen; the bundle's own `model.pt` where there is none."""
     import torch
@@ -58,9 +48,10 @@ def _torchscript(subject: Subject, threads: int) -> Predictor:
     with jit_deprecation_ignored():
         if subject.config is None:
             data = io.BytesIO(open_bundle(subject.bundle).read(TORCHSCRIPT))
-            loaded = torch.jit.load(data, map_location="cpu")  # type: ignore[no-untyped-call]
-            return _torch_run(loaded, threads)
-        return _torch_run(torch.jit.freeze(torch.jit.script(subject.module())), threads)
+            module = torch.jit.load(data, map_location="cpu")  # type: ignore[no-untyped-call]
+        else:
+            module = torch.jit.freeze(torch.jit.script(subject.module()))
+    return _torch_run(module, threads)
 
 
 def _compile(subject: Subject, threads: int) -> Predictor:
@@ -83,16 +74,17 @@ def _torch_run(module: Callable[..., Any], threads: int) -> Predictor:
 
 
 _BUILDERS: dict[str, Callable[[Subject, int], Predictor]] = {
-    OURS: _pe_deploy,
+    # As an app runs it: validation, guards and wrapper are on.
+    OURS: lambda subject, count: OnnxClassifier(subject.bundle, num_threads=count).predict_logits,
     BASELINE: _baseline,
-    "eager": _eager,
+    "eager": lambda subject, count: _torch_run(subject.module(), count),
     "torchscript": _torchscript,
     "compile": _compile,
 }
 
-ENGINES = tuple(engine.name for engine in table.ENGINES.values() if engine.line)
+MEASURED = tuple(engine.name for engine in ENGINES.values() if engine.line)
 
-USUAL_ENGINES = tuple(name for name in ENGINES if name != "compile")
+USUAL_ENGINES = tuple(name for name in MEASURED if name != "compile")
 """torch.compile takes up to a minute before its first answer, so it is measured when asked for."""
 
 
@@ -104,7 +96,7 @@ def build(name: str, subject: Subject, threads: int) -> Predictor:
     """
     if name in _BUILDERS:
         return _BUILDERS[name](subject, threads)
-    run: Predictor = table.ENGINES[name].load()(subject.plain, threads)
+    run: Predictor = ENGINES[name].load()(subject.plain, threads)
     return run
 
 
@@ -115,16 +107,15 @@ def check_engines(names: Sequence[str]) -> tuple[str, ...]:
         InvalidInputError: a name that no engine has.
     """
     for name in names:
-        if name not in ENGINES:
-            raise InvalidInputError(f"engine is {name!r}; allowed: {', '.join(ENGINES)}")
+        if name not in MEASURED:
+            raise InvalidInputError(f"engine is {name!r}; allowed: {', '.join(MEASURED)}")
     return tuple(dict.fromkeys([OURS, BASELINE, *names]))
 
 
 def why_not(name: str, subject: Subject) -> str:
     """Why an engine cannot run here; empty where it can."""
-    engine = table.ENGINES[name]
-    if engine.missing:
-        return engine.missing
+    if reason := ENGINES[name].missing:
+        return reason
     own_file = name == "torchscript" and subject.has_torchscript
     if subject.config is None and name in ("eager", "torchscript", "compile") and not own_file:
         return "the bundle does not give its torch module"
