@@ -122,9 +122,7 @@ def guards(signature: Signature, *, looks_up: bool) -> Guards:
             no Gather of the model does.
     """
     names = guard_names(signature)
-    constants: dict[str, NDArray[Any]] = {
-        "guard_zero": np.array(0),
-    }
+    constants: dict[str, NDArray[Any]] = {"guard_zero": np.array(0)}
     nodes = [_node("Shape", [INPUT_IDS], "guard_length", start=1, end=2)]
     # What matters of this table is how many entries it has: one for each length, 0 among them.
     entries = signature.max_length + 1

@@ -172,11 +172,11 @@ class _Checker:
                 check_torchscript_refuses(data, signature)
                 return False
             model = onnx.load_from_string(data)
-            # No sample to be suspicious of: that of the capture is not recorded.
             opset = int(subject.manifest.versions["opset"])
             layers = subject.config.num_layers
             in_scan = layers if format_name == "throughput" else 0
-            if lint(model, Expectation(signature, layers - in_scan, opset, (1, 1), in_scan)):
+            expected = Expectation(signature, layers - in_scan, opset, scan_layers=in_scan)
+            if lint(model, expected):
                 return True
             check_onnx_refuses(data, signature, ENGINES[format_name].file)
         except ExportError:
