@@ -192,7 +192,8 @@ def check_replaceable(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f"{folder}: is a file; allowed: a folder for the checkpoint")
     for path in sorted(folder.iterdir()) if folder.exists() else ():
-        if path.name not in FILES and not _is_temporary(path):
+        names = (path.with_name(name) for name in FILES)
+        if path.name not in FILES and not any(atomic.is_temporary(path, own) for own in names):
             raise CheckpointError(
                 f"{folder}: holds {path.name!r}, which is not of a checkpoint; "
                 "allowed: a new folder, an empty one, or a checkpoint to replace"
@@ -207,10 +208,6 @@ def remove_results(folder: Path) -> None:
         atomic.remove_stale(folder / name)
 
 
-def _is_temporary(path: Path) -> bool:
-    return any(atomic.is_temporary(path, path.with_name(name)) for name in FILES)
-
-
 def _load_folder(folder: Path, weights: Weights) -> Checkpoint:
     config_file = folder / CONFIG_FILE
     if not config_file.exists() and (folder / RESUME_FILE).exists():
@@ -218,11 +215,17 @@ def _load_folder(folder: Path, weights: Weights) -> Checkpoint:
     data = read_bytes(config_file)
     try:
         content = json.loads(data)
-        config, labels, threshold, digests = _parse_config(config_file, content)
-        if data != config_to_bytes(
-            {key: value for key, value in content.items() if key != "sha256"}
-        ):
+        config = ModelConfig.from_dict(content["model"])
+        decision = Decision(tuple(content["labels"]), content["threshold"])
+        decision.check(config.signature)
+        digests = {**content["files"]}
+        undigested = {key: value for key, value in content.items() if key != "sha256"}
+        if data != config_to_bytes(undigested):
             raise _changed(config_file)
+    except KeyError as error:
+        raise CheckpointError(f"{config_file}: field {error} is missing") from error
+    except (InvalidInputError, TypeError) as error:
+        raise CheckpointError(f"{config_file}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{config_file}: not readable as JSON: {error}") from error
 
@@ -237,26 +240,11 @@ def _load_folder(folder: Path, weights: Weights) -> Checkpoint:
     model = build_model(weights_file, config, state)
     former = FORMER_VALIDATION_FILE in digests
     rows_file = folder / (FORMER_VALIDATION_FILE if former else VALIDATION_FILE)
-    validation = _validation_of(rows_file, read(rows_file.name), labels, config.pad_id)
-    return Checkpoint(model, config, labels, threshold, validation)
+    validation = _validation_of(rows_file, read(rows_file.name), decision.labels, config.pad_id)
+    return Checkpoint(model, config, decision.labels, decision.threshold, validation)
 
 
 def _changed(path: Path) -> CheckpointError:
     return CheckpointError(
         f"{path} was changed after it was written: its SHA-256 is not the one in {CONFIG_FILE}"
     )
-
-
-def _parse_config(
-    path: Path, content: Any
-) -> tuple[ModelConfig, tuple[Label, ...], float | None, dict[str, str]]:
-    try:
-        config = ModelConfig.from_dict(content["model"])
-        labels, threshold = tuple(content["labels"]), content["threshold"]
-        Decision(labels, threshold).check(config.signature)
-        digests = {**content["files"]}
-    except KeyError as error:
-        raise CheckpointError(f"{path}: field {error} is missing") from error
-    except (InvalidInputError, TypeError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    return config, labels, threshold, digests

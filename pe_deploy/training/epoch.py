@@ -1,9 +1,9 @@
-"""One pass over the training rows."""
+"""One pass over the training rows, and what is measured after it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +14,41 @@ from torch.optim import Optimizer
 
 from pe_deploy.config import Decision, cross_entropy
 from pe_deploy.data import Dataset
-from pe_deploy.errors import InvalidInputError
+from pe_deploy.errors import InvalidInputError, requires_extra
 from pe_deploy.model_config import ModelConfig, TrainConfig
-from pe_deploy.training.metrics import EpochMetrics, auc, evaluate
 from pe_deploy.training.model import GRUClassifier
+
+_ROWS_AT_ONCE = 1024  # bounds the memory that an evaluation takes
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """One line of `metrics.jsonl`.
+
+    Attributes:
+        epoch: counted from 1.
+        loss: sum over the epoch's batches of each batch's mean loss, the notebook's figure.
+        mean_loss: mean over the training rows.
+        accuracy: share of training rows decided right, each as its batch came by, so before that
+            batch's own update.
+        val_loss: mean over the validation rows, after the epoch.
+        val_accuracy: share of validation rows decided right.
+        val_auc: area under the ROC curve of a binary model; None for more classes, and where the
+            validation rows all have one label.
+    """
+
+    epoch: int
+    loss: float
+    mean_loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    val_auc: float | None
+
+
+def best_of(metrics: Sequence[EpochMetrics]) -> EpochMetrics:
+    """The epoch with the lowest validation loss, the earliest of equals."""
+    return min(metrics, key=lambda epoch: epoch.val_loss)
 
 
 @dataclass(frozen=True)
@@ -95,7 +126,7 @@ def run_epoch(
         weighted += value * len(targets)
         seen.append(logits.detach())
         report(number)
-    val_logits = evaluate(model, validation.input_ids)  # [rows] or [rows, num_classes]
+    val_logits = _evaluate(model, validation.input_ids)  # [rows] or [rows, num_classes]
     if not np.isfinite(val_logits).all():
         raise _diverged("a validation logit", math.nan, epoch, config)
     return EpochMetrics(
@@ -105,8 +136,26 @@ def run_epoch(
         accuracy=_share_right(decision, torch.cat(seen).numpy(), rows),
         val_loss=cross_entropy(val_logits, validation.classes),
         val_accuracy=_share_right(decision, val_logits, validation),
-        val_auc=auc(val_logits, validation.classes),
+        val_auc=_auc(val_logits, validation.classes),
     )
+
+
+def _evaluate(model: GRUClassifier, input_ids: Tensor) -> NDArray[np.float32]:
+    """Logits `[rows]` or `[rows, num_classes]` in eval mode, without gradients."""
+    model.eval()
+    with torch.no_grad():
+        parts = [model(ids) for ids in torch.split(input_ids, _ROWS_AT_ONCE)]
+    logits: NDArray[np.float32] = torch.cat(parts).numpy()
+    return logits
+
+
+def _auc(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> float | None:
+    """Area under the ROC curve of a binary model; None where it has no meaning."""
+    if logits.ndim != 1 or len(np.unique(targets)) != 2:
+        return None
+    with requires_extra("train"):
+        from sklearn.metrics import roc_auc_score
+    return float(roc_auc_score(targets, logits))
 
 
 def _share_right(decision: Decision, logits: NDArray[np.float32], rows: Rows) -> float:

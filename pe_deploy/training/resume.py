@@ -18,7 +18,7 @@ from pe_deploy.data import Dataset
 from pe_deploy.errors import CheckpointError
 from pe_deploy.model_config import ModelConfig, TrainConfig
 from pe_deploy.storage.digest import sha256
-from pe_deploy.training.metrics import EpochMetrics, best_of
+from pe_deploy.training.epoch import EpochMetrics, best_of
 from pe_deploy.training.model import GRUClassifier
 from pe_deploy.training.state_dict import (
     State,
