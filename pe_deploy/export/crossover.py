@@ -110,9 +110,7 @@ def tune(bundle: Bundle) -> Bundle:
     # Where the form never pays on this machine, it is left to the largest batches.
     found = measured_crossover(*models, manifest.signature) or CANDIDATES[-1]
     dispatch = dataclasses.replace(
-        manifest.dispatch,
-        crossover=found,
-        chunk_rows=max(found, manifest.dispatch.chunk_rows),
+        manifest.dispatch, crossover=found, chunk_rows=max(found, manifest.dispatch.chunk_rows)
     )
     readme = bundle.read_beside(README)
     files = {**bundle.files, **({} if readme is None else {README: readme})}

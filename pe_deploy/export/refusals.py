@@ -94,10 +94,7 @@ def check_torchscript_refuses(data: bytes, signature: Signature) -> None:
 
 
 def _check(
-    name: str,
-    signature: Signature,
-    run: Callable[[Ids], Any],
-    expected: Callable[[str, Ids], str],
+    name: str, signature: Signature, run: Callable[[Ids], Any], expected: Callable[[str, Ids], str]
 ) -> None:
     for description, (kind, ids) in bad_inputs(signature).items():
         try:

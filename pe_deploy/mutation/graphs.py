@@ -79,9 +79,14 @@ def sigmoid_too_many(subject: Subject) -> Subject:
     return _with_tail(subject, module, "logits = Sigmoid(before)")
 
 
+def rarely_tried(longest: int) -> int:
+    """Neither the longest nor a short length, which golden vectors and others try too."""
+    return max(1, longest - 2)
+
+
 def wrong_at_one_length(subject: Subject) -> Subject:
-    """Wrong at neither the longest nor a short length, which golden vectors and others try too."""
-    length = max(1, subject.config.max_length - 2)
+    """Wrong at one length, and right at every other."""
+    length = rarely_tried(subject.config.max_length)
     return _with_tail(
         subject,
         WrongAtOneLength(subject.classifier, length),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pe_deploy.errors import CheckpointError, InvalidInputError
 from pe_deploy.model_config import ModelConfig
@@ -157,6 +158,15 @@ def build_model(path: Path, config: ModelConfig, state: State) -> GRUClassifier:
         model = GRUClassifier(config)  # as large as the weights that are here already
     model.load_state_dict({key: _float32(tensor) for key, tensor in state.items()}, assign=True)
     return model.eval()
+
+
+def weights_sha256(module: nn.Module) -> str:
+    """SHA-256 over the names, dtypes, shapes and bytes of the state_dict, in order of the names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _shapes_of(config: ModelConfig) -> dict[str, list[int]]:

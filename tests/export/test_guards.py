@@ -20,11 +20,7 @@ from pe_deploy.errors import ExportError, InvalidInputError
 from pe_deploy.export import to_onnx, to_torchscript
 from pe_deploy.export.guards import guard_names
 from pe_deploy.export.lint import Expectation, lint
-from pe_deploy.export.refusals import (
-    bad_inputs,
-    check_onnx_refuses,
-    check_torchscript_refuses,
-)
+from pe_deploy.export.refusals import bad_inputs, check_onnx_refuses, check_torchscript_refuses
 from pe_deploy.model_config import ModelConfig
 from pe_deploy.parity import random_ids
 from pe_deploy.runtime import to_input_ids

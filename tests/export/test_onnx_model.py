@@ -188,9 +188,7 @@ def test_settings_outside_their_range(notebook_source: Source) -> None:
         to_onnx(module, signature, sample_shape=(2, 11))
 
 
-def test_own_noise_is_silenced_and_other_warnings_are_not(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_own_noise_is_silenced_and_other_warnings_are_not(caplog: pytest.LogCaptureFixture) -> None:
     class Noisy(GRUClassifier):
         def forward(self, input_ids: Tensor) -> Tensor:
             warnings.warn("the user's own warning", UserWarning, stacklevel=2)

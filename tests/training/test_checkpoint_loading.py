@@ -87,10 +87,7 @@ def _with(key: str, tensor: Tensor) -> Callable[[State], State]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            _without("rnn_lay.bias_hh_l1"),
-            "rnn_lay.bias_hh_l1 is missing; expected shape [96]",
-        ),
+        (_without("rnn_lay.bias_hh_l1"), "rnn_lay.bias_hh_l1 is missing; expected shape [96]"),
         (_without("embedding.weight"), "embedding.weight is missing; its keys: fc_lay.bias, "),
         (lambda _: {}, "embedding.weight is missing; its keys: none"),
         (
