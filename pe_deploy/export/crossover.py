@@ -69,11 +69,11 @@ def dispatch_of(
     weights = sum(sizes.get(name, 0) for node in layers for name in node.input[1:3])
     operations = 2 * max(1, weights) * signature.max_length  # of one row
     share_rows = max(_SHARE_ROWS if own_threads else 1, math.ceil(_SHARE / operations))
-    if throughput is not None and crossover is None:
-        models = (latency.SerializeToString(), throughput.SerializeToString())
-        crossover = measured_crossover(*models, signature)
     if throughput is None:
         crossover = None
+    elif crossover is None:
+        models = (latency.SerializeToString(), throughput.SerializeToString())
+        crossover = measured_crossover(*models, signature)
     return Dispatch(crossover, max(crossover or 1, chunk_rows), share_rows, own_threads)
 
 

@@ -56,8 +56,8 @@ def _state_of(model: onnx.ModelProto, num_layers: int) -> dict[str, Tensor]:
     as_in_torch = ("embedding", "pos_encoder.positional_encoding", "fc_lay")
     state = {name: read(name) for name in (*(f"{of}.weight" for of in as_in_torch), "fc_lay.bias")}
     for layer in range(num_layers):
-        weights = [read(f"rnn_lay.{name}{layer}")[0] for name in ("W", "R")]
         biases = read(f"rnn_lay.B{layer}")[0].chunk(2)
+        weights = [read(f"rnn_lay.{name}{layer}")[0] for name in ("W", "R")]
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         for name, gates in zip(names, (*weights, *biases), strict=True):
             update, reset, new = gates.chunk(3)

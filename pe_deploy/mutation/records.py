@@ -57,7 +57,7 @@ def _another_model(config: ModelConfig) -> GRUClassifier:
 def _changed_answers(subject: Subject) -> int:
     """How many recorded labels the manifest's decision no longer gives."""
     return sum(
-        int((subject.decision.labels_of(case.float64) != case.labels).sum())
+        int((subject.manifest.decision.labels_of(case.float64) != case.labels).sum())
         for case in subject.golden
         if case.labels is not None
     )

@@ -155,7 +155,7 @@ class _Checker:
             subject.manifest.signature,
             subject.golden,
             exact=self.exact if same else _exact(subject),
-            decision=subject.decision,
+            decision=subject.manifest.decision,
             tolerance=subject.tolerance,
             floors=Floors.of_summary(subject.manifest.parity),
             checks=[check for check in self.checks if check != LINT],

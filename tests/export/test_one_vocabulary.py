@@ -76,19 +76,10 @@ def _engines(config: ModelConfig, folder: Path) -> Engines:
     threshold = 0.5 if config.num_classes == 1 else None
     source = Source(model, config.signature, labels, threshold, config.to_dict())
     export_module(source, folder / "bundle", ExportOptions(crossover=24))
-    checkpoint, bundle = (
-        Checkpoint(model, config, labels, threshold),
-        open_bundle(folder / "bundle"),
-    )
-    return Engines(
-        checkpoint,
-        bundle,
-        (
-            EagerClassifier(checkpoint),
-            TorchScriptClassifier(bundle),
-            OnnxClassifier(bundle, num_threads=1),
-        ),
-    )
+    checkpoint = Checkpoint(model, config, labels, threshold)
+    bundle = open_bundle(folder / "bundle")
+    torchscript, onnx_alone = TorchScriptClassifier(bundle), OnnxClassifier(bundle, num_threads=1)
+    return Engines(checkpoint, bundle, (EagerClassifier(checkpoint), torchscript, onnx_alone))
 
 
 # What is put in.

@@ -137,9 +137,10 @@ def perm(node: ir.Node) -> list[int]:
     return list(node.attributes.get_ints("perm", []))
 
 
-def _is_size_of(value: ir.Value | None, ids: ir.Value, axis: int) -> bool:
+def is_size_of(value: ir.Value | None, ids: ir.Value | None, axis: int) -> bool:
+    """Whether a value is the size of one axis of the ids, as a scalar or as one element."""
     if squeezed := made_by(value, "Squeeze", "Unsqueeze", "Reshape"):
-        return _is_size_of(squeezed.inputs[0], ids, axis)
+        return is_size_of(squeezed.inputs[0], ids, axis)
     shape = made_by(value, "Shape")
     return (
         shape is not None
@@ -156,7 +157,7 @@ def is_range_of(value: ir.Value | None, ids: ir.Value, axis: int) -> bool:
         node is not None
         and integers(node.inputs[0]) == [0]
         and integers(node.inputs[2]) == [1]
-        and _is_size_of(node.inputs[1], ids, axis)
+        and is_size_of(node.inputs[1], ids, axis)
     )
 
 

@@ -38,7 +38,8 @@ def gru_to_scan(model: onnx.ModelProto) -> onnx.ModelProto | None:
     g.remove_unused(copy)
     stacks = stacks_of(graph)
     # A table of states may hold as many numbers as the model: it at most doubles its size.
-    numbers = sum(_floats(value) for value in graph.initializers.values())
+    arrays = (g.constant(value) for value in graph.initializers.values())
+    numbers = sum(array.size for array in arrays if array is not None and array.dtype.kind == "f")
     for index, stack in enumerate(stacks):
         _replace(graph, stack, f"stack{index}", numbers)
     return g.written(copy) if stacks else None
@@ -128,12 +129,6 @@ def _give_state(nodes: g.Nodes, gru: ir.Node, state: ir.Value) -> None:
             _remove(user.graph, user)
     if g.is_used(gru, 1):
         g.exchange(gru.outputs[1], nodes.op("Unsqueeze", state, nodes.constant([0], "zero")))
-
-
-def _floats(value: ir.Value) -> int:
-    """How many trained numbers a value holds."""
-    array = g.constant(value)
-    return array.size if array is not None and array.dtype.kind == "f" else 0
 
 
 def _remove(graph: Any, node: ir.Node) -> None:
