@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from bisect import bisect_left
 from statistics import median
 
 import numpy as np
@@ -86,14 +87,10 @@ def measured_crossover(latency: bytes, throughput: bytes, signature: Signature) 
     sessions = [
         ort.InferenceSession(model, session_options(1), [CPU]) for model in (latency, throughput)
     ]
-    low, high = 0, len(CANDIDATES)
-    while low < high:
-        middle = (low + high) // 2
-        if _gain(sessions, signature, CANDIDATES[middle]) >= _WORTH_IT:
-            high = middle
-        else:
-            low = middle + 1
-    return CANDIDATES[low] if low < len(CANDIDATES) else None
+    found = bisect_left(
+        CANDIDATES, True, key=lambda rows: _gain(sessions, signature, rows) >= _WORTH_IT
+    )
+    return CANDIDATES[found] if found < len(CANDIDATES) else None
 
 
 def tune(bundle: Bundle) -> Bundle:

@@ -179,7 +179,7 @@ class _Checker:
                 return False
             model = onnx.load_from_string(data)
             opset = int(subject.manifest.versions["opset"])
-            layers = subject.config.num_layers
+            layers = subject.classifier.config.num_layers
             in_scan = layers if format_name == "throughput" else 0
             expected = Expectation(signature, layers - in_scan, opset, scan_layers=in_scan)
             if lint(model, expected):

@@ -23,7 +23,6 @@ from pe_deploy.export.golden import eager_predictor
 from pe_deploy.export.onnx import to_onnx
 from pe_deploy.export.onnx_gru import with_onnx_gru
 from pe_deploy.export.rebuild import rebuilt
-from pe_deploy.model_config import ModelConfig
 from pe_deploy.parity import Tolerance
 from pe_deploy.training import GRUClassifier
 
@@ -64,11 +63,6 @@ class Subject:
         model = onnx.load_from_string(bundle.read(ONNX))
         golden = tuple(bundle.golden())
         return cls(classifier, classifier, classifier, model, bundle.manifest, golden)
-
-    @property
-    def config(self) -> ModelConfig:
-        """The sizes of the model."""
-        return self.classifier.config
 
     def with_manifest(self, **changes: Any) -> Subject:
         """The same models under a manifest with these fields changed."""

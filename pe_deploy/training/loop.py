@@ -18,7 +18,7 @@ from pe_deploy.errors import CheckpointError, DataError, InvalidInputError
 from pe_deploy.model_config import ModelConfig, TrainConfig
 from pe_deploy.storage import atomic
 from pe_deploy.training import checkpoint
-from pe_deploy.training.epoch import EpochMetrics, Rows, best_of, run_epoch
+from pe_deploy.training.epoch import EpochMetrics, best_of, run_epoch
 from pe_deploy.training.model import GRUClassifier, in_memory, keep_states_longer
 from pe_deploy.training.positions import (
     PositionShift,
@@ -226,9 +226,8 @@ def _train(
             f"allowed: at least the {done} that are done"
         )
 
-    train_rows, validation_rows = Rows.of(rows, model.config), Rows.of(validation, model.config)
     decision = checkpoint.decision_of(model.config, rows.labels)
-    batches = math.ceil(len(train_rows) / config.batch_size)
+    batches = math.ceil(len(rows) / config.batch_size)
 
     def report(epoch: int, batch: int, metrics: EpochMetrics | None = None) -> None:
         if progress is not None:
@@ -236,14 +235,7 @@ def _train(
 
     for epoch in range(done + 1, config.epochs + 1):
         metrics = run_epoch(
-            model,
-            optimizer,
-            train_rows,
-            validation_rows,
-            config,
-            decision,
-            epoch,
-            partial(report, epoch),
+            model, optimizer, rows, validation, config, decision, epoch, partial(report, epoch)
         )
         state.add(metrics, model, optimizer)
         with atomic.replacing(output / checkpoint.RESUME_FILE) as temporary:

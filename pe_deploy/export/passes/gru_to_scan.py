@@ -16,7 +16,7 @@ from pe_deploy.export.passes import graph as g
 from pe_deploy.export.passes.gru_layers import Layer, stacks_of
 from pe_deploy.export.passes.precompute import Tokens, prefix_depth, tokens_of
 from pe_deploy.export.passes.scan_body import Body, add_step
-from pe_deploy.export.passes.scan_inputs import Feed, start_of, states_looked_up, steps_looked_up
+from pe_deploy.export.passes.scan_inputs import Feed, start_of, states_looked_up
 from pe_deploy.export.passes.sequence_lens import stop_at_lengths
 
 
@@ -67,7 +67,9 @@ def _replace(graph: ir.Graph, stack: list[Layer], name: str, numbers: int) -> No
 
     first = None
     if tokens is not None and depth:
-        first = steps_looked_up(nodes, length, depth)
+        # One step is always left, since no Scan runs over none.
+        left = nodes.op("Sub", length, nodes.constant([1], "one"))
+        first = nodes.op("Min", left, nodes.constant([depth], "looked_up"))
         states = states_looked_up(nodes, stack, tokens, depth, first, lengths, name)
     else:
         states = [start_of(nodes, layer, g.given(layer.node, 5), batch) for layer in stack]

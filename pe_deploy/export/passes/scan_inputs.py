@@ -114,12 +114,6 @@ def start_of(nodes: Nodes, layer: Layer, start: ir.Value | None, batch: ir.Value
     return nodes.op("ConstantOfShape", shape, value=ir.tensor(np.zeros(1, np.float32)))
 
 
-def steps_looked_up(nodes: Nodes, length: ir.Value, depth: int) -> ir.Value:
-    """How many steps are looked up, `[1]`: one is always left, since no Scan runs over none."""
-    left = nodes.op("Sub", length, nodes.constant([1], "one"))
-    return nodes.op("Min", left, nodes.constant([depth], "looked_up"))
-
-
 def states_looked_up(
     nodes: Nodes,
     stack: list[Layer],
