@@ -188,20 +188,20 @@ def _shapes_of(config: ModelConfig) -> dict[str, list[int]]:
 
 
 def _misfits(state: State, expected: Mapping[str, list[int]]) -> Iterator[str]:
+    """In the model's order: that in which safetensors gives tensors is another each time."""
     for key, shape in expected.items():
-        if key not in state:
+        tensor = state.get(key)
+        if tensor is None:
             yield f"{key} is missing; expected shape {shape}"
-    for key, tensor in state.items():
-        shape = list(tensor.shape)
-        if key not in expected:
-            yield f"{key} with shape {shape} is unexpected"
-        elif shape != expected[key]:
-            yield f"{key} has shape {shape}; expected {expected[key]}"
+        elif list(tensor.shape) != shape:
+            yield f"{key} has shape {list(tensor.shape)}; expected {shape}"
         elif not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.is_meta:
             kind = str(tensor.dtype).removeprefix("torch.")
             yield f"{key} with shape {shape} is {kind}; expected dense floats"
         elif not torch.isfinite(_float32(tensor)).all():
             yield f"{key} with shape {shape} has values that are not finite in float32"
+    for key in sorted(state.keys() - expected.keys()):
+        yield f"{key} with shape {list(state[key].shape)} is unexpected"
 
 
 def _float32(tensor: Tensor) -> Tensor:

@@ -135,7 +135,7 @@ def test_many_misfits_make_one_short_line(tmp_path: Path) -> None:
         f"{key}_reverse": tensor for key, tensor in _state().items() if key.startswith("rnn_lay")
     }
     torch.save({**_state(), **reverse}, tmp_path / "bidirectional.pt")
-    with pytest.raises(CheckpointError, match=r"weight_ih_l0_reverse .*; and 5 more$"):
+    with pytest.raises(CheckpointError, match=r"bias_hh_l0_reverse .*; and 5 more$"):
         load_checkpoint(tmp_path / "bidirectional.pt")
 
 
