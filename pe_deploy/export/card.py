@@ -8,17 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bundle.artifacts import ONNX, THROUGHPUT, TORCHSCRIPT
+from pe_deploy.bundle.artifacts import ARTIFACTS, ONNX
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.config import Label
 
 _HERE = '"path/to/this/folder"'
-
-_DESCRIPTIONS = {
-    ONNX: "the model for ONNX Runtime, Triton, Node or the browser",
-    THROUGHPUT: "the same model as another graph, which is faster for many rows",
-    TORCHSCRIPT: "the same model for `torch.jit.load`; it is code: load it only if you trust it",
-}
 
 
 def model_card(manifest: Manifest, files: Mapping[str, bytes], example: NDArray[np.int64]) -> str:
@@ -42,9 +36,9 @@ def model_card(manifest: Manifest, files: Mapping[str, bytes], example: NDArray[
     labels = ", ".join(_code(label) for label in manifest.labels[:20])
     more = f" and {len(manifest.labels) - 20} more" if len(manifest.labels) > 20 else ""
     models = "\n".join(
-        f"| `{name}` | {len(files[name]):,} | {text} |"
-        for name, text in _DESCRIPTIONS.items()
-        if name in files
+        f"| `{model.name}` | {len(files[model.name]):,} | {model.description} |"
+        for model in ARTIFACTS.values()
+        if model.kind in ("graph", "torchscript") and model.name in files
     )
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     parity = manifest.parity

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from bisect import bisect_left
 from statistics import median
 
 import numpy as np
@@ -69,11 +70,11 @@ def dispatch_of(
     weights = sum(sizes.get(name, 0) for node in layers for name in node.input[1:3])
     operations = 2 * max(1, weights) * signature.max_length  # of one row
     share_rows = max(_SHARE_ROWS if own_threads else 1, math.ceil(_SHARE / operations))
-    if throughput is not None and crossover is None:
-        models = (latency.SerializeToString(), throughput.SerializeToString())
-        crossover = measured_crossover(*models, signature)
     if throughput is None:
         crossover = None
+    elif crossover is None:
+        models = (latency.SerializeToString(), throughput.SerializeToString())
+        crossover = measured_crossover(*models, signature)
     return Dispatch(crossover, max(crossover or 1, chunk_rows), share_rows, own_threads)
 
 
@@ -86,14 +87,10 @@ def measured_crossover(latency: bytes, throughput: bytes, signature: Signature) 
     sessions = [
         ort.InferenceSession(model, session_options(1), [CPU]) for model in (latency, throughput)
     ]
-    low, high = 0, len(CANDIDATES)
-    while low < high:
-        middle = (low + high) // 2
-        if _gain(sessions, signature, CANDIDATES[middle]) >= _WORTH_IT:
-            high = middle
-        else:
-            low = middle + 1
-    return CANDIDATES[low] if low < len(CANDIDATES) else None
+    found = bisect_left(
+        CANDIDATES, True, key=lambda rows: _gain(sessions, signature, rows) >= _WORTH_IT
+    )
+    return CANDIDATES[found] if found < len(CANDIDATES) else None
 
 
 def tune(bundle: Bundle) -> Bundle:
@@ -110,9 +107,7 @@ def tune(bundle: Bundle) -> Bundle:
     # Where the form never pays on this machine, it is left to the largest batches.
     found = measured_crossover(*models, manifest.signature) or CANDIDATES[-1]
     dispatch = dataclasses.replace(
-        manifest.dispatch,
-        crossover=found,
-        chunk_rows=max(found, manifest.dispatch.chunk_rows),
+        manifest.dispatch, crossover=found, chunk_rows=max(found, manifest.dispatch.chunk_rows)
     )
     readme = bundle.read_beside(README)
     files = {**bundle.files, **({} if readme is None else {README: readme})}

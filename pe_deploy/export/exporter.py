@@ -14,17 +14,7 @@ import onnxscript
 import torch
 
 import pe_deploy
-from pe_deploy.bundle.artifacts import (
-    CONFIG_KEY,
-    GOLDEN,
-    MANIFEST,
-    ONNX,
-    PARITY,
-    README,
-    SIGNATURE,
-    THROUGHPUT,
-    TORCHSCRIPT,
-)
+from pe_deploy.bundle import artifacts as names
 from pe_deploy.bundle.bundle import Bundle, open_bundle, write_bundle
 from pe_deploy.bundle.golden import golden_to_bytes
 from pe_deploy.bundle.manifest import Manifest
@@ -39,11 +29,11 @@ from pe_deploy.export.options import DEFAULTS, ExportOptions
 from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
 from pe_deploy.export.source import Source
 from pe_deploy.export.torchscript import to_torchscript
-from pe_deploy.export.weights_digest import weights_sha256
 from pe_deploy.parity import Cell, Report, verify_bundle
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime
 from pe_deploy.storage.atomic import publishing
 from pe_deploy.training import load_checkpoint, torch_threads
+from pe_deploy.training.state_dict import weights_sha256
 
 
 @dataclass(frozen=True)
@@ -111,7 +101,7 @@ def export_module(
     with torch_threads(1):
         golden = golden_cases(source.module, source.signature, source.decision, source.rows)
         artifacts, manifest = _make(source, options)
-        artifacts[GOLDEN] = golden_to_bytes(golden, manifest.weights_sha256)
+        artifacts[names.GOLDEN] = golden_to_bytes(golden, manifest.weights_sha256)
         # The gate runs the very bytes that are published.
         candidate = Bundle(output, manifest, artifacts)
         report = verify_bundle(
@@ -124,13 +114,13 @@ def export_module(
     report.raise_if_failed()
 
     manifest = dataclasses.replace(manifest, parity=report.summary())
-    artifacts[PARITY] = report.to_json().encode()
-    artifacts[README] = model_card(manifest, artifacts, golden[0].input_ids[0]).encode()
+    artifacts[names.PARITY] = report.to_json().encode()
+    artifacts[names.README] = model_card(manifest, artifacts, golden[0].input_ids[0]).encode()
     with publishing(output) as staging:
         write_bundle(staging, manifest, artifacts)
         if signature_of is not None:
-            signed = {MANIFEST: (staging / MANIFEST).read_bytes(), **artifacts}
-            (staging / SIGNATURE).write_bytes(signature_of(signed, output.name))
+            signed = {names.MANIFEST: (staging / names.MANIFEST).read_bytes(), **artifacts}
+            (staging / names.SIGNATURE).write_bytes(signature_of(signed, output.name))
         published = open_bundle(staging)
     return Exported(dataclasses.replace(published, folder=output), report)
 
@@ -141,7 +131,7 @@ def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Man
     manifest = Manifest(
         signature, source.labels, source.threshold, weights_sha256(module), source.model
     )
-    metadata = {CONFIG_KEY: json.dumps(manifest.config(), ensure_ascii=False)}
+    metadata = {names.CONFIG_KEY: json.dumps(manifest.config(), ensure_ascii=False)}
     artifacts: dict[str, bytes] = {}
     versions: dict[str, str | int] = {
         "pe_deploy": pe_deploy.__version__,
@@ -152,9 +142,9 @@ def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Man
         model = to_onnx(module, signature, opset=options.opset, metadata=metadata)
         fast = to_throughput(model, signature) if options.throughput else None
         dispatch = dispatch_of(model, fast, signature, options.crossover)
-        artifacts[ONNX] = model.SerializeToString(deterministic=True)
+        artifacts[names.ONNX] = model.SerializeToString(deterministic=True)
         if fast is not None and dispatch.crossover is not None:
-            artifacts[THROUGHPUT] = fast.SerializeToString(deterministic=True)
+            artifacts[names.THROUGHPUT] = fast.SerializeToString(deterministic=True)
         for name, data in artifacts.items():
             check_onnx_refuses(data, signature, name)
         manifest = dataclasses.replace(manifest, operators=operators(model), dispatch=dispatch)
@@ -166,6 +156,6 @@ def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Man
             "ir_version": model.ir_version,
         }
     if "torchscript" in options.formats:
-        artifacts[TORCHSCRIPT] = to_torchscript(module, signature, metadata)
-        check_torchscript_refuses(artifacts[TORCHSCRIPT], signature)
+        artifacts[names.TORCHSCRIPT] = to_torchscript(module, signature, metadata)
+        check_torchscript_refuses(artifacts[names.TORCHSCRIPT], signature)
     return artifacts, dataclasses.replace(manifest, versions=versions)

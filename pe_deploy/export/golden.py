@@ -13,7 +13,7 @@ from torch import nn
 
 from pe_deploy.bundle.golden import GoldenCase
 from pe_deploy.config import Decision, Signature
-from pe_deploy.errors import ExportError
+from pe_deploy.errors import ExportError, line_of
 from pe_deploy.export.source import LabelledRows
 from pe_deploy.parity import Predictor, Reference, golden_inputs, random_ids
 from pe_deploy.runtime import to_input_ids
@@ -88,10 +88,9 @@ def _answer(
         logits = predict(ids)
         found = f"{logits.dtype} {list(logits.shape)}"
     except Exception as error:
-        line = " ".join(str(error).split())
         raise ExportError(
             f"the module fails in {dtype} on ids of batch {batch} × length {length} that its "
-            f"signature allows: {type(error).__name__}: {line}"
+            f"signature allows: {type(error).__name__}: {line_of(error)}"
         ) from error
     shape = [batch, *signature.output_axes[1:]]
     if found != f"{dtype} {shape}":

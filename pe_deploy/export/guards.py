@@ -22,9 +22,8 @@ on an empty input, as GRU does.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -42,12 +41,11 @@ _LONGEST_TABLE = 4096
 _MOVES_IDS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity")
 
 
-@dataclass(frozen=True)
-class Guards:
+class Guards(NamedTuple):
     """The guards of one signature: nodes in order, and the constants that they read."""
 
-    nodes: tuple[NodeProto, ...]
-    constants: Mapping[str, NDArray[Any]]
+    nodes: list[NodeProto]
+    constants: dict[str, NDArray[Any]]
 
 
 def guard_names(signature: Signature) -> dict[str, str]:
@@ -122,9 +120,7 @@ def guards(signature: Signature, *, looks_up: bool) -> Guards:
             no Gather of the model does.
     """
     names = guard_names(signature)
-    constants: dict[str, NDArray[Any]] = {
-        "guard_zero": np.array(0),
-    }
+    constants: dict[str, NDArray[Any]] = {"guard_zero": np.array(0)}
     nodes = [_node("Shape", [INPUT_IDS], "guard_length", start=1, end=2)]
     # What matters of this table is how many entries it has: one for each length, 0 among them.
     entries = signature.max_length + 1
@@ -142,24 +138,24 @@ def guards(signature: Signature, *, looks_up: bool) -> Guards:
         _node("Where", ["guard_negative", "guard_never_an_id", INPUT_IDS], "guard_ids"),
     ]
     if signature.pad_id is not None:
-        more, of_padding = _padding(signature.pad_id, names["padding"])
-        nodes += more
-        constants |= of_padding
+        padding = _padding(signature.pad_id, names["padding"])
+        nodes += padding.nodes
+        constants |= padding.constants
     if looks_up:
         constants["guard_vocabulary"] = np.arange(signature.vocab_size)
         ids = nodes[-1].output[0]
         nodes.append(_node("Gather", ["guard_vocabulary", ids], "guard_known", names["id"]))
     nodes[-1].output[0] = CHECKED_IDS
-    return Guards(tuple(nodes), constants)
+    return Guards(nodes, constants)
 
 
-def _padding(pad_id: int, name: str) -> tuple[list[NodeProto], dict[str, NDArray[Any]]]:
+def _padding(pad_id: int, name: str) -> Guards:
     """From `guard_ids` to the same, which nothing changes: it is there to be depended on.
 
     The number of tokens is one more than the column of the last one just where tokens come first.
     Of a row without any, ArgMax gives the last column, so that row fails as well.
     """
-    constants: dict[str, NDArray[Any]] = {
+    constants = {
         "guard_pad_id": np.array(pad_id),
         "guard_one": np.array(1),
         "guard_columns": np.array([1]),
@@ -178,7 +174,7 @@ def _padding(pad_id: int, name: str) -> tuple[list[NodeProto], dict[str, NDArray
         _node("Gather", ["guard_largest", "guard_misplaced"], "guard_padded", name),
         _node("Min", ["guard_ids", "guard_padded"], "guard_ids_in_place"),
     ]
-    return nodes, constants
+    return Guards(nodes, constants)
 
 
 def _node(

@@ -10,7 +10,9 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
+from pe_deploy.errors import line_of
 from pe_deploy.export.guards import CHECKED_IDS, guard_names, guards, id_lookups
+from pe_deploy.export.passes.graph import graphs_in
 
 
 @dataclass(frozen=True)
@@ -21,14 +23,15 @@ class Expectation:
         signature: what the model takes and gives.
         gru_nodes: the GRU layers of the module that was exported.
         opset: the operator set that was asked for.
-        sample_shape: `(batch, sequence)` of the sample that the graph was captured with.
+        sample_shape: `(batch, sequence)` of the sample that the graph was captured with; of 1
+            and 1, which put no constant under suspicion, where there was none.
         scan_layers: the GRU layers that are computed by Scan nodes, not by GRU nodes.
     """
 
     signature: Signature
     gru_nodes: int
     opset: int
-    sample_shape: tuple[int, int]
+    sample_shape: tuple[int, int] = (1, 1)
     scan_layers: int = 0
 
 
@@ -58,16 +61,15 @@ def _checker(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         yield (
-            f"onnx.checker refuses the graph ({' '.join(str(error).split())}), so other runtimes "
-            "may too; export with another opset"
+            f"onnx.checker refuses the graph ({line_of(error)}), so other runtimes may too; "
+            "export with another opset"
         )
 
 
 def _standard_domain(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
-    domains = {opset.domain for opset in model.opset_import} | {
-        node.domain for node in _all_nodes(model.graph)
-    }
-    if custom := sorted(domain for domain in domains if domain not in ("", "ai.onnx")):
+    domains = {opset.domain for opset in model.opset_import}
+    domains |= {node.domain for graph in graphs_in(model.graph) for node in graph.node}
+    if custom := sorted(domains - {"", "ai.onnx"}):
         yield (
             f"operators of the domains {custom} do not load in a plain onnxruntime; "
             "replace the torch operation that they come from"
@@ -92,18 +94,14 @@ def _axes(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
         (model.graph.output, LOGITS, signature.output_axes, TensorProto.FLOAT),
     ):
         for value in values:
-            if value.type.tensor_type.elem_type != element:
+            if (given := value.type.tensor_type.elem_type) != element:
+                named = TensorProto.DataType.Name
                 yield (
-                    f"{value.name} is {TensorProto.DataType.Name(value.type.tensor_type.elem_type)}"
-                    f" instead of {TensorProto.DataType.Name(element)}, so callers would send or "
-                    "get other numbers; export the module in float32"
+                    f"{value.name} is {named(given)} instead of {named(element)}, so callers would "
+                    "send or get other numbers; export the module in float32"
                 )
-        found = {
-            value.name: tuple(
-                axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim
-            )
-            for value in values
-        }
+        dims = {value.name: value.type.tensor_type.shape.dim for value in values}
+        found = {of: tuple(d.dim_param or d.dim_value for d in dim) for of, dim in dims.items()}
         if found != {name: axes}:
             yield (
                 f"found {found} instead of {{{name!r}: {axes}}}: a number on a free axis means "
@@ -131,14 +129,10 @@ def _frozen_constants(model: onnx.ModelProto, expected: Expectation) -> Iterator
     So are the guards' constants, which may be anything and are compared one by one.
     """
     own = guards(expected.signature, looks_up=True).constants
-    suspects = {
-        size: axis
-        for axis, size in zip(("batch", "sequence"), expected.sample_shape, strict=True)
-        if size > 1
-    }
+    suspects = dict(zip(expected.sample_shape, ("batch", "sequence"), strict=True))
     for name, values in _integer_constants(model):
         for value in values:
-            if value in suspects and name not in own:
+            if value > 1 and value in suspects and name not in own:
                 yield (
                     f"constant {name} holds {value}, the {suspects[value]} size of the sample, so "
                     "other sizes may fail; do not read sizes as Python numbers (if it is a "
@@ -182,7 +176,7 @@ def _guards(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
         if name not in constants or not np.array_equal(constants[name], value):
             yield f"{name} is missing or changed, so a bad input may pass; {cure}"
     own = {node.name for node in made.nodes}
-    for node in _all_nodes(model.graph):
+    for node in (node for graph in graphs_in(model.graph) for node in graph.node):
         if INPUT_IDS in node.input and node.op_type != "Shape" and node.name not in own:
             yield f"{node.name} reads {INPUT_IDS} past the guards; {cure}"
     wanted = guard_names(expected.signature)["id"]
@@ -192,12 +186,8 @@ def _guards(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
 
 
 def _scan(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
-    bodies = [
-        attribute.g
-        for node in model.graph.node
-        for attribute in node.attribute
-        if node.op_type == "Scan" and attribute.name == "body"
-    ]
+    scans = [node for node in model.graph.node if node.op_type == "Scan"]
+    bodies = [a.g for scan in scans for a in scan.attribute if a.name == "body"]
     # A layer's step has one Tanh, and nothing else in it has any.
     layers = sum(node.op_type == "Tanh" for body in bodies for node in body.node)
     if layers != expected.scan_layers:
@@ -234,24 +224,14 @@ def _leads_to_output(model: onnx.ModelProto, value: str) -> bool:
     return all(output.name in made_of for output in model.graph.output)
 
 
-def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """The nodes of a graph and of the graphs inside its nodes."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _all_nodes(attribute.g)
-
-
 def _integer_constants(model: onnx.ModelProto) -> Iterator[tuple[str, list[int]]]:
     """Every constant that can be a shape, an axis or an index."""
     tensors = [(tensor.name, tensor) for tensor in model.graph.initializer]
     for node in model.graph.node:
-        tensors += [
-            (node.name, a.t) for a in node.attribute if a.type == onnx.AttributeProto.TENSOR
-        ]
         for attribute in node.attribute:
-            if node.op_type == "Constant" and attribute.name in ("value_int", "value_ints"):
+            if attribute.HasField("t"):
+                tensors.append((node.name, attribute.t))
+            elif node.op_type == "Constant" and attribute.name in ("value_int", "value_ints"):
                 yield node.name, list(attribute.ints) or [attribute.i]
     for name, tensor in tensors:
         if tensor.data_type in (TensorProto.INT32, TensorProto.INT64):

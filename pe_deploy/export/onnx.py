@@ -50,7 +50,10 @@ def to_onnx(
     """
     check_opset(opset)
     prepared, gru_nodes = with_onnx_gru(module)
-    for batch, length in [sample_shape] if sample_shape else _sample_shapes(signature):
+    # Sizes that are unlikely to be constants of a model, so that the lint can tell them. A length
+    # of 1 is never suspected, so the second sample settles a coincidence in the first.
+    samples = [(13, min(11, max(1, signature.max_length - 1))), (17, 1)]
+    for batch, length in [sample_shape] if sample_shape else samples:
         if batch < 1 or not 1 <= length <= signature.max_length:
             raise InvalidInputError(
                 f"sample_shape is {(batch, length)}; allowed: 1 row or more, "
@@ -88,8 +91,7 @@ def to_throughput(model: onnx.ModelProto, signature: Signature) -> onnx.ModelPro
         return None
     layers, left = operators(model).get("GRU", 0), operators(fast).get("GRU", 0)
     opset = next(opset.version for opset in model.opset_import if not opset.domain)
-    # No sample was captured here: a shape of 1 and 1 puts no constant under suspicion.
-    expected = Expectation(signature, left, opset, (1, 1), scan_layers=layers - left)
+    expected = Expectation(signature, left, opset, scan_layers=layers - left)
     if findings := lint(fast, expected):
         raise ExportError("the throughput graph breaks the lint: " + " | ".join(findings))
     return fast
@@ -106,14 +108,6 @@ def scanned(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto | N
 def operators(model: onnx.ModelProto) -> dict[str, int]:
     """How often each operator occurs, by name."""
     return dict(sorted(Counter(node.op_type for node in model.graph.node).items()))
-
-
-def _sample_shapes(signature: Signature) -> list[tuple[int, int]]:
-    """Sizes that are unlikely to be constants of a model, so that the lint can tell them.
-
-    A length of 1 is never suspected, so the second sample settles a coincidence in the first.
-    """
-    return [(13, min(11, max(1, signature.max_length - 1))), (17, 1)]
 
 
 def _capture(module: nn.Module, ids: torch.Tensor, opset: int) -> onnx.ModelProto:
@@ -144,7 +138,7 @@ def _capture(module: nn.Module, ids: torch.Tensor, opset: int) -> onnx.ModelProt
 
 
 def _clean(model: onnx.ModelProto) -> None:
-    """Leave the graph and nothing of its making: no source paths, traces or generated names."""
+    """Leave the graph and nothing of its making: no source paths and no traces."""
     graph = model.graph
     graph.name = "classifier"
     graph.ClearField("doc_string")
@@ -152,16 +146,6 @@ def _clean(model: onnx.ModelProto) -> None:
     for value in [*graph.input, *graph.output, *graph.initializer, *graph.node]:
         del value.metadata_props[:]
         value.ClearField("doc_string")
-    used = {name for node in graph.node for name in node.input} | {LOGITS}
-    counts: Counter[str] = Counter()
-    for node in graph.node:
-        # An output without a name is one that the runtime need not compute.
-        outputs = [name if name in used else "" for name in node.output]
-        while not outputs[-1]:
-            outputs.pop()
-        node.output[:] = outputs
-        node.name = f"{node.op_type}_{counts[node.op_type]}"
-        counts[node.op_type] += 1
 
 
 @contextmanager

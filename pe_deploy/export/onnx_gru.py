@@ -29,28 +29,21 @@ class OnnxGRU(nn.Module):
         self.hidden_size = gru.hidden_size
         self.directions = 2 if gru.bidirectional else 1
         self.batch_first = gru.batch_first
-        weights = dict(gru.named_parameters())
-        for layer in range(gru.num_layers):
-            for onnx_name, torch_name in (("W", "weight_ih"), ("R", "weight_hh")):
-                self.register_buffer(
-                    f"{onnx_name}{layer}", self._per_direction(weights, f"{torch_name}_l{layer}")
-                )
-            if gru.bias:
-                both = [
-                    self._per_direction(weights, f"{name}_l{layer}")
-                    for name in ("bias_ih", "bias_hh")
-                ]
-                self.register_buffer(f"B{layer}", torch.cat(both, dim=1))
-            else:
-                self.register_buffer(f"B{layer}", None)
 
-    def _per_direction(self, weights: dict[str, nn.Parameter], name: str) -> Tensor:
-        """Stack the directions of one tensor, gates in ONNX's order: `[directions, 3 * H, …]`."""
-        stacked = []
-        for suffix in ("", "_reverse")[: self.directions]:
-            reset, update, new = weights[name + suffix].detach().chunk(3)
-            stacked.append(torch.cat([update, reset, new]))
-        return torch.stack(stacked)
+        def stacked(name: str) -> Tensor:
+            """The directions of one tensor, gates in ONNX's order: `[directions, 3 * H, …]`."""
+            directions = []
+            for suffix in ("", "_reverse")[: self.directions]:
+                reset, update, new = gru.get_parameter(name + suffix).detach().chunk(3)
+                directions.append(torch.cat([update, reset, new]))
+            return torch.stack(directions)
+
+        for layer in range(gru.num_layers):
+            self.register_buffer(f"W{layer}", stacked(f"weight_ih_l{layer}"))
+            self.register_buffer(f"R{layer}", stacked(f"weight_hh_l{layer}"))
+            biases = [f"bias_ih_l{layer}", f"bias_hh_l{layer}"] if gru.bias else []
+            both = torch.cat([stacked(name) for name in biases], dim=1) if biases else None
+            self.register_buffer(f"B{layer}", both)
 
     def flatten_parameters(self) -> None:
         """Nothing to do: modules call it on their `nn.GRU` before they use it."""

@@ -10,17 +10,9 @@ from torch import Tensor
 from pe_deploy.bundle.artifacts import ONNX
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.errors import ExportError
-from pe_deploy.export.weights_digest import weights_sha256
 from pe_deploy.model_config import ModelConfig
 from pe_deploy.training import GRUClassifier
-from pe_deploy.training.state_dict import build_model
-
-_AS_IN_TORCH = (
-    "embedding.weight",
-    "pos_encoder.positional_encoding.weight",
-    "fc_lay.weight",
-    "fc_lay.bias",
-)
+from pe_deploy.training.state_dict import build_model, weights_sha256
 
 
 def rebuilt(bundle: Bundle) -> GRUClassifier:
@@ -61,18 +53,13 @@ def _state_of(model: onnx.ModelProto, num_layers: int) -> dict[str, Tensor]:
             )
         return torch.from_numpy(numpy_helper.to_array(tensors[name]).copy())
 
-    def in_torchs_order(gates: Tensor) -> Tensor:
-        update, reset, new = gates.chunk(3)
-        return torch.cat([reset, update, new])
-
-    state = {}
+    as_in_torch = ("embedding", "pos_encoder.positional_encoding", "fc_lay")
+    state = {name: read(name) for name in (*(f"{of}.weight" for of in as_in_torch), "fc_lay.bias")}
     for layer in range(num_layers):
-        input_bias, state_bias = read(f"rnn_lay.B{layer}")[0].chunk(2)
-        for name, gates in (
-            ("weight_ih", read(f"rnn_lay.W{layer}")[0]),
-            ("weight_hh", read(f"rnn_lay.R{layer}")[0]),
-            ("bias_ih", input_bias),
-            ("bias_hh", state_bias),
-        ):
-            state[f"rnn_lay.{name}_l{layer}"] = in_torchs_order(gates)
-    return state | {name: read(name) for name in _AS_IN_TORCH}
+        biases = read(f"rnn_lay.B{layer}")[0].chunk(2)
+        weights = [read(f"rnn_lay.{name}{layer}")[0] for name in ("W", "R")]
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        for name, gates in zip(names, (*weights, *biases), strict=True):
+            update, reset, new = gates.chunk(3)
+            state[f"rnn_lay.{name}_l{layer}"] = torch.cat([reset, update, new])
+    return state

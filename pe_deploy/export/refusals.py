@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pe_deploy.bundle.artifacts import ONNX, TORCHSCRIPT
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
-from pe_deploy.errors import ExportError, InvalidInputError
+from pe_deploy.errors import ExportError, InvalidInputError, line_of
 from pe_deploy.export.guards import guard_names
 from pe_deploy.runtime import to_input_ids
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
@@ -94,19 +94,15 @@ def check_torchscript_refuses(data: bytes, signature: Signature) -> None:
 
 
 def _check(
-    name: str,
-    signature: Signature,
-    run: Callable[[Ids], Any],
-    expected: Callable[[str, Ids], str],
+    name: str, signature: Signature, run: Callable[[Ids], Any], expected: Callable[[str, Ids], str]
 ) -> None:
     for description, (kind, ids) in bad_inputs(signature).items():
         try:
             run(ids)
         except Exception as error:
             if expected(kind, ids) not in str(error):
-                line = " ".join(str(error).split())
                 raise ExportError(
-                    f"{name} does not say what is wrong with {description}, but: {line}"
+                    f"{name} does not say what is wrong with {description}, but: {line_of(error)}"
                 ) from error
         else:
             raise ExportError(f"{name} answers {description}, which its signature does not allow")

@@ -8,9 +8,9 @@ from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.config import Weights
 from pe_deploy.errors import CheckpointError
 from pe_deploy.export.golden import reference_of
-from pe_deploy.export.weights_digest import weights_sha256
 from pe_deploy.parity import Reference
 from pe_deploy.training import GRUClassifier, load_checkpoint
+from pe_deploy.training.state_dict import weights_sha256
 
 
 def trained_reference(

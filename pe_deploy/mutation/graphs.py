@@ -61,12 +61,12 @@ def frozen_batch(subject: Subject) -> Subject:
 
 def frozen_sequence(subject: Subject) -> Subject:
     """Every row is read as one of the greatest length."""
-    return _reshaped(subject, -1, subject.config.max_length)
+    return _reshaped(subject, -1, subject.classifier.config.max_length)
 
 
 def padding_counted(subject: Subject) -> Subject | str:
     """Padding is read as if it were tokens."""
-    if subject.config.pad_id is None:
+    if subject.classifier.config.pad_id is None:
         return "the model has no padding"
     module = copy.deepcopy(subject.classifier)
     module.pad_id = None
@@ -79,9 +79,14 @@ def sigmoid_too_many(subject: Subject) -> Subject:
     return _with_tail(subject, module, "logits = Sigmoid(before)")
 
 
+def rarely_tried(longest: int) -> int:
+    """Neither the longest nor a short length, which golden vectors and others try too."""
+    return max(1, longest - 2)
+
+
 def wrong_at_one_length(subject: Subject) -> Subject:
-    """Wrong at neither the longest nor a short length, which golden vectors and others try too."""
-    length = max(1, subject.config.max_length - 2)
+    """Wrong at one length, and right at every other."""
+    length = rarely_tried(subject.classifier.config.max_length)
     return _with_tail(
         subject,
         WrongAtOneLength(subject.classifier, length),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 
 import torch
 
@@ -13,12 +14,8 @@ from pe_deploy.training import GRUClassifier
 
 def labels_exchanged(subject: Subject) -> Subject | str:
     """The label that is answered most stands for the class after it, and the other way round."""
-    recorded = Counter(
-        label
-        for case in subject.golden
-        if case.labels is not None
-        for label in case.labels.tolist()
-    )
+    decided = [case.labels.tolist() for case in subject.golden if case.labels is not None]
+    recorded = Counter(chain.from_iterable(decided))
     if not recorded:
         return "the golden vectors record no labels"
     labels = list(subject.manifest.labels)
@@ -39,12 +36,12 @@ def threshold_moved(subject: Subject) -> Subject | str:
 
 def another_models_weights(subject: Subject) -> Subject:
     """Both forms with weights of the right shapes that are not the trained ones."""
-    return subject.with_weights_of(_another_model(subject.config))
+    return subject.with_weights_of(_another_model(subject.classifier.config))
 
 
 def another_models_golden(subject: Subject) -> Subject:
     """The models are right, and the golden vectors another's."""
-    return subject.with_golden_of(_another_model(subject.config))
+    return subject.with_golden_of(_another_model(subject.classifier.config))
 
 
 def _another_model(config: ModelConfig) -> GRUClassifier:
@@ -57,7 +54,7 @@ def _another_model(config: ModelConfig) -> GRUClassifier:
 def _changed_answers(subject: Subject) -> int:
     """How many recorded labels the manifest's decision no longer gives."""
     return sum(
-        int((subject.decision.labels_of(case.float64) != case.labels).sum())
+        int((subject.manifest.decision.labels_of(case.float64) != case.labels).sum())
         for case in subject.golden
         if case.labels is not None
     )

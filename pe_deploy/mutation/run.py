@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from pe_deploy import parity
 from pe_deploy.bundle.bundle import Bundle
-from pe_deploy.config import Signature
 from pe_deploy.errors import BundleError, ExportError, ParityError
 from pe_deploy.export.golden import eager_predictor
 from pe_deploy.export.lint import Expectation, lint
@@ -22,6 +21,7 @@ from pe_deploy.export.onnx import scanned
 from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.mutation.faults import FAULTS, PLACES, Fault
+from pe_deploy.mutation.graphs import rarely_tried
 from pe_deploy.mutation.subject import Subject
 from pe_deploy.parity import Predictor, verify
 from pe_deploy.runtime.engines import ENGINES, predictors
@@ -141,22 +141,28 @@ class _Checker:
         failed = set()
         if LINT in self.checks and self._breaks_rules(subject, format_name, data):
             failed.add(LINT)
+        artifacts = {ENGINES[format_name].file: data}
         try:
-            predictor = _predictor(subject, format_name, data)
+            engines = predictors(
+                Bundle(Path("self-test"), subject.manifest, artifacts), [format_name]
+            )
         except BundleError:  # no app would run it either
             return tuple(failed), "" if failed else "no classifier opens it"
         same = subject.trained is self.good.trained
+        longest = subject.manifest.signature.max_length
         report = verify(
-            {format_name: predictor},
+            engines,
             subject.manifest.signature,
             subject.golden,
             exact=self.exact if same else _exact(subject),
-            decision=subject.decision,
+            decision=subject.manifest.decision,
             tolerance=subject.tolerance,
             floors=Floors.of_summary(subject.manifest.parity),
             checks=[check for check in self.checks if check != LINT],
             batches=BATCHES,
-            lengths=_lengths(subject.manifest.signature),
+            lengths=sorted(
+                {1, min(2, longest), (longest + 1) // 2, rarely_tried(longest), longest}
+            ),
         )
         failed |= set(report.failed_checks)
         unseen = (
@@ -172,11 +178,11 @@ class _Checker:
                 check_torchscript_refuses(data, signature)
                 return False
             model = onnx.load_from_string(data)
-            # No sample to be suspicious of: that of the capture is not recorded.
             opset = int(subject.manifest.versions["opset"])
-            layers = subject.config.num_layers
+            layers = subject.classifier.config.num_layers
             in_scan = layers if format_name == "throughput" else 0
-            if lint(model, Expectation(signature, layers - in_scan, opset, (1, 1), in_scan)):
+            expected = Expectation(signature, layers - in_scan, opset, scan_layers=in_scan)
+            if lint(model, expected):
                 return True
             check_onnx_refuses(data, signature, ENGINES[format_name].file)
         except ExportError:
@@ -187,18 +193,11 @@ class _Checker:
 def _made(subject: Subject, format_name: str) -> bytes | None:
     """An artifact of a subject; None where the graph has no such form."""
     if format_name == "torchscript":
-        signature = subject.guarded_for or subject.manifest.signature
-        return to_torchscript(subject.module, signature)
+        return to_torchscript(subject.module, subject.guarded_for or subject.manifest.signature)
     if format_name == "onnx":
         return bytes(subject.model.SerializeToString())
     model = scanned(subject.model, subject.manifest.signature)
     return None if model is None else bytes(model.SerializeToString())
-
-
-def _predictor(subject: Subject, format_name: str, data: bytes) -> Predictor:
-    """The engine that runs an artifact."""
-    bundle = Bundle(Path("self-test"), subject.manifest, {ENGINES[format_name].file: data})
-    return predictors(bundle, [format_name])[format_name]
 
 
 def _exact(subject: Subject) -> Predictor:
@@ -216,9 +215,3 @@ def _remembering(predict: Predictor) -> Predictor:
         return answers[key]
 
     return answer
-
-
-def _lengths(signature: Signature) -> list[int]:
-    """A few lengths from 1 to `max_length`, with the one at which a fault is planted."""
-    longest = signature.max_length
-    return sorted({1, min(2, longest), (longest + 1) // 2, max(1, longest - 2), longest})

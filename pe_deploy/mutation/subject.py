@@ -18,12 +18,11 @@ from pe_deploy.bundle.artifacts import ONNX
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.bundle.golden import GoldenCase
 from pe_deploy.bundle.manifest import Manifest
-from pe_deploy.config import Decision, Signature
+from pe_deploy.config import Signature
 from pe_deploy.export.golden import eager_predictor
 from pe_deploy.export.onnx import to_onnx
 from pe_deploy.export.onnx_gru import with_onnx_gru
 from pe_deploy.export.rebuild import rebuilt
-from pe_deploy.model_config import ModelConfig
 from pe_deploy.parity import Tolerance
 from pe_deploy.training import GRUClassifier
 
@@ -65,16 +64,6 @@ class Subject:
         golden = tuple(bundle.golden())
         return cls(classifier, classifier, classifier, model, bundle.manifest, golden)
 
-    @property
-    def config(self) -> ModelConfig:
-        """The sizes of the model."""
-        return self.classifier.config
-
-    @property
-    def decision(self) -> Decision:
-        """How the manifest takes labels from logits."""
-        return self.manifest.decision
-
     def with_manifest(self, **changes: Any) -> Subject:
         """The same models under a manifest with these fields changed."""
         return dataclasses.replace(self, manifest=dataclasses.replace(self.manifest, **changes))
@@ -110,7 +99,7 @@ class Subject:
                 case,
                 float64=logits,
                 float32=single(case.input_ids).astype(np.float32),
-                labels=None if case.labels is None else self.decision.labels_of(logits),
+                labels=None if case.labels is None else self.manifest.decision.labels_of(logits),
             )
 
         return dataclasses.replace(self, golden=tuple(map(answered, self.golden)))

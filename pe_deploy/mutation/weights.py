@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from pe_deploy.export.weights_digest import weights_sha256
 from pe_deploy.mutation.subject import Plant, Subject
 from pe_deploy.training import GRUClassifier
+from pe_deploy.training.state_dict import weights_sha256
 
 
 def edits_weights(edit: Callable[[GRUClassifier], None]) -> Plant:

@@ -30,15 +30,8 @@ from pe_deploy.storage import atomic
 from pe_deploy.storage.digest import sha256
 from pe_deploy.storage.strict_npz import read_array
 from pe_deploy.storage.strict_zip import StrictZip
+from pe_deploy.training import state_dict
 from pe_deploy.training.model import GRUClassifier
-from pe_deploy.training.state_dict import (
-    build_model,
-    infer_config,
-    read_bytes,
-    read_state_dict,
-    tensors_from_bytes,
-    tensors_to_bytes,
-)
 
 CONFIG_FILE = "config.json"
 BEST_FILE = "model.safetensors"
@@ -123,9 +116,9 @@ def load_checkpoint(path: str | Path, *, weights: Weights = "best") -> Checkpoin
         return _load_folder(path, weights)
     if not path.exists():
         raise CheckpointError(f"{path}: no such file or folder")
-    state = read_state_dict(path)
-    config = infer_config(path, state)
-    model = build_model(path, config, state)
+    state = state_dict.read_state_dict(path)
+    config = state_dict.infer_config(path, state)
+    model = state_dict.build_model(path, config, state)
     decision = decision_of(config, tuple(range(config.signature.num_labels)))
     return Checkpoint(model, config, decision.labels, decision.threshold)
 
@@ -138,7 +131,7 @@ def decision_of(config: ModelConfig, labels: tuple[Label, ...]) -> Decision:
 def save_validation(folder: Path, rows: Dataset) -> None:
     """Write `validation.safetensors`: int64 `input_ids` `[rows, length]` and `targets` `[rows]`."""
     tensors = {name: torch.from_numpy(getattr(rows, name)) for name in _VALIDATION_TENSORS}
-    atomic.write_bytes(folder / VALIDATION_FILE, tensors_to_bytes(tensors))
+    atomic.write_bytes(folder / VALIDATION_FILE, state_dict.tensors_to_bytes(tensors))
 
 
 def _validation_of(
@@ -150,7 +143,7 @@ def _validation_of(
             archive = StrictZip(data, path.name, _LARGEST_VALIDATION)
             ids, targets = (read_array(archive, f"{name}.npy") for name in _VALIDATION_TENSORS)
         else:
-            tensors, _ = tensors_from_bytes(path, data)
+            tensors, _ = state_dict.tensors_from_bytes(path, data)
             ids, targets = (tensors[name].numpy() for name in _VALIDATION_TENSORS)
         return Dataset(ids, targets, labels, pad_id)
     except (ValueError, DataError, KeyError, TypeError) as error:
@@ -167,7 +160,7 @@ def write_config(
         "labels": list(labels),
         "threshold": decision_of(model_config, labels).threshold,
         "files": {
-            name: sha256(read_bytes(folder / name))
+            name: sha256(state_dict.read_bytes(folder / name))
             for name in (BEST_FILE, LAST_FILE, VALIDATION_FILE)
         },
     }
@@ -192,7 +185,8 @@ def check_replaceable(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f"{folder}: is a file; allowed: a folder for the checkpoint")
     for path in sorted(folder.iterdir()) if folder.exists() else ():
-        if path.name not in FILES and not _is_temporary(path):
+        names = (path.with_name(name) for name in FILES)
+        if path.name not in FILES and not any(atomic.is_temporary(path, own) for own in names):
             raise CheckpointError(
                 f"{folder}: holds {path.name!r}, which is not of a checkpoint; "
                 "allowed: a new folder, an empty one, or a checkpoint to replace"
@@ -207,56 +201,43 @@ def remove_results(folder: Path) -> None:
         atomic.remove_stale(folder / name)
 
 
-def _is_temporary(path: Path) -> bool:
-    return any(atomic.is_temporary(path, path.with_name(name)) for name in FILES)
-
-
 def _load_folder(folder: Path, weights: Weights) -> Checkpoint:
     config_file = folder / CONFIG_FILE
     if not config_file.exists() and (folder / RESUME_FILE).exists():
         raise CheckpointError(f"{folder}: training has not finished here; resume it first")
-    data = read_bytes(config_file)
+    data = state_dict.read_bytes(config_file)
     try:
         content = json.loads(data)
-        config, labels, threshold, digests = _parse_config(config_file, content)
-        if data != config_to_bytes(
-            {key: value for key, value in content.items() if key != "sha256"}
-        ):
+        config = ModelConfig.from_dict(content["model"])
+        decision = Decision(tuple(content["labels"]), content["threshold"])
+        decision.check(config.signature)
+        digests = {**content["files"]}
+        undigested = {key: value for key, value in content.items() if key != "sha256"}
+        if data != config_to_bytes(undigested):
             raise _changed(config_file)
+    except KeyError as error:
+        raise CheckpointError(f"{config_file}: field {error} is missing") from error
+    except (InvalidInputError, TypeError) as error:
+        raise CheckpointError(f"{config_file}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{config_file}: not readable as JSON: {error}") from error
 
     def read(name: str) -> bytes:
-        data = read_bytes(folder / name)
+        data = state_dict.read_bytes(folder / name)
         if sha256(data) != digests.get(name):
             raise _changed(folder / name)
         return data
 
     weights_file = folder / (BEST_FILE if weights == "best" else LAST_FILE)
-    state = tensors_from_bytes(weights_file, read(weights_file.name))[0]
-    model = build_model(weights_file, config, state)
+    state = state_dict.tensors_from_bytes(weights_file, read(weights_file.name))[0]
+    model = state_dict.build_model(weights_file, config, state)
     former = FORMER_VALIDATION_FILE in digests
     rows_file = folder / (FORMER_VALIDATION_FILE if former else VALIDATION_FILE)
-    validation = _validation_of(rows_file, read(rows_file.name), labels, config.pad_id)
-    return Checkpoint(model, config, labels, threshold, validation)
+    validation = _validation_of(rows_file, read(rows_file.name), decision.labels, config.pad_id)
+    return Checkpoint(model, config, decision.labels, decision.threshold, validation)
 
 
 def _changed(path: Path) -> CheckpointError:
     return CheckpointError(
         f"{path} was changed after it was written: its SHA-256 is not the one in {CONFIG_FILE}"
     )
-
-
-def _parse_config(
-    path: Path, content: Any
-) -> tuple[ModelConfig, tuple[Label, ...], float | None, dict[str, str]]:
-    try:
-        config = ModelConfig.from_dict(content["model"])
-        labels, threshold = tuple(content["labels"]), content["threshold"]
-        Decision(labels, threshold).check(config.signature)
-        digests = {**content["files"]}
-    except KeyError as error:
-        raise CheckpointError(f"{path}: field {error} is missing") from error
-    except (InvalidInputError, TypeError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    return config, labels, threshold, digests

@@ -14,12 +14,11 @@ import torch
 
 from pe_deploy.config import Label
 from pe_deploy.data import NOTEBOOK_LENGTH, NOTEBOOK_VOCAB_SIZE, Dataset, split
-from pe_deploy.errors import CheckpointError, InvalidInputError
+from pe_deploy.errors import CheckpointError, DataError, InvalidInputError
 from pe_deploy.model_config import ModelConfig, TrainConfig
 from pe_deploy.storage import atomic
 from pe_deploy.training import checkpoint
-from pe_deploy.training.epoch import Rows, run_epoch
-from pe_deploy.training.metrics import EpochMetrics, best_of
+from pe_deploy.training.epoch import EpochMetrics, best_of, run_epoch
 from pe_deploy.training.model import GRUClassifier, in_memory, keep_states_longer
 from pe_deploy.training.positions import (
     PositionShift,
@@ -28,14 +27,7 @@ from pe_deploy.training.positions import (
     shift_between,
 )
 from pe_deploy.training.resume import RunState, identity_of, load_run, run_to_bytes
-from pe_deploy.training.sources import (
-    Source,
-    check_labels,
-    check_rows,
-    draw_synthetic,
-    load_rows,
-    sizes_of,
-)
+from pe_deploy.training.sources import Source, check_rows, draw_synthetic, load_rows, sizes_of
 from pe_deploy.training.state_dict import tensors_to_bytes
 from pe_deploy.training.threads import torch_threads
 
@@ -181,7 +173,11 @@ def train(
                 num_classes=1 if len(rows.labels) == 2 else len(rows.labels),
                 pad_id=rows.pad_id,
             )
-        check_labels(rows, validation)
+        if validation is not None and validation.labels != rows.labels:
+            raise DataError(
+                f"validation labels are {list(validation.labels)}; "
+                f"allowed: those of training, {list(rows.labels)}"
+            )
         check_rows(rows, model_config, "rows" if isinstance(source, Dataset) else str(source))
         # Now, not when the checkpoint is written: training may take hours.
         checkpoint.decision_of(model_config, rows.labels).check(model_config.signature)
@@ -192,25 +188,20 @@ def train(
             check_rows(validation, model_config, "validation")
         elif notebook:
             validation = draw_synthetic(model_config)
+        elif train_config.validation_fraction == 0:
+            raise InvalidInputError(
+                "validation_fraction is 0; allowed: above 0, or validation rows of their own"
+            )
         else:
-            rows, validation = _hold_back(rows, train_config)
+            rows, validation = split(rows, train_config.validation_fraction, train_config.seed)
         if not resume:
             output.mkdir(parents=True, exist_ok=True)
-        with (
-            torch_threads(_threads(model_config, train_config)),
-            atomic.sole_writer(output) as alone,
-        ):
+        small = hidden_dim * train_config.batch_size <= _ONE_THREAD_UP_TO
+        threads = 1 if small else torch.get_num_threads()
+        with torch_threads(threads), atomic.sole_writer(output) as alone:
             if not alone:
                 raise CheckpointError(f"{output}: another process is training here")
             return _train(model, train_config, rows, validation, output, resume, progress)
-
-
-def _hold_back(rows: Dataset, config: TrainConfig) -> tuple[Dataset, Dataset]:
-    if config.validation_fraction == 0:
-        raise InvalidInputError(
-            "validation_fraction is 0; allowed: above 0, or validation rows of their own"
-        )
-    return split(rows, config.validation_fraction, config.seed)
 
 
 def _train(
@@ -235,9 +226,8 @@ def _train(
             f"allowed: at least the {done} that are done"
         )
 
-    train_rows, validation_rows = Rows.of(rows, model.config), Rows.of(validation, model.config)
     decision = checkpoint.decision_of(model.config, rows.labels)
-    batches = math.ceil(len(train_rows) / config.batch_size)
+    batches = math.ceil(len(rows) / config.batch_size)
 
     def report(epoch: int, batch: int, metrics: EpochMetrics | None = None) -> None:
         if progress is not None:
@@ -245,14 +235,7 @@ def _train(
 
     for epoch in range(done + 1, config.epochs + 1):
         metrics = run_epoch(
-            model,
-            optimizer,
-            train_rows,
-            validation_rows,
-            config,
-            decision,
-            epoch,
-            partial(report, epoch),
+            model, optimizer, rows, validation, config, decision, epoch, partial(report, epoch)
         )
         state.add(metrics, model, optimizer)
         with atomic.replacing(output / checkpoint.RESUME_FILE) as temporary:
@@ -287,8 +270,3 @@ def _train(
 def _write_metrics(output: Path, state: RunState) -> None:
     lines = [json.dumps(dataclasses.asdict(metrics)) + "\n" for metrics in state.metrics]
     atomic.write_bytes(output / checkpoint.METRICS_FILE, "".join(lines).encode())
-
-
-def _threads(model_config: ModelConfig, config: TrainConfig) -> int:
-    step = model_config.hidden_dim * config.batch_size
-    return 1 if step <= _ONE_THREAD_UP_TO else torch.get_num_threads()

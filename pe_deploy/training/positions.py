@@ -85,7 +85,12 @@ def plot_positions(initial: Table, final: Table, path: Path) -> None:
     _draw(axes["final"], final, "After training", "value", largest)
     difference = final - initial
     _draw(axes["difference"], difference, "What training added", "change", _largest(difference))
-    _draw_distances(axes["distances"], axes["difference"], _distances(initial, final))
+    distances = _distances(initial, final)
+    axes["distances"].barh(np.arange(len(distances)), distances, height=0.8, color="0.35")
+    axes["distances"].sharey(axes["difference"])
+    axes["distances"].set_title("How far")
+    axes["distances"].set_xlabel("distance (L2)")
+    axes["distances"].tick_params(labelleft=False)
     _draw(
         axes["similarity"],
         _cosine_similarities(final),
@@ -124,14 +129,6 @@ def _draw(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.figure.colorbar(image, ax=axes, label=unit, pad=0.02)
-
-
-def _draw_distances(axes: Axes, beside: Axes, distances: Table) -> None:
-    axes.barh(np.arange(len(distances)), distances, height=0.8, color="0.35")
-    axes.sharey(beside)
-    axes.set_title("How far")
-    axes.set_xlabel("distance (L2)")
-    axes.tick_params(labelleft=False)
 
 
 def _distances(initial: Table, final: Table) -> Table:

@@ -18,14 +18,9 @@ from pe_deploy.data import Dataset
 from pe_deploy.errors import CheckpointError
 from pe_deploy.model_config import ModelConfig, TrainConfig
 from pe_deploy.storage.digest import sha256
-from pe_deploy.training.metrics import EpochMetrics, best_of
+from pe_deploy.training.epoch import EpochMetrics, best_of
 from pe_deploy.training.model import GRUClassifier
-from pe_deploy.training.state_dict import (
-    State,
-    read_bytes,
-    tensors_from_bytes,
-    tensors_to_bytes,
-)
+from pe_deploy.training.state_dict import State, read_bytes, tensors_from_bytes, tensors_to_bytes
 
 Identity = dict[str, Any]
 """What has to stay the same for a run to be the same run, by the names that errors show."""

@@ -53,19 +53,6 @@ def sizes_of(*datasets: Dataset) -> tuple[int, int]:
     return max(ids + padding) + 1, max(dataset.input_ids.shape[1] for dataset in datasets)
 
 
-def check_labels(rows: Dataset, validation: Dataset | None) -> None:
-    """Check that training and validation tell the same labels apart.
-
-    Raises:
-        DataError: they do not.
-    """
-    if validation is not None and validation.labels != rows.labels:
-        raise DataError(
-            f"validation labels are {list(validation.labels)}; "
-            f"allowed: those of training, {list(rows.labels)}"
-        )
-
-
 def check_rows(rows: Dataset, config: ModelConfig, name: str) -> None:
     """Check that a model of these sizes takes every row.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pe_deploy.errors import CheckpointError, InvalidInputError
 from pe_deploy.model_config import ModelConfig
@@ -159,6 +160,15 @@ def build_model(path: Path, config: ModelConfig, state: State) -> GRUClassifier:
     return model.eval()
 
 
+def weights_sha256(module: nn.Module) -> str:
+    """SHA-256 over the names, dtypes, shapes and bytes of the state_dict, in order of the names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def _shapes_of(config: ModelConfig) -> dict[str, list[int]]:
     """The shapes of a model's weights by name, without the model, which may be of any size.
 
@@ -178,20 +188,20 @@ def _shapes_of(config: ModelConfig) -> dict[str, list[int]]:
 
 
 def _misfits(state: State, expected: Mapping[str, list[int]]) -> Iterator[str]:
+    """In the model's order: that in which safetensors gives tensors is another each time."""
     for key, shape in expected.items():
-        if key not in state:
+        tensor = state.get(key)
+        if tensor is None:
             yield f"{key} is missing; expected shape {shape}"
-    for key, tensor in state.items():
-        shape = list(tensor.shape)
-        if key not in expected:
-            yield f"{key} with shape {shape} is unexpected"
-        elif shape != expected[key]:
-            yield f"{key} has shape {shape}; expected {expected[key]}"
+        elif list(tensor.shape) != shape:
+            yield f"{key} has shape {list(tensor.shape)}; expected {shape}"
         elif not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.is_meta:
             kind = str(tensor.dtype).removeprefix("torch.")
             yield f"{key} with shape {shape} is {kind}; expected dense floats"
         elif not torch.isfinite(_float32(tensor)).all():
             yield f"{key} with shape {shape} has values that are not finite in float32"
+    for key in sorted(state.keys() - expected.keys()):
+        yield f"{key} with shape {list(state[key].shape)} is unexpected"
 
 
 def _float32(tensor: Tensor) -> Tensor:

@@ -90,11 +90,7 @@ def test_the_same_bytes_from_another_process(
     weights = tmp_path / "weights.pt"
     torch.save(notebook_source.module.state_dict(), weights)
     command = [sys.executable, "-m", "pe_deploy", "export", str(weights), "--crossover", "24"]
-    subprocess.run(
-        [*command, "-o", str(tmp_path / "there")],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    subprocess.run([*command, "-o", str(tmp_path / "there")], check=True, stdout=subprocess.DEVNULL)
     assert digests(notebook_export.bundle.path) == digests(tmp_path / "there")
 
 

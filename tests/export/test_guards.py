@@ -20,11 +20,7 @@ from pe_deploy.errors import ExportError, InvalidInputError
 from pe_deploy.export import to_onnx, to_torchscript
 from pe_deploy.export.guards import guard_names
 from pe_deploy.export.lint import Expectation, lint
-from pe_deploy.export.refusals import (
-    bad_inputs,
-    check_onnx_refuses,
-    check_torchscript_refuses,
-)
+from pe_deploy.export.refusals import bad_inputs, check_onnx_refuses, check_torchscript_refuses
 from pe_deploy.model_config import ModelConfig
 from pe_deploy.parity import random_ids
 from pe_deploy.runtime import to_input_ids
@@ -196,7 +192,7 @@ def ignored(graph: onnx.GraphProto) -> None:
 def test_the_lint_demands_every_guard(edit: Callable[[onnx.GraphProto], None], breach: str) -> None:
     config = CONFIGS["padded"]
     good = exported(config)
-    expected = Expectation(config.signature, config.num_layers, 18, (1, 1))
+    expected = Expectation(config.signature, config.num_layers, 18)
     assert lint(good, expected) == []
     model = copy.deepcopy(good)
     edit(model.graph)
@@ -207,7 +203,7 @@ def test_a_graph_for_another_signature_is_not_guarded_for_this_one() -> None:
     config = CONFIGS["notebook"]
     model = exported(config)
     smaller = Signature(11, 9)
-    assert any("guards: " in line for line in lint(model, Expectation(smaller, 2, 18, (1, 1))))
+    assert any("guards: " in line for line in lint(model, Expectation(smaller, 2, 18)))
 
 
 @pytest.mark.parametrize("name", list(models()))

@@ -76,19 +76,10 @@ def _engines(config: ModelConfig, folder: Path) -> Engines:
     threshold = 0.5 if config.num_classes == 1 else None
     source = Source(model, config.signature, labels, threshold, config.to_dict())
     export_module(source, folder / "bundle", ExportOptions(crossover=24))
-    checkpoint, bundle = (
-        Checkpoint(model, config, labels, threshold),
-        open_bundle(folder / "bundle"),
-    )
-    return Engines(
-        checkpoint,
-        bundle,
-        (
-            EagerClassifier(checkpoint),
-            TorchScriptClassifier(bundle),
-            OnnxClassifier(bundle, num_threads=1),
-        ),
-    )
+    checkpoint = Checkpoint(model, config, labels, threshold)
+    bundle = open_bundle(folder / "bundle")
+    torchscript, onnx_alone = TorchScriptClassifier(bundle), OnnxClassifier(bundle, num_threads=1)
+    return Engines(checkpoint, bundle, (EagerClassifier(checkpoint), torchscript, onnx_alone))
 
 
 # What is put in.
@@ -165,8 +156,7 @@ _LAYOUTS: list[Callable[[NDArray[Any]], Any]] = [
 
 _arrays = st.sampled_from(_DTYPES).flatmap(
     lambda dtype: npst.arrays(
-        np.dtype(dtype),
-        npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4),
+        np.dtype(dtype), npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
     )
 )
 _near = st.sampled_from(["i1", "u1", ">i2", "<u4", "i8", ">i8", "u8", "f4"]).flatmap(
@@ -226,16 +216,7 @@ _odd_tensors = st.sampled_from(
 )
 _OTHERS: list[Any] = [
     *(None, True, 3, 2.5, "12", b"12", {1, 2}, {"a": 1}, {1: [2]}, range(3), object(), int),
-    *(
-        [range(3), range(3)],
-        [{1, 2}],
-        ["12", "34"],
-        [[]],
-        [[], []],
-        [[], [1]],
-        [None],
-        [[None]],
-    ),
+    *([range(3), range(3)], [{1, 2}], ["12", "34"], [[]], [[], []], [[], [1]], [None], [[None]]),
     *(_loop(), _deep(10), _deep(100), _deep(100_000)),
     *(Frame("text"), Frame(None), Frame(np.array([[1, 2]])), Frame(np.ma.masked_array([[1]]))),
     *(Frame(np.array([[1.9]])), [Frame(np.array([1, 2])), [3, 4]], [Frame(np.array([True]))]),
@@ -244,12 +225,7 @@ _OTHERS: list[Any] = [
     *([[2**63]], [[2**63, 1]], [[2**64]], [[-(2**63)]], [[-(2**63) - 1]], [[1], [2, 2**64]]),
     *([np.array([1], np.uint64), np.array([2])], np.array([[2**64 - 3]], np.uint64)),
     *([[np.ma.array(3, mask=True), 4]], [np.ma.masked_array([1, 2], mask=[False, True]), [1, 2]]),
-    *(
-        memoryview(b"abc"),
-        bytearray(b"abc"),
-        [memoryview(b"ab"), b"c"],
-        types.SimpleNamespace(),
-    ),
+    *(memoryview(b"abc"), bytearray(b"abc"), [memoryview(b"ab"), b"c"], types.SimpleNamespace()),
     *(np.datetime64("2020"), [[np.timedelta64(1, "s"), 2]], [[datetime.date(2020, 1, 1)]]),
     *(collections.deque([[1, 2]]), collections.deque([[1, True]]), collections.UserList([[1]])),
 ]
@@ -301,8 +277,7 @@ def test_a_right_answer_or_one_line_to_what_is_odd(engines: list[Engines], numbe
 
 
 @pytest.mark.parametrize(
-    "value",
-    [Fails(), [Fails()], [[Fails()]], FailsAsList([[1, 2]]), [FailsAsList([1, 2]), [3]]],
+    "value", [Fails(), [Fails()], [[Fails()]], FailsAsList([[1, 2]]), [FailsAsList([1, 2]), [3]]]
 )
 def test_what_an_inputs_own_code_raises_passes_through(engines: list[Engines], value: Any) -> None:
     for classifier in engines[0].all:

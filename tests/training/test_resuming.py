@@ -19,6 +19,8 @@ from pe_deploy.storage import atomic
 from pe_deploy.training import Progress, load_checkpoint, train
 from pe_deploy.training.resume import identity_of
 
+pytestmark = pytest.mark.usefixtures("without_plot")
+
 CONFIG = TrainConfig(epochs=4, shuffle=True)
 DROPOUT = 0.3
 
@@ -32,7 +34,6 @@ class _Stop(Exception):  # noqa: N818 - not an error
     pass
 
 
-@pytest.mark.usefixtures("without_plot")
 @pytest.mark.parametrize(("epoch", "batch"), [(2, 3), (2, None), (3, 1), (4, 6), (4, None)])
 def test_interrupted_anywhere(
     tmp_path: Path, three_classes: Dataset, epoch: int, batch: int | None
@@ -54,7 +55,6 @@ def test_interrupted_anywhere(
     assert _results(output) == _results(tmp_path / "whole")
 
 
-@pytest.mark.usefixtures("without_plot")
 def test_interrupted_before_any_file_is_written(
     tmp_path: Path, three_classes: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +99,6 @@ train("synthetic", sys.argv[1], train_config=TrainConfig(epochs=100_000), dropou
 """
 
 
-@pytest.mark.usefixtures("without_plot")
 def test_killed_for_real(tmp_path: Path) -> None:
     output = tmp_path / "killed"
     with subprocess.Popen(
@@ -122,7 +121,6 @@ def test_killed_for_real(tmp_path: Path) -> None:
     assert _results(output) == _results(tmp_path / "whole")
 
 
-@pytest.mark.usefixtures("without_plot")
 def test_more_epochs_go_on_from_a_finished_run(tmp_path: Path, three_classes: Dataset) -> None:
     longer = dataclasses.replace(CONFIG, epochs=6)
     train(three_classes, tmp_path / "run", train_config=CONFIG)
@@ -131,7 +129,6 @@ def test_more_epochs_go_on_from_a_finished_run(tmp_path: Path, three_classes: Da
     assert _results(tmp_path / "run") == _results(tmp_path / "whole")
 
 
-@pytest.mark.usefixtures("without_plot")
 def test_a_run_from_before_a_setting_was_there(
     tmp_path: Path, three_classes: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,7 +151,6 @@ def test_a_run_from_before_a_setting_was_there(
     assert train(three_classes, tmp_path, train_config=longer, resume=True).last.epoch == 5
 
 
-@pytest.mark.usefixtures("without_plot")
 def test_another_run_is_refused(tmp_path: Path, three_classes: Dataset) -> None:
     output = tmp_path / "run"
     train(three_classes, output, train_config=CONFIG)
@@ -184,7 +180,6 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
         train("synthetic", tmp_path, resume=True)
 
 
-@pytest.mark.usefixtures("without_plot")
 def test_every_flipped_bit_of_the_state_is_seen(tmp_path: Path, three_classes: Dataset) -> None:
     train(three_classes, tmp_path, train_config=CONFIG)
     path, generator = tmp_path / "resume.safetensors", random.Random(0)
@@ -199,7 +194,6 @@ def test_every_flipped_bit_of_the_state_is_seen(tmp_path: Path, three_classes: D
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.usefixtures("without_plot")
 def test_the_header_of_the_state_is_under_the_digest(
     tmp_path: Path, three_classes: Dataset
 ) -> None:
@@ -213,7 +207,6 @@ def test_the_header_of_the_state_is_under_the_digest(
         train(three_classes, tmp_path, train_config=CONFIG, resume=True)
 
 
-@pytest.mark.usefixtures("without_plot")
 def test_two_runs_in_one_folder(tmp_path: Path, three_classes: Dataset) -> None:
     def second(at: Progress) -> None:
         with pytest.raises(CheckpointError, match="another process is training here"):

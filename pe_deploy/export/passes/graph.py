@@ -30,7 +30,7 @@ def written(model: ir.Model) -> onnx.ModelProto:
         node.name = f"{node.op_type}_{counts[node.op_type]}"
         counts[node.op_type] += 1
     proto = ir.to_proto(model)
-    for graph in _graphs(proto.graph):
+    for graph in graphs_in(proto.graph):
         graph.ClearField("value_info")
     return proto
 
@@ -137,7 +137,7 @@ def perm(node: ir.Node) -> list[int]:
     return list(node.attributes.get_ints("perm", []))
 
 
-def is_size_of(value: ir.Value | None, ids: ir.Value, axis: int) -> bool:
+def is_size_of(value: ir.Value | None, ids: ir.Value | None, axis: int) -> bool:
     """Whether a value is the size of one axis of the ids, as a scalar or as one element."""
     if squeezed := made_by(value, "Squeeze", "Unsqueeze", "Reshape"):
         return is_size_of(squeezed.inputs[0], ids, axis)
@@ -171,6 +171,15 @@ def is_gru(node: ir.Node) -> bool:
     )
 
 
+def gru_giving(value: ir.Value | None) -> ir.Node | None:
+    """The GRU whose outputs of all steps a value is, without their axis of directions."""
+    squeezed = made_by(value, "Squeeze")
+    if squeezed is None or axes(squeezed) != [1]:
+        return None
+    gru = made_by(squeezed.inputs[0], "GRU")
+    return None if gru is None or gru.outputs[0] is not squeezed.inputs[0] else gru
+
+
 def given(node: ir.Node, index: int) -> ir.Value | None:
     """An input of a node; None where it is left out."""
     return node.inputs[index] if index < len(node.inputs) else None
@@ -183,7 +192,7 @@ def exchange(old: ir.Value, new: ir.Value) -> None:
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
 
 
-def _graphs(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
+def graphs_in(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
     """A graph and all graphs inside its nodes."""
     inner = [a.g for node in graph.node for a in node.attribute if a.HasField("g")]
-    return [graph, *(found for each in inner for found in _graphs(each))]
+    return [graph, *(found for each in inner for found in graphs_in(each))]

@@ -8,15 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from pe_deploy.export.passes.graph import (
-    axes,
-    constant,
-    given,
-    is_gru,
-    is_used,
-    made_by,
-    used_once,
-)
+from pe_deploy.export.passes import graph as g
 
 Floats = NDArray[np.float64]
 
@@ -65,16 +57,16 @@ class Layer:
 
 def layer_of(node: ir.Node) -> Layer | None:
     """A GRU node read; None if it is not torch's formula with weights that are known."""
-    if not is_gru(node) or node.attributes.get_int("linear_before_reset", 0) != 1:
+    if not g.is_gru(node) or node.attributes.get_int("linear_before_reset", 0) != 1:
         return None
     if any(name in node.attributes for name in ("activations", "clip")):
         return None
-    weights = [constant(given(node, index)) for index in (1, 2)]
-    bias = given(node, 3)
-    if weights[0] is None or weights[1] is None or (bias is not None and constant(bias) is None):
+    weights = [g.constant(g.given(node, index)) for index in (1, 2)]
+    bias = g.given(node, 3)
+    if weights[0] is None or weights[1] is None or (bias is not None and g.constant(bias) is None):
         return None
     hidden = weights[1].shape[-1]
-    both = np.zeros((2, 3, hidden)) if bias is None else constant(bias)
+    both = np.zeros((2, 3, hidden)) if bias is None else g.constant(bias)
     update_first = [np.asarray(w, np.float64).reshape(3, hidden, -1) for w in weights]
     inputs, recurrent = (np.stack([w[1], -w[0], w[2]]) for w in update_first)
     biases = np.asarray(both, np.float64).reshape(2, 3, hidden)
@@ -96,24 +88,18 @@ def stacks_of(graph: ir.Graph) -> list[list[Layer]]:
         stack = [first]
         while stack[-1] in above:
             stack.append(above[stack[-1]])
-        stacks.append([layers[node] for node in stack])
-    return [stack for stack in stacks if _can_stop(stack[-1].node)]
+        # Behind a row's end, outputs would have to be zeros: only a final state is taken.
+        if g.given(stack[-1], 4) is None or not g.is_used(stack[-1], 0):
+            stacks.append([layers[node] for node in stack])
+    return stacks
 
 
 def _below(node: ir.Node) -> ir.Node | None:
     """The GRU all of whose outputs this one reads, and it alone."""
-    squeezed = made_by(node.inputs[0], "Squeeze")
-    if squeezed is None or axes(squeezed) != [1] or not used_once(squeezed.outputs[0]):
+    below, inputs = g.gru_giving(node.inputs[0]), node.inputs[0]
+    if below is None or inputs is None or g.given(below, 4) is not None:
         return None
-    gru = made_by(squeezed.inputs[0], "GRU")
-    if gru is None or gru.outputs[0] is not squeezed.inputs[0] or not used_once(gru.outputs[0]):
-        return None
-    return None if given(gru, 4) is not None else gru
-
-
-def _can_stop(node: ir.Node) -> bool:
-    """Behind a row's end, outputs would have to be zeros: only a final state is taken."""
-    return given(node, 4) is None or not is_used(node, 0)
+    return below if g.used_once(inputs) and g.used_once(below.outputs[0]) else None
 
 
 def _sigmoid(values: Floats) -> Floats:

@@ -12,21 +12,11 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from pe_deploy.export.passes.graph import (
-    Nodes,
-    axes,
-    constant,
-    exchange,
-    given,
-    is_used,
-    read,
-    remove_unused,
-    written,
-)
+from pe_deploy.export.passes import graph as g
 from pe_deploy.export.passes.gru_layers import Layer, stacks_of
 from pe_deploy.export.passes.precompute import Tokens, prefix_depth, tokens_of
 from pe_deploy.export.passes.scan_body import Body, add_step
-from pe_deploy.export.passes.scan_inputs import Feed, start_of, states_looked_up, steps_looked_up
+from pe_deploy.export.passes.scan_inputs import Feed, start_of, states_looked_up
 from pe_deploy.export.passes.sequence_lens import stop_at_lengths
 
 
@@ -42,16 +32,17 @@ def gru_to_scan(model: onnx.ModelProto) -> onnx.ModelProto | None:
     A GRU node stays as it is where it reads backwards, has weights that the graph computes, or
     another formula than torch's.
     """
-    graph = (copy := read(model)).graph
+    graph = (copy := g.read(model)).graph
     for node in list(graph):
         stop_at_lengths(graph, node)
-    remove_unused(copy)
+    g.remove_unused(copy)
     stacks = stacks_of(graph)
     # A table of states may hold as many numbers as the model: it at most doubles its size.
-    numbers = sum(_floats(value) for value in graph.initializers.values())
+    arrays = (g.constant(value) for value in graph.initializers.values())
+    numbers = sum(array.size for array in arrays if array is not None and array.dtype.kind == "f")
     for index, stack in enumerate(stacks):
         _replace(graph, stack, f"stack{index}", numbers)
-    return written(copy) if stacks else None
+    return g.written(copy) if stacks else None
 
 
 def _replace(graph: ir.Graph, stack: list[Layer], name: str, numbers: int) -> None:
@@ -61,14 +52,14 @@ def _replace(graph: ir.Graph, stack: list[Layer], name: str, numbers: int) -> No
     steps at once: the order of the work changes, and no sum in it.
     """
     bottom, top = stack[0], stack[-1].node
-    nodes, body = Nodes(graph, top), Body(f"{name}_step")
+    nodes, body = g.Nodes(graph, top), Body(f"{name}_step")
     tokens = tokens_of(bottom.node.inputs[0])
     # Projected, the tokens are as many rows as there are ids: only where that is small.
     projected = tokens is not None and tokens.vocabulary <= sum(bottom.inputs.shape[1:])
     # A step has a table of its own: where another reads it too, the file would hold it twice.
     if tokens is not None and not projected and not tokens.alone:
         tokens = None
-    outputs_used, lengths = is_used(top, 0), given(top, 4)
+    outputs_used, lengths = g.is_used(top, 0), g.given(top, 4)
     depth = _depth(stack, tokens, numbers) if projected else 0
     axis_source = bottom.node.inputs[0] if tokens is None else tokens.ids
     length = nodes.op("Shape", axis_source, start=0, end=1)
@@ -76,10 +67,12 @@ def _replace(graph: ir.Graph, stack: list[Layer], name: str, numbers: int) -> No
 
     first = None
     if tokens is not None and depth:
-        first = steps_looked_up(nodes, length, depth)
+        # One step is always left, since no Scan runs over none.
+        left = nodes.op("Sub", length, nodes.constant([1], "one"))
+        first = nodes.op("Min", left, nodes.constant([depth], "looked_up"))
         states = states_looked_up(nodes, stack, tokens, depth, first, lengths, name)
     else:
-        states = [start_of(nodes, layer, given(layer.node, 5), batch) for layer in stack]
+        states = [start_of(nodes, layer, g.given(layer.node, 5), batch) for layer in stack]
     held = [
         body.takes(f"state{index}", ir.DataType.FLOAT, ["batch", layer.hidden])
         for index, layer in enumerate(stack)
@@ -111,7 +104,7 @@ def _replace(graph: ir.Graph, stack: list[Layer], name: str, numbers: int) -> No
         _give_state(nodes, layer.node, final)
     if outputs_used:
         one = nodes.constant([1], "one")
-        exchange(top.outputs[0], nodes.op("Unsqueeze", finals[-1], one))
+        g.exchange(top.outputs[0], nodes.op("Unsqueeze", finals[-1], one))
     for layer in reversed(stack):
         _remove(graph, layer.node)
 
@@ -121,29 +114,23 @@ def _depth(stack: list[Layer], tokens: Tokens | None, numbers: int) -> int:
     top = stack[-1].node
     # In a table of states, a row that has ended stands still in every layer, and below the top it
     # would have to go on to the last step.
-    goes_on = given(top, 4) is not None and any(is_used(layer.node, 1) for layer in stack[:-1])
-    starts_from_zeros = all(given(layer.node, 5) is None for layer in stack)
-    if tokens is None or is_used(top, 0) or goes_on or not starts_from_zeros:
+    goes_on = g.given(top, 4) is not None and any(g.is_used(layer.node, 1) for layer in stack[:-1])
+    starts_from_zeros = all(g.given(layer.node, 5) is None for layer in stack)
+    if tokens is None or g.is_used(top, 0) or goes_on or not starts_from_zeros:
         return 0
     return prefix_depth(stack, tokens, numbers)
 
 
-def _give_state(nodes: Nodes, gru: ir.Node, state: ir.Value) -> None:
+def _give_state(nodes: g.Nodes, gru: ir.Node, state: ir.Value) -> None:
     """Let the readers of a GRU's final state, `[1, batch, hidden]`, read `[batch, hidden]`."""
-    if not is_used(gru, 1):
+    if not g.is_used(gru, 1):
         return
     for user, _ in list(gru.outputs[1].uses()):
-        if user.op_type == "Squeeze" and axes(user) == [0]:
-            exchange(user.outputs[0], state)
+        if user.op_type == "Squeeze" and g.axes(user) == [0]:
+            g.exchange(user.outputs[0], state)
             _remove(user.graph, user)
-    if is_used(gru, 1):
-        exchange(gru.outputs[1], nodes.op("Unsqueeze", state, nodes.constant([0], "zero")))
-
-
-def _floats(value: ir.Value) -> int:
-    """How many trained numbers a value holds."""
-    array = constant(value)
-    return array.size if array is not None and array.dtype.kind == "f" else 0
+    if g.is_used(gru, 1):
+        g.exchange(gru.outputs[1], nodes.op("Unsqueeze", state, nodes.constant([0], "zero")))
 
 
 def _remove(graph: Any, node: ir.Node) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from pe_deploy.export.passes.graph import axes, constant, integers, made_by, used_once
+from pe_deploy.export.passes.graph import axes, constant, integers, is_size_of, made_by, used_once
 from pe_deploy.export.passes.gru_layers import Floats, Layer
 
 
@@ -73,10 +73,8 @@ def _position_rows(value: ir.Value | None, ids: ir.Value) -> Floats | None:
     fixed = [integers(part) for part in (sliced.inputs[1], *sliced.inputs[3:])]
     if table is None or table.ndim != 2 or fixed not in ([[0], [0], [1]], [[0], [0]]):
         return None
-    length, transposed = made_by(sliced.inputs[2], "Shape"), made_by(ids, "Transpose")
-    if length is None or transposed is None or length.inputs[0] is not transposed.inputs[0]:
-        return None
-    if [length.attributes.get_int(name, -1) for name in ("start", "end")] != [1, 2]:
+    transposed = made_by(ids, "Transpose")
+    if transposed is None or not is_size_of(sliced.inputs[2], transposed.inputs[0], 1):
         return None
     return np.asarray(table, np.float64)
 

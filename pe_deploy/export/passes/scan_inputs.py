@@ -16,7 +16,7 @@ from pe_deploy.export.passes.gru_layers import Floats, Layer
 from pe_deploy.export.passes.precompute import Tokens, prefix_states
 from pe_deploy.export.passes.scan_body import GATES, Body, projections
 
-Fed = tuple[list[ir.Value], list[ir.Value]]
+Fed = tuple[list[ir.Value | None], list[ir.Value]]
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,8 @@ class Feed:
 
     def inputs(self, layer: Layer) -> Fed:
         """The inputs of the GRU are scanned as they are, and projected in each step."""
-        inputs = layer.node.inputs[0]
-        if inputs is None:
-            raise ValueError("a GRU node has no inputs")
         step = self.body.takes("inputs", ir.DataType.FLOAT, ["batch", layer.inputs.shape[2]])
-        return [inputs], projections(self.body, layer, 0, step)
+        return [layer.node.inputs[0]], projections(self.body, layer, 0, step)
 
     def lookups(self, layer: Layer, tokens: Tokens) -> Fed:
         """The ids are scanned, looked up and projected in each step, while they are at hand.
@@ -53,7 +50,7 @@ class Feed:
         body = self.body
         step = body.takes("ids", ir.DataType.INT64, ["batch"])
         inputs = body.op("Gather", body.weight(tokens.tokens, "tokens"), step, axis=0)
-        scanned = [tokens.ids]
+        scanned: list[ir.Value | None] = [tokens.ids]
         if tokens.positions is not None:
             scanned.append(self._by_step(tokens.positions, "positions"))
             place = body.takes("position", ir.DataType.FLOAT, [1, tokens.positions.shape[1]])
@@ -68,7 +65,9 @@ class Feed:
         """
         nodes, body = self.nodes, self.body
         step = body.takes("ids", ir.DataType.INT64, ["batch"])
-        scanned = [tokens.ids if self.first is None else self._sliced(tokens.ids)]
+        scanned: list[ir.Value | None] = [
+            tokens.ids if self.first is None else self._sliced(tokens.ids)
+        ]
         parts = []
         for gate, label in enumerate(GATES):
             table = layer.projected(tokens.tokens, gate)
@@ -113,12 +112,6 @@ def start_of(nodes: Nodes, layer: Layer, start: ir.Value | None, batch: ir.Value
         return nodes.op("Squeeze", start, nodes.constant([0], "zero"))
     shape = nodes.op("Concat", batch, nodes.constant([layer.hidden], "hidden"), axis=0)
     return nodes.op("ConstantOfShape", shape, value=ir.tensor(np.zeros(1, np.float32)))
-
-
-def steps_looked_up(nodes: Nodes, length: ir.Value, depth: int) -> ir.Value:
-    """How many steps are looked up, `[1]`: one is always left, since no Scan runs over none."""
-    left = nodes.op("Sub", length, nodes.constant([1], "one"))
-    return nodes.op("Min", left, nodes.constant([depth], "looked_up"))
 
 
 def states_looked_up(

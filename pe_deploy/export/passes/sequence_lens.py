@@ -5,21 +5,11 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from pe_deploy.export.passes.graph import (
-    Nodes,
-    axes,
-    exchange,
-    given,
-    integers,
-    is_range_of,
-    is_used,
-    made_by,
-    used_once,
-)
+from pe_deploy.export.passes import graph as g
 from pe_deploy.export.passes.gru_layers import layer_of
 
 
-def stop_at_lengths(graph: ir.Graph, node: ir.Node) -> ir.Node | None:
+def stop_at_lengths(graph: ir.Graph, node: ir.Node) -> None:
     """Let a GRU stop at each row's last token, if its state there is all that is gathered.
 
         Y = GRU(X);  GatherND(Squeeze(Y), Concat(max(count - 1, 0), row))
@@ -33,64 +23,56 @@ def stop_at_lengths(graph: ir.Graph, node: ir.Node) -> ir.Node | None:
     This is a step on the way to a Scan, and nothing to publish: onnx's reference evaluator and
     OpenVINO leave `sequence_lens` out of account without a word.
 
-    Args:
-        graph: where the node is.
-        node: any node; one that is not this gathering is left as it is.
-
-    Returns:
-        The GRU that was changed.
+    A node that is not this gathering is left as it is.
     """
     if node.op_type != "GatherND" or node.attributes.get_int("batch_dims", 0) != 0:
-        return None
-    squeezed = made_by(node.inputs[0], "Squeeze")
-    joined = made_by(node.inputs[1], "Concat")
-    if squeezed is None or axes(squeezed) != [1] or joined is None or len(joined.inputs) != 2:
-        return None
-    gru = made_by(squeezed.inputs[0], "GRU")
-    if gru is None or layer_of(gru) is None or gru.outputs[0] is not squeezed.inputs[0]:
-        return None
+        return
+    outputs, joined = node.inputs[0], g.made_by(node.inputs[1], "Concat")
+    gru = g.gru_giving(outputs)
+    if joined is None or len(joined.inputs) != 2 or outputs is None or gru is None:
+        return
+    if layer_of(gru) is None or g.given(gru, 4) is not None:
+        return
     # Other readers would find zeros behind a row's end.
-    alone = used_once(gru.outputs[0]) and used_once(squeezed.outputs[0]) and not is_used(gru, 1)
-    if given(gru, 4) is not None or not alone:
-        return None
-    ends, rows = (made_by(part, "Unsqueeze") for part in joined.inputs)
-    if ends is None or rows is None or any(axes(n) not in ([-1], [1]) for n in (ends, rows)):
-        return None
+    if not (g.used_once(gru.outputs[0]) and g.used_once(outputs)) or g.is_used(gru, 1):
+        return
+    ends, rows = (g.made_by(part, "Unsqueeze") for part in joined.inputs)
+    if ends is None or rows is None or any(g.axes(n) not in ([-1], [1]) for n in (ends, rows)):
+        return
     ids = graph.inputs[0]
     count = _count_behind(ends.inputs[0], ids)
-    if count is None or not is_range_of(rows.inputs[0], ids, 0):
-        return None
-    nodes = Nodes(graph, gru)
+    if count is None or not g.is_range_of(rows.inputs[0], ids, 0):
+        return
+    nodes = g.Nodes(graph, gru)
     lengths = nodes.op("Max", count, nodes.constant(np.array(1), "one"))
     gru.resize_inputs(max(5, len(gru.inputs)))
     gru.replace_input_with(4, nodes.op("Cast", lengths, to=ir.DataType.INT32))
     if len(gru.outputs) < 2:
         gru.resize_outputs(2)
     zero = nodes.constant([0], "zero")
-    exchange(node.outputs[0], Nodes(graph, node).op("Squeeze", gru.outputs[1], zero))
-    return gru
+    g.exchange(node.outputs[0], g.Nodes(graph, node).op("Squeeze", gru.outputs[1], zero))
 
 
 def _count_behind(ends: ir.Value | None, ids: ir.Value) -> ir.Value | None:
     """The `count` in `max(count - 1, 0)`, if it counts the ids of a row that are not padding."""
-    clamped = made_by(ends, "Clip", "Max")
-    if clamped is None or len(clamped.inputs) != 2 or integers(clamped.inputs[1]) != [0]:
+    clamped = g.made_by(ends, "Clip", "Max")
+    if clamped is None or len(clamped.inputs) != 2 or g.integers(clamped.inputs[1]) != [0]:
         return None
-    less = made_by(clamped.inputs[0], "Sub")
-    if less is None or integers(less.inputs[1]) != [1]:
+    less = g.made_by(clamped.inputs[0], "Sub")
+    if less is None or g.integers(less.inputs[1]) != [1]:
         return None
-    count = made_by(less.inputs[0], "ReduceSum")
+    count = g.made_by(less.inputs[0], "ReduceSum")
     if (
         count is None
-        or axes(count) not in ([1], [-1])
+        or g.axes(count) not in ([1], [-1])
         or count.attributes.get_int("keepdims", 1) != 0
     ):
         return None
-    ones = made_by(count.inputs[0], "Cast")
+    ones = g.made_by(count.inputs[0], "Cast")
     if ones is None or ones.attributes.get_int("to") != ir.DataType.INT64:
         return None
-    kept = made_by(ones.inputs[0], "Not")
-    padding = None if kept is None else made_by(kept.inputs[0], "Equal")
-    if padding is None or padding.inputs[0] is not ids or integers(padding.inputs[1]) is None:
+    kept = g.made_by(ones.inputs[0], "Not")
+    padding = None if kept is None else g.made_by(kept.inputs[0], "Equal")
+    if padding is None or padding.inputs[0] is not ids or g.integers(padding.inputs[1]) is None:
         return None
     return less.inputs[0]

@@ -7,23 +7,7 @@ from collections.abc import Callable
 import onnx
 import onnx_ir as ir
 
-from pe_deploy.export.passes.graph import (
-    Nodes,
-    axes,
-    constant,
-    exchange,
-    given,
-    integers,
-    is_gru,
-    is_range_of,
-    made_by,
-    perm,
-    rank,
-    read,
-    remove_unused,
-    used_once,
-    written,
-)
+from pe_deploy.export.passes import graph as g
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -32,12 +16,12 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     Each rule rewrites a part where it can prove, from the graph alone, that nothing changes, and
     leaves every other part as it is: any graph may be given. Trained weights keep their names.
     """
-    graph = (copy := read(model)).graph
+    graph = (copy := g.read(model)).graph
     for rule in RULES:
         for node in list(graph):
             rule(graph, node)
-        remove_unused(copy)
-    return written(copy)
+        g.remove_unused(copy)
+    return g.written(copy)
 
 
 def _zero_state_left_out(graph: ir.Graph, node: ir.Node) -> None:
@@ -45,7 +29,7 @@ def _zero_state_left_out(graph: ir.Graph, node: ir.Node) -> None:
 
     GRU(X, W, R, B, , zeros)  →  GRU(X, W, R, B)
     """
-    if node.op_type == "GRU" and _is_zero(given(node, 5)):
+    if node.op_type == "GRU" and _is_zero(g.given(node, 5)):
         node.replace_input_with(5, None)
 
 
@@ -59,17 +43,17 @@ def _state_of_one_layer(graph: ir.Graph, node: ir.Node) -> None:
     """
     if node.op_type != "Gather" or node.attributes.get_int("axis", 0) != 0:
         return
-    index = constant(node.inputs[1])
+    index = g.constant(node.inputs[1])
     if index is None or index.shape != ():
         return
-    joined = made_by(node.inputs[0], "Concat")
+    joined = g.made_by(node.inputs[0], "Concat")
     if joined is not None and joined.attributes.get_int("axis") != 0:
         return
     states = [node.inputs[0]] if joined is None else list(joined.inputs)
     if not all(_is_final_state(state) for state in states):
         return
     if -len(states) <= int(index) < len(states):
-        exchange(node.outputs[0], _without_layer_axis(graph, node, states[int(index)]))
+        g.exchange(node.outputs[0], _without_layer_axis(graph, node, states[int(index)]))
 
 
 def _last_step(graph: ir.Graph, node: ir.Node) -> None:
@@ -79,12 +63,17 @@ def _last_step(graph: ir.Graph, node: ir.Node) -> None:
     """
     if node.op_type != "Gather" or node.attributes.get_int("axis", 0) != 1:
         return
-    index = constant(node.inputs[1])
-    gru = _gru_of_batch_major(node.inputs[0])
-    if gru is None or given(gru, 4) is not None or index is None or index.shape != ():
+    index = g.constant(node.inputs[1])
+    transposed = g.made_by(node.inputs[0], "Transpose")
+    if index is None or index.shape != () or int(index) != -1 or transposed is None:
         return
-    if int(index) == -1:
-        exchange(node.outputs[0], _without_layer_axis(graph, node, _final_state(gru)))
+    gru = g.gru_giving(transposed.inputs[0])
+    if g.perm(transposed) != [1, 0, 2] or gru is None or not g.is_gru(gru):
+        return
+    if g.given(gru, 4) is None:
+        if len(gru.outputs) < 2:
+            gru.resize_outputs(2)
+        g.exchange(node.outputs[0], _without_layer_axis(graph, node, gru.outputs[1]))
 
 
 def _steps_gathered_time_first(graph: ir.Graph, node: ir.Node) -> None:
@@ -94,21 +83,21 @@ def _steps_gathered_time_first(graph: ir.Graph, node: ir.Node) -> None:
     """
     if node.op_type != "GatherND" or node.attributes.get_int("batch_dims", 0) != 0:
         return
-    transposed = made_by(node.inputs[0], "Transpose")
-    joined = made_by(node.inputs[1], "Concat")
-    if transposed is None or perm(transposed) != [1, 0, 2] or joined is None:
+    transposed = g.made_by(node.inputs[0], "Transpose")
+    joined = g.made_by(node.inputs[1], "Concat")
+    if transposed is None or g.perm(transposed) != [1, 0, 2] or joined is None:
         return
-    if joined.attributes.get_int("axis") not in (-1, 1) or not used_once(transposed.outputs[0]):
+    if joined.attributes.get_int("axis") not in (-1, 1) or not g.used_once(transposed.outputs[0]):
         return
     # Two columns of one number each: with rank 2 on both sides, no other axis can be meant.
-    columns = [made_by(part, "Unsqueeze") for part in joined.inputs]
-    if len(columns) != 2 or any(c is None or axes(c) not in ([-1], [1]) for c in columns):
+    columns = [g.made_by(part, "Unsqueeze") for part in joined.inputs]
+    if len(columns) != 2 or any(c is None or g.axes(c) not in ([-1], [1]) for c in columns):
         return
-    if any(column is None or rank(column.outputs[0]) != 2 for column in columns):
+    if any(column is None or g.rank(column.outputs[0]) != 2 for column in columns):
         return
-    nodes = Nodes(graph, node)
+    nodes = g.Nodes(graph, node)
     pairs = nodes.op("Concat", joined.inputs[1], joined.inputs[0], axis=-1)
-    exchange(node.outputs[0], nodes.op("GatherND", transposed.inputs[0], pairs))
+    g.exchange(node.outputs[0], nodes.op("GatherND", transposed.inputs[0], pairs))
 
 
 def _positions_sliced(graph: ir.Graph, node: ir.Node) -> None:
@@ -121,17 +110,11 @@ def _positions_sliced(graph: ir.Graph, node: ir.Node) -> None:
     """
     if node.op_type != "Gather" or node.attributes.get_int("axis", 0) != 0:
         return
-    source, ids = given(node, 0), graph.inputs[0]
-    table = constant(source)
-    if (
-        source is None
-        or table is None
-        or table.ndim != 2
-        or len(table) < 2
-        or node.outputs[0].is_graph_output()
-    ):
+    source, ids = node.inputs[0], graph.inputs[0]
+    table = g.constant(source)
+    if source is None or table is None or table.ndim != 2 or len(table) < 2:
         return
-    if not _counts_steps(node.inputs[1], ids):
+    if node.outputs[0].is_graph_output() or not _counts_steps(node.inputs[1], ids):
         return
     for user, index in node.outputs[0].uses():
         other = user.inputs[1 - index] if user.op_type == "Add" else None
@@ -139,12 +122,12 @@ def _positions_sliced(graph: ir.Graph, node: ir.Node) -> None:
             return
         if list(other.shape[:2]) != list(ids.shape):
             return
-    nodes = Nodes(graph, node)
+    nodes = g.Nodes(graph, node)
     zero, one = nodes.constant([0], "zero"), nodes.constant([1], "one")
     length = nodes.op("Shape", ids, start=1, end=2)
     rows = nodes.op("Slice", source, zero, length, zero, one)
     rows.type, rows.shape = source.type, ir.Shape([None, table.shape[1]])
-    exchange(node.outputs[0], rows)
+    g.exchange(node.outputs[0], rows)
 
 
 def _time_first(graph: ir.Graph, node: ir.Node) -> None:
@@ -155,12 +138,11 @@ def _time_first(graph: ir.Graph, node: ir.Node) -> None:
     An id is one number and its embedding many. Elementwise operations between the two do not
     care which axis comes first.
     """
-    source = given(node, 0)
-    if node.op_type != "Transpose" or perm(node) != [1, 0, 2] or source is None:
+    source = g.given(node, 0)
+    if node.op_type != "Transpose" or g.perm(node) != [1, 0, 2] or source is None:
         return
-    plan = _transposed(source, Nodes(graph, node))
-    if plan is not None:
-        exchange(node.outputs[0], plan())
+    if plan := _transposed(source, g.Nodes(graph, node)):
+        g.exchange(node.outputs[0], plan())
 
 
 Rule = Callable[[ir.Graph, ir.Node], None]
@@ -177,27 +159,27 @@ RULES: tuple[Rule, ...] = (
 ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Tanh", "Sigmoid", "Relu", "Identity")
 
 
-def _transposed(value: ir.Value, nodes: Nodes) -> Callable[[], ir.Value] | None:
+def _transposed(value: ir.Value, nodes: g.Nodes) -> Callable[[], ir.Value] | None:
     """How to get the `[sequence, batch, …]` of a value that is, or stretches to, batch first.
 
     None where it cannot be had without transposing something large.
     """
-    size = rank(value)
+    size = g.rank(value)
     if size is not None and size < 2:
         return lambda: value
     if size == 2:
         return lambda: _over_the_batch(value, nodes)
-    if size != 3 or not used_once(value):
+    if size != 3 or not g.used_once(value):
         return None
-    if (node := made_by(value, "Unsqueeze")) and axes(node) == [0]:
+    if (node := g.made_by(value, "Unsqueeze")) and g.axes(node) == [0]:
         inner = node.inputs[0]
         return None if inner is None else lambda: _over_the_batch(inner, nodes)
-    if (node := made_by(value, "Gather")) and node.attributes.get_int("axis", 0) == 0:
+    if (node := g.made_by(value, "Gather")) and node.attributes.get_int("axis", 0) == 0:
         table, ids = node.inputs
-        if table is None or ids is None or rank(table) != 2 or rank(ids) != 2:
+        if table is None or ids is None or g.rank(table) != 2 or g.rank(ids) != 2:
             return None
         return lambda: nodes.op("Gather", table, nodes.op("Transpose", ids, perm=[1, 0]), axis=0)
-    if node := made_by(value, *ELEMENTWISE):
+    if node := g.made_by(value, *ELEMENTWISE):
         operator = node.op_type
         plans = [_transposed(part, nodes) for part in node.inputs if part is not None]
         ready = [plan for plan in plans if plan is not None]
@@ -206,14 +188,18 @@ def _transposed(value: ir.Value, nodes: Nodes) -> Callable[[], ir.Value] | None:
     return None
 
 
-def _over_the_batch(rows: ir.Value, nodes: Nodes) -> ir.Value:
+def _over_the_batch(rows: ir.Value, nodes: g.Nodes) -> ir.Value:
     """`[sequence, 1, …]` of one row a step.
 
     A slice of a table is taken of the table so shaped, which runtimes work out when they load.
     """
     one = nodes.constant([1], "one")
-    sliced = made_by(rows, "Slice")
-    if sliced is None or constant(sliced.inputs[0]) is None or integers(given(sliced, 3)) != [0]:
+    sliced = g.made_by(rows, "Slice")
+    if (
+        sliced is None
+        or g.constant(sliced.inputs[0]) is None
+        or g.integers(g.given(sliced, 3)) != [0]
+    ):
         return nodes.op("Unsqueeze", rows, one)
     table, *bounds = sliced.inputs
     return nodes.op("Slice", nodes.op("Unsqueeze", table, one), *bounds)
@@ -221,60 +207,40 @@ def _over_the_batch(rows: ir.Value, nodes: Nodes) -> ir.Value:
 
 def _is_zero(value: ir.Value | None) -> bool:
     """Whether a value holds nothing but zeros, whatever the graph is given."""
-    array = constant(value)
+    array = g.constant(value)
     if array is not None:
         return not array.any()
-    if node := made_by(value, "ConstantOfShape"):
+    if node := g.made_by(value, "ConstantOfShape"):
         filled = node.attributes.get("value")
         return filled is None or not filled.as_tensor().numpy().any()
     moved = ("Expand", "Slice", "Reshape", "Transpose", "Unsqueeze", "Squeeze", "Identity", "Tile")
-    node = made_by(value, *moved)
+    node = g.made_by(value, *moved)
     return node is not None and _is_zero(node.inputs[0])
 
 
 def _is_final_state(value: ir.Value | None) -> bool:
-    node = made_by(value, "GRU")
-    return node is not None and is_gru(node) and value is node.outputs[1]
-
-
-def _final_state(gru: ir.Node) -> ir.Value:
-    if len(gru.outputs) < 2:
-        gru.resize_outputs(2)
-    return gru.outputs[1]
+    node = g.made_by(value, "GRU")
+    return node is not None and g.is_gru(node) and value is node.outputs[1]
 
 
 def _without_layer_axis(graph: ir.Graph, before: ir.Node, state: ir.Value | None) -> ir.Value:
     """`[batch, hidden]` of a final state `[1, batch, hidden]`."""
-    nodes = Nodes(graph, before)
+    nodes = g.Nodes(graph, before)
     return nodes.op("Squeeze", state, nodes.constant([0], "zero"))
-
-
-def _gru_of_batch_major(value: ir.Value | None) -> ir.Node | None:
-    """The GRU whose outputs these are as `[batch, sequence, hidden]`."""
-    transposed = made_by(value, "Transpose")
-    if transposed is None or perm(transposed) != [1, 0, 2]:
-        return None
-    squeezed = made_by(transposed.inputs[0], "Squeeze")
-    if squeezed is None or axes(squeezed) != [1]:
-        return None
-    gru = made_by(squeezed.inputs[0], "GRU")
-    if gru is None or not is_gru(gru) or squeezed.inputs[0] is not gru.outputs[0]:
-        return None
-    return gru
 
 
 def _counts_steps(value: ir.Value | None, ids: ir.Value) -> bool:
     """Whether a value counts 0, 1, 2, … along its last axis, repeated along the others."""
-    if node := made_by(value, "Unsqueeze"):
-        return axes(node) == [0] and _counts_steps(node.inputs[0], ids)
-    if node := made_by(value, "Expand", "Tile"):
+    if node := g.made_by(value, "Unsqueeze"):
+        return g.axes(node) == [0] and _counts_steps(node.inputs[0], ids)
+    if node := g.made_by(value, "Expand", "Tile"):
         return _ends_in_one(node.inputs[1]) and _counts_steps(node.inputs[0], ids)
-    return is_range_of(value, ids, 1)
+    return g.is_range_of(value, ids, 1)
 
 
 def _ends_in_one(value: ir.Value | None) -> bool:
     """Whether a shape, or repeats, leaves the last axis as it is."""
-    if node := made_by(value, "Concat"):
+    if node := g.made_by(value, "Concat"):
         return _ends_in_one(node.inputs[-1])
-    found = integers(value)
+    found = g.integers(value)
     return found is not None and len(found) > 0 and found[-1] == 1
