@@ -1,4 +1,4 @@
-"""The files of a bundle: their names, and the most bytes that each may have."""
+"""The files of a bundle: their names, what they are, and the most bytes that each may have."""
 
 from __future__ import annotations
 
@@ -20,9 +20,16 @@ CONFIG_KEY = "pe_deploy.json"
 
 MIB = 2**20
 
+MODELS = {
+    ONNX: "the model for ONNX Runtime, Triton, Node or the browser",
+    THROUGHPUT: "the same model as another graph, which is faster for many rows",
+    TORCHSCRIPT: "the same model for `torch.jit.load`; it is code: load it only if you trust it",
+}
+"""What the model card says of each file that holds the model; `runtime.engines` runs them."""
+
 _LARGEST = {
     **dict.fromkeys((MANIFEST, SIGNATURE, README), MIB),
-    **dict.fromkeys((ONNX, THROUGHPUT, TORCHSCRIPT), 2**31 - 1),  # protobuf's largest message
+    **dict.fromkeys(MODELS, 2**31 - 1),  # protobuf has no larger message
 }
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bundle.artifacts import ARTIFACTS, ONNX
+from pe_deploy.bundle.artifacts import MODELS, ONNX
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.config import Label
 
@@ -36,9 +36,9 @@ def model_card(manifest: Manifest, files: Mapping[str, bytes], example: NDArray[
     labels = ", ".join(_code(label) for label in manifest.labels[:20])
     more = f" and {len(manifest.labels) - 20} more" if len(manifest.labels) > 20 else ""
     models = "\n".join(
-        f"| `{model.name}` | {len(files[model.name]):,} | {model.description} |"
-        for model in ARTIFACTS.values()
-        if model.kind in ("graph", "torchscript") and model.name in files
+        f"| `{name}` | {len(files[name]):,} | {description} |"
+        for name, description in MODELS.items()
+        if name in files
     )
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     parity = manifest.parity
