@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bench.subject import Subject
+from pe_deploy.bench.models import Subject
 from pe_deploy.bundle.artifacts import TORCHSCRIPT
 from pe_deploy.bundle.bundle import open_bundle
 from pe_deploy.config import INPUT_IDS

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.bench.builders import BASELINE, OURS, USUAL_ENGINES, check_engines, why_not
+from pe_deploy.bench.models import Subject, subject_of
 from pe_deploy.bench.result import Benchmark, Spread, Timing, about
 from pe_deploy.bench.rounds import Progress, check_seconds, in_turns
-from pe_deploy.bench.subject import Subject, subject_of
 from pe_deploy.bench.worker import Worker, worker
 from pe_deploy.bundle.bundle import open_bundle
 from pe_deploy.config import Weights

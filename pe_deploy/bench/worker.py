@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.bench.builders import build
-from pe_deploy.bench.subject import Subject
+from pe_deploy.bench.models import Subject
 from pe_deploy.errors import PeDeployError, line_of
 from pe_deploy.parity import random_ids
 from pe_deploy.runtime.engines import Predictor

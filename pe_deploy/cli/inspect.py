@@ -12,7 +12,7 @@ from pe_deploy.bundle.bundle import open_parts
 from pe_deploy.bundle.inventory import Inventory, inventory_of, listed
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.cli.console import facts, table
-from pe_deploy.cli.options import PUBLIC_KEY
+from pe_deploy.cli.shared_options import PUBLIC_KEY
 from pe_deploy.config import INPUT_IDS, LOGITS
 
 _LABELS_SHOWN = 20

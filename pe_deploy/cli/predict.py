@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 from pe_deploy.cli.console import err, out, share_of
-from pe_deploy.cli.options import PUBLIC_KEY
+from pe_deploy.cli.shared_options import PUBLIC_KEY
 from pe_deploy.errors import DataError
 from pe_deploy.runtime import OnnxClassifier
 from pe_deploy.runtime.predict_file import predict_file

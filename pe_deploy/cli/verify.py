@@ -17,7 +17,7 @@ from pe_deploy.bundle.artifacts import ONNX
 from pe_deploy.bundle.bundle import Bundle, open_bundle, open_parts
 from pe_deploy.bundle.inventory import check_strictly
 from pe_deploy.cli.console import counted, out, print_about, table
-from pe_deploy.cli.options import PUBLIC_KEY
+from pe_deploy.cli.shared_options import PUBLIC_KEY
 from pe_deploy.config import Weights
 from pe_deploy.errors import BundleError, InvalidInputError, ParityError, requires_extra
 from pe_deploy.machine import processor_name

@@ -23,7 +23,7 @@ from pe_deploy.config import Weights
 from pe_deploy.export.card import model_card
 from pe_deploy.export.crossover import dispatch_of
 from pe_deploy.export.destination import check_destination
-from pe_deploy.export.golden import golden_cases, reference_of
+from pe_deploy.export.eager import golden_cases, reference_of
 from pe_deploy.export.onnx import operators, to_onnx, to_throughput
 from pe_deploy.export.options import DEFAULTS, ExportOptions
 from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses

@@ -7,7 +7,7 @@ from pathlib import Path
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.config import Weights
 from pe_deploy.errors import CheckpointError
-from pe_deploy.export.golden import reference_of
+from pe_deploy.export.eager import reference_of
 from pe_deploy.parity import Reference
 from pe_deploy.training import GRUClassifier, load_checkpoint
 from pe_deploy.training.state_dict import weights_sha256

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pe_deploy import parity
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.errors import BundleError, ExportError, ParityError
-from pe_deploy.export.golden import eager_predictor
+from pe_deploy.export.eager import eager_predictor
 from pe_deploy.export.lint import Expectation, lint
 from pe_deploy.export.onnx import scanned
 from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses

@@ -19,7 +19,7 @@ from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.bundle.golden import GoldenCase
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.config import Signature
-from pe_deploy.export.golden import eager_predictor
+from pe_deploy.export.eager import eager_predictor
 from pe_deploy.export.onnx import to_onnx
 from pe_deploy.export.onnx_gru import with_onnx_gru
 from pe_deploy.export.rebuild import rebuilt

@@ -2,7 +2,7 @@
 
 Python ends a thread that returns from compiled code after that, in a way that C++ takes for an
 exception which nobody catches, and aborts the process. Python itself waits for threads that are no
-daemons. For daemons, helpers of ours and threads of an app, this module waits.
+daemons. For daemons, those of our pool and those of an app, this module waits.
 """
 
 from __future__ import annotations

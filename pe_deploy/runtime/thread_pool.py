@@ -43,7 +43,7 @@ class ThreadPool:
         """What a function makes of each part, by so many threads.
 
         That of the caller is one of them: it does what no other has begun, so it never waits for a
-        helper that is busy elsewhere. After the first error, which is raised, no part is begun; and
+        worker that is busy elsewhere. After the first error, which is raised, no part is begun; and
         whatever is raised, in a signal handler of the caller too, the parts that are begun are
         done before.
         """
@@ -79,7 +79,7 @@ class ThreadPool:
         """Give jobs to as many threads; to fewer or none where the system allows no more threads.
 
         They are kept off the processor that the calling thread runs on just now, if the calling
-        thread may use as many others as there are helpers.
+        thread may use as many others as there are workers.
         """
         if not jobs or exiting():
             return
@@ -94,7 +94,7 @@ class ThreadPool:
         # The thread knows nothing of `self`, which is deleted when its last user is. A daemon, as
         # nobody tells an idle one that the interpreter ends; a busy one is waited for.
         thread = threading.Thread(
-            target=_work, args=(self._jobs,), name="pe_deploy helper", daemon=True
+            target=_work, args=(self._jobs,), name="pe_deploy worker", daemon=True
         )
         try:
             thread.start()
@@ -124,7 +124,7 @@ class ThreadPool:
 
 
 class _Job:
-    """Work for a helper, which who asked for it takes back where no helper has begun it."""
+    """Work for a worker, which who asked for it takes back where no worker has begun it."""
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._work: Callable[[], None] | None = work
@@ -142,7 +142,7 @@ class _Job:
         """Take the work back, or wait until it is done."""
         if not self._turn.acquire(blocking=False):
             self._done.acquire()
-        self._work = None  # nothing that it holds is kept until a helper comes to it
+        self._work = None  # nothing that it holds is kept until a worker comes to it
 
 
 def _work(jobs: SimpleQueue[_Job | None]) -> None:

@@ -19,7 +19,7 @@ import torch
 from pe_deploy import BundleError, CheckpointError, InvalidInputError, ModelConfig, ParityError
 from pe_deploy.bench import USUAL_ENGINES, Benchmark, bench, measure
 from pe_deploy.bench.builders import BASELINE, OURS, build, check_engines, why_not
-from pe_deploy.bench.subject import Subject, subject_of
+from pe_deploy.bench.models import Subject, subject_of
 from pe_deploy.bench.worker import Runner, worker
 from pe_deploy.bundle.artifacts import ONNX, TORCHSCRIPT
 from pe_deploy.bundle.bundle import open_bundle, write_bundle
@@ -237,7 +237,7 @@ def test_without_torch_it_runs_against_the_own_graph(notebook_bundle: Path) -> N
         "for name in ('torch', 'onnx', 'onnxscript', 'openvino'): sys.modules[name] = None\n"
         "from pe_deploy.bench.builders import MEASURED, build, why_not\n"
         "from pe_deploy import open_bundle\n"
-        "from pe_deploy.bench.subject import subject_of\n"
+        "from pe_deploy.bench.models import subject_of\n"
         f"subject = subject_of(open_bundle({str(notebook_bundle)!r}))\n"
         "print(subject.baseline)\n"
         "print([name for name in MEASURED if not why_not(name, subject)])\n"

@@ -229,7 +229,7 @@ def test_a_provider_with_options_runs_both_forms(notebook_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("close", [True, False])
-def test_helpers_end_with_a_classifier_that_is_closed_or_that_nobody_has(
+def test_workers_end_with_a_classifier_that_is_closed_or_that_nobody_has(
     notebook_bundle: Path, close: bool
 ) -> None:
     before = set(threading.enumerate())

@@ -19,21 +19,21 @@ on_linux = pytest.mark.skipif(
 )
 
 
-def threads_of(helpers: ThreadPool, count: int) -> list[int]:
-    """The system's numbers of so many helpers, each busy until all have answered."""
+def threads_of(workers: ThreadPool, count: int) -> list[int]:
+    """The system's numbers of so many workers, each busy until all have answered."""
     meeting = threading.Barrier(count + 1)
 
     def meet(part: int) -> int:
         meeting.wait(30)
         return threading.get_native_id()
 
-    numbers = {*helpers.map(meet, range(count + 1), count + 1)} - {threading.get_native_id()}
+    numbers = {*workers.map(meet, range(count + 1), count + 1)} - {threading.get_native_id()}
     assert len(numbers) == count
     return sorted(numbers)
 
 
 @on_linux
-def test_helpers_keep_off_the_processor_of_their_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_keep_off_the_processor_of_their_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     allowed = os.sched_getaffinity(0)
     others = ThreadPool()
     for processor in sorted(allowed):
@@ -44,7 +44,7 @@ def test_helpers_keep_off_the_processor_of_their_caller(monkeypatch: pytest.Monk
 
 
 @on_linux
-def test_helpers_are_not_crowded_on_fewer_processors_than_they_are() -> None:
+def test_workers_are_not_crowded_on_fewer_processors_than_they_are() -> None:
     allowed = os.sched_getaffinity(0)
     others = ThreadPool()
     for number in threads_of(others, len(allowed)):
@@ -77,7 +77,7 @@ def test_where_threads_cannot_be_moved_they_work_where_they_are(
     assert len(threads_of(ThreadPool(), 2)) == 2
 
 
-def test_a_system_without_affinities_has_helpers_all_the_same() -> None:
+def test_a_system_without_affinities_has_workers_all_the_same() -> None:
     code = """
 import os, threading
 for name in ("sched_setaffinity", "sched_getaffinity"):
@@ -127,7 +127,7 @@ def test_an_error_in_any_part_is_raised_and_no_part_is_begun_after_it(bad: int) 
 
 
 @contextmanager
-def whose_only_helper_is_busy() -> Iterator[ThreadPool]:
+def whose_only_worker_is_busy() -> Iterator[ThreadPool]:
     """A pool in which another caller's work goes on until the block ends."""
     pool, both, go_on = ThreadPool(), threading.Barrier(3), threading.Event()
 
@@ -144,13 +144,13 @@ def whose_only_helper_is_busy() -> Iterator[ThreadPool]:
     assert not other.is_alive()
 
 
-def test_who_has_little_to_do_does_not_wait_for_a_busy_helper() -> None:
-    with whose_only_helper_is_busy() as pool:
+def test_who_has_little_to_do_does_not_wait_for_a_busy_worker() -> None:
+    with whose_only_worker_is_busy() as pool:
         assert pool.map(abs, range(-20, 0), 2) == list(range(20, 0, -1))
 
 
 def test_what_waits_for_a_helper_keeps_no_input() -> None:
-    with whose_only_helper_is_busy() as pool:
+    with whose_only_worker_is_busy() as pool:
         ids = np.arange(20)
         kept = weakref.ref(ids)
         pool.map(np.sum, [ids[:9], ids[9:]], 2)
