@@ -142,16 +142,18 @@ def exports() -> tuple[Callable[[Path], None], ...]:
     import torch
 
     from pe_deploy import ModelConfig
-    from pe_deploy.export import Source, export_module
+    from pe_deploy.export import ExportOptions, Source, export_module
     from pe_deploy.training import GRUClassifier
 
     torch.set_num_threads(1)  # threads do not outlive a fork
-    config = ModelConfig(vocab_size=5, max_length=3, embedding_dim=2, hidden_dim=3, num_layers=1)
+    config = ModelConfig(vocab_size=5, max_length=2, embedding_dim=2, hidden_dim=3, num_layers=1)
+    options = ExportOptions(crossover=8)  # stated, not measured
 
     def export(seed: int, folder: Path) -> None:
         torch.manual_seed(seed)
         model = GRUClassifier(config).eval()
-        export_module(Source(model, config.signature, (0, 1), 0.5, config.to_dict()), folder)
+        source = Source(model, config.signature, (0, 1), 0.5, config.to_dict())
+        export_module(source, folder, options)
 
     return functools.partial(export, 0), functools.partial(export, 1)
 
@@ -173,7 +175,7 @@ def killed_training(place: Path, kills: int) -> Found:
     torch.set_num_threads(1)
 
     def run(folder: Path, seed: int, resume: bool = False) -> None:
-        config = TrainConfig(epochs=4, seed=seed)
+        config = TrainConfig(epochs=2, seed=seed)
         train("synthetic", folder, train_config=config, dropout=0.2, resume=resume)
 
     run(place / "0", 0)
@@ -282,7 +284,7 @@ def commands(inputs: Path, outputs: Path) -> list[tuple[object, ...]]:
     """Every command that writes, and each writer of rows."""
     bundle = inputs / "bundle"
     return [
-        ("export", inputs / "weights.pt", "-o", outputs / "bundle"),
+        ("export", inputs / "weights.pt", "-o", outputs / "bundle", "--crossover", 32),
         ("train", "synthetic", "--seed", 1, "--epochs", 1, "-o", outputs / "checkpoint"),
         *(
             ("predict", bundle, inputs / f"rows.{suffix}", "-o", outputs / f"answers.{suffix}")

@@ -30,8 +30,7 @@ class FileRecord(NamedTuple):
         return cls(len(data), sha256(data))
 
 
-@dataclass(frozen=True)
-class Dispatch:
+class Dispatch(NamedTuple):
     """How `OnnxClassifier` runs the graphs, as was measured when the bundle was made.
 
     Attributes:
@@ -78,7 +77,7 @@ class Manifest:
     model: Mapping[str, Any] | None = None
     versions: Mapping[str, str | int] = field(default_factory=dict)
     operators: Mapping[str, int] = field(default_factory=dict)
-    dispatch: Dispatch = Dispatch()
+    dispatch: Dispatch = field(default_factory=Dispatch)
     parity: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, FileRecord] = field(default_factory=dict)
 
@@ -104,6 +103,7 @@ class Manifest:
         """The bytes of `manifest.json`, its own digest at the end."""
         values = dataclasses.asdict(self)
         values["signature"] = {**_tensors(self.signature), **values["signature"]}
+        values["dispatch"] = self.dispatch._asdict()
         values["files"] = {name: record._asdict() for name, record in self.files.items()}
         return with_own_digest({"format": FORMAT, "format_version": FORMAT_VERSION, **values})
 

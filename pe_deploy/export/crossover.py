@@ -106,9 +106,8 @@ def tune(bundle: Bundle) -> Bundle:
         raise InvalidInputError(f"{bundle.path} is signed; export it here to have it tuned")
     # Where the form never pays on this machine, it is left to the largest batches.
     found = measured_crossover(*models, manifest.signature) or CANDIDATES[-1]
-    dispatch = dataclasses.replace(
-        manifest.dispatch, crossover=found, chunk_rows=max(found, manifest.dispatch.chunk_rows)
-    )
+    chunk_rows = max(found, manifest.dispatch.chunk_rows)
+    dispatch = manifest.dispatch._replace(crossover=found, chunk_rows=chunk_rows)
     readme = bundle.read_beside(README)
     files = {**bundle.files, **({} if readme is None else {README: readme})}
     with publishing(bundle.path) as staging:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -147,9 +146,9 @@ class OnnxClassifier(BundleClassifier):
             return in_chunks(run)
         dispatch = self.manifest.dispatch
         if ONNX not in models:
-            dispatch = replace(dispatch, crossover=1, own_threads=False)
+            dispatch = dispatch._replace(crossover=1, own_threads=False)
         elif THROUGHPUT not in models:
-            dispatch = replace(dispatch, crossover=None)
+            dispatch = dispatch._replace(crossover=None)
         engine = _Engine(open_session, dispatch, threads, signature.max_length)
         self.providers = engine.providers
         return engine.run

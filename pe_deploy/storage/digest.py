@@ -8,16 +8,17 @@ a signature to see.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 OWN_DIGEST = "manifest_sha256"
 """The field that holds a document's own digest."""
 
 _ZEROS = "0" * 64
+_LITTLE = 2**20  # bytes
 _END = b'"\n}\n'
 _LAST_LINES = re.compile(rb'  "%s": "([0-9a-f]{64})"\n}\n\Z' % OWN_DIGEST.encode())
 _SIZE = len(f'  "{OWN_DIGEST}": "{_ZEROS}"\n}}\n')
@@ -25,7 +26,19 @@ _SIZE = len(f'  "{OWN_DIGEST}": "{_ZEROS}"\n}}\n')
 
 def sha256(data: bytes) -> str:
     """The digest of some bytes, 64 hexadecimal digits."""
-    return hashlib.sha256(data).hexdigest()
+    digest: str = _algorithm(len(data))(data).hexdigest()
+    return digest
+
+
+def _algorithm(size: int) -> Any:
+    """Python's own SHA-256 for little, as in its `random`: OpenSSL, quicker, is slow to load."""
+    if size <= _LITTLE:
+        for name in ("_sha2", "_sha256"):  # since and before Python 3.12
+            try:
+                return import_module(name).sha256
+            except ImportError:
+                continue
+    return import_module("hashlib").sha256
 
 
 def with_own_digest(document: Mapping[str, Any]) -> bytes:

@@ -167,14 +167,6 @@ def test_a_saved_report_is_judged_again(run: Callable[..., Any], notebook_bundle
     assert run("verify", "nowhere.json").code == 1
 
 
-def test_the_self_test_catches_every_fault(run: Callable[..., Any], notebook_bundle: Path) -> None:
-    done = run("verify", notebook_bundle, "--self-test")
-    assert done.code == 0
-    assert "planted faults are caught" in done.out
-    assert "linear_before_reset flipped" in done.out
-    assert max(map(len, done.out.splitlines())) <= 80
-
-
 def test_a_broken_export_publishes_nothing_and_says_so_in_one_line(
     run: Callable[..., Any], tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,19 +217,6 @@ def test_a_bundle_without_its_manifest(
         done = run(*command)
         assert done.code == 1
         assert "holds no manifest.json" in done.err
-
-
-def test_demo_does_the_whole_job(run: Callable[..., Any], tmp_path: Path) -> None:
-    """On few epochs: the README's own run is the one that has to be good."""
-    done = run("demo", "--epochs", 2)
-    assert (done.code, done.err) == (0, "")
-    for text in ("1. Data", "2. Train", "3. Export", "4. Predict", "held-out digits right"):
-        assert text in done.out
-    assert max(map(len, done.out.splitlines())) <= 80
-    done = run("predict", "models/demo", "models/demo-held-out.csv", "-o", tmp_path / "answers.csv")
-    assert done.code == 0
-    assert len((tmp_path / "answers.csv").read_text().splitlines()) == 360
-    assert (tmp_path / "checkpoints" / "demo" / "positions.png").stat().st_size > 10_000
 
 
 def test_without_the_extra_the_pip_command_is_named() -> None:

@@ -128,7 +128,7 @@ def test_both_forms_give_the_same_answers(any_bundle: Path, rows: int, threads: 
 
 
 def with_dispatch(bundle: Bundle, **changes: Any) -> Bundle:
-    dispatch = dataclasses.replace(bundle.manifest.dispatch, **changes)
+    dispatch = bundle.manifest.dispatch._replace(**changes)
     return dataclasses.replace(
         bundle, manifest=dataclasses.replace(bundle.manifest, dispatch=dispatch)
     )

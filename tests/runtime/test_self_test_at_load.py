@@ -52,7 +52,7 @@ def test_each_graph_is_replayed_whatever_batches_it_is_for(
     notebook_bundle: Path, name: str, crossover: int
 ) -> None:
     bundle = open_bundle(notebook_bundle)
-    dispatch = dataclasses.replace(bundle.manifest.dispatch, crossover=crossover)
+    dispatch = bundle.manifest.dispatch._replace(crossover=crossover)
     manifest = dataclasses.replace(bundle.manifest, dispatch=dispatch)
     made = dataclasses.replace(bundle, manifest=manifest)
     OnnxClassifier(made, self_test=True)
