@@ -37,7 +37,7 @@ LONGEST = 4000
 """Characters of an error's text; the paths and the names in it are not pe_deploy's own."""
 
 _BUNDLE = ("manifest.json", "model.onnx", "model.pt", "golden.npz")
-_CHECKPOINT = ("model.safetensors", "last.safetensors", "validation.npz")
+_WEIGHTS = ("model.safetensors", "last.safetensors")
 _OWN_DIGEST = re.compile(rb',\n  "manifest_sha256": "[^"]*"\n}\s*\Z|\s*}\s*\Z')
 
 
@@ -226,7 +226,8 @@ def _parquet_seeds() -> list[bytes]:
 
 
 @cache
-def _checkpoint_files() -> dict[str, bytes]:
+def _checkpoint_files(former: bool = False) -> dict[str, bytes]:
+    """The files of a checkpoint, its rows as they are written now or as they were at first."""
     import safetensors.torch
     import torch
 
@@ -237,20 +238,23 @@ def _checkpoint_files() -> dict[str, bytes]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         weights = safetensors.torch.save(GRUClassifier(config).state_dict())
-    rows = io.BytesIO()
-    np.savez_compressed(rows, input_ids=np.ones((2, 3), np.int64), targets=np.array([0, 1]))
+    rows = {"input_ids": np.ones((2, 3), np.int64), "targets": np.array([0, 1])}
+    if former:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **rows)  # type: ignore[arg-type]
+        validation = {"validation.npz": buffer.getvalue()}
+    else:
+        tensors = {name: torch.from_numpy(values) for name, values in rows.items()}
+        validation = {"validation.safetensors": safetensors.torch.save(tensors)}
+    files = {**dict.fromkeys(_WEIGHTS, weights), **validation}
     content = {
         "model": config.to_dict(),
         "training": TrainConfig().to_dict(),
         "labels": [0, 1],
         "threshold": 0.5,
-        "files": dict.fromkeys(_CHECKPOINT, ""),
+        "files": dict.fromkeys(files, ""),
     }
-    parts = (weights, weights, rows.getvalue())
-    return {
-        "config.json": json.dumps(content).encode(),
-        **dict(zip(_CHECKPOINT, parts, strict=True)),
-    }
+    return {"config.json": json.dumps(content).encode(), **files}
 
 
 def _state_dict_seeds() -> list[bytes]:
@@ -306,7 +310,7 @@ TARGETS = {
         _checkpoint,
         (CheckpointError,),
         mutators.of_folder,
-        lambda: [mutators.pack(_checkpoint_files())],
+        lambda: [mutators.pack(_checkpoint_files(former)) for former in (False, True)],
         ("torch", "safetensors"),
     ),
     "safetensors": Target(
