@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
 
 import torch
 from torch import nn
@@ -39,7 +42,7 @@ def to_torchscript(
         ExportError: the module cannot be scripted.
     """
     buffer = io.BytesIO()
-    with jit_deprecation_ignored():
+    with jit_deprecation_ignored(), _sources_read_once():
         try:
             prepared = copy.deepcopy(module).eval().requires_grad_(False)
             scripted = torch.jit.script(Guarded(prepared, signature).eval())
@@ -50,6 +53,24 @@ def to_torchscript(
         # Saved to memory, not to a path: torch names the archive after the path.
         torch.jit.save(frozen, buffer, _extra_files=dict(extra_files or {}))
     return _canonical(buffer.getvalue())
+
+
+_lines_of = lru_cache(maxsize=4096)(inspect.getsourcelines)
+
+
+@contextmanager
+def _sources_read_once() -> Iterator[None]:
+    """Let torch find the source of a class by its first look at it.
+
+    It asks for that of each method of `nn.Module`, for each submodule, and `inspect` parses the
+    whole file every time: more than half of what scripting takes.
+    """
+    before = inspect.getsourcelines
+    inspect.getsourcelines = _lines_of  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        inspect.getsourcelines = before
 
 
 def _canonical(archive: bytes) -> bytes:

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from pe_deploy import ModelConfig
 from pe_deploy.export import Exported, ExportOptions, Source, export_module
 from pe_deploy.training import GRUClassifier
+
+# torch makes its table of operators anew for each capture, which is half of its work. Nothing
+# changes the table afterwards, so all captures of a test run share it.
+_table_of = cache(ONNXRegistry.from_torchlib)
+ONNXRegistry.from_torchlib = staticmethod(_table_of)  # type: ignore[method-assign]
 
 STATED = ExportOptions(crossover=24)  # not measured: sooner made, and the same bytes each time
 
