@@ -32,11 +32,18 @@ def main() -> None:
         app_for(sys.argv[1:])()
     except (PeDeployError, OSError) as error:
         sys.exit(f"pe-deploy: {' '.join(str(error).split())}")
-    except (KeyboardInterrupt, SystemExit) as stop:
-        if isinstance(stop, SystemExit) and stop.code != _INTERRUPTED:  # typer's for Ctrl-C
+    except BaseException as stop:
+        if not _is_interruption(stop):
             raise
         sys.stderr.write("pe-deploy: interrupted\n")
         sys.exit(_INTERRUPTED)
+
+
+def _is_interruption(stop: BaseException) -> bool:
+    """Whether Ctrl-C is behind it: typer exits then; Python 3.11 wraps it while a class is made."""
+    if isinstance(stop, SystemExit):
+        return stop.code == _INTERRUPTED
+    return any(isinstance(error, KeyboardInterrupt) for error in (stop, stop.__cause__))
 
 
 class _Pipe(io.FileIO):

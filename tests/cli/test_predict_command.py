@@ -241,6 +241,11 @@ from pe_deploy.__main__ import main
 sys.argv[1:] = ["predict", {str(notebook_bundle)!r}, "in.csv", "-o", "out.csv"]
 sys.argv += ["--threads", "{threads}"]
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by a shell's background job
+try:  # a first command, whose file is not there, imports what is imported late
+    sys.argv[3] = "none.csv"
+    main()
+except SystemExit:
+    sys.argv[3] = "in.csv"
 for moment in range(20):
     child = os.fork()
     if child == 0:
@@ -248,7 +253,7 @@ for moment in range(20):
         sys.exit()
     time.sleep(0.02 + moment * 0.003)
     os.kill(child, signal.SIGINT)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
