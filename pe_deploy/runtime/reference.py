@@ -11,26 +11,14 @@ from numpy.typing import NDArray
 
 from pe_deploy.config import INPUT_IDS, LOGITS
 from pe_deploy.errors import MissingDependencyError, line_of, requires_extra
-from pe_deploy.runtime.engines import ENGINES, Predictor
-
-
-def reference_runtimes(model: bytes) -> dict[str, Predictor]:
-    """The independent engines that are installed, by name, each on the bytes of a `model.onnx`.
-
-    They are predictors for `verify`, best with a coarser grid than its own, such as `batches`
-    1, 7, 32 and `lengths` 1, 2, 3, half of the longest and the longest: the reference evaluator is
-    Python, and takes 4 to 8 times as long as onnxruntime; far longer where numpy's threads meet
-    those of torch (16 times as long was measured), which `OPENBLAS_NUM_THREADS=1` prevents.
-    """
-    return {
-        engine.name: engine.load()(model)
-        for engine in ENGINES.values()
-        if engine.independent and not engine.missing
-    }
+from pe_deploy.runtime.engines import Predictor
 
 
 def reference_evaluator(model: bytes) -> Predictor:
     """Run the bytes of `model.onnx` by the operators' definitions in numpy, as onnx gives them.
+
+    It takes 4 to 8 times as long as onnxruntime; far longer where numpy's threads meet those of
+    torch (16 times as long was measured), which `OPENBLAS_NUM_THREADS=1` prevents.
 
     Raises:
         MissingDependencyError: onnx is not installed.

@@ -13,7 +13,8 @@ from pe_deploy import MissingDependencyError, OnnxClassifier, open_bundle
 from pe_deploy.bundle.artifacts import ONNX
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.parity import Predictor, Report, verify, verify_bundle
-from pe_deploy.runtime.reference import openvino, reference_evaluator, reference_runtimes
+from pe_deploy.runtime.reference import openvino, reference_evaluator
+from tests.export.independent import reference_runtimes
 
 
 def compared(bundle: Bundle, predictor: Predictor) -> Report:

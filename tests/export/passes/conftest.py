@@ -18,8 +18,8 @@ from pe_deploy import ModelConfig, Signature
 from pe_deploy.export import onnx as export_onnx
 from pe_deploy.export.guards import unguarded
 from pe_deploy.parity import Tolerance
-from pe_deploy.runtime.reference import reference_runtimes
 from pe_deploy.training import GRUClassifier
+from tests.export.independent import reference_runtimes
 
 Ids = NDArray[np.int64]
 Make = Callable[[str, ModelConfig | None], tuple[nn.Module, Signature, onnx.ModelProto]]
