@@ -20,8 +20,8 @@ class ModelConfig(Config):
         InvalidInputError: a size is not a whole number of at least 1, `pad_id` is not in the
             vocabulary, or `dropout` is not in [0, 1).
 
-    >>> ModelConfig(vocab_size=20, max_length=12, pad_id=0).signature
-    Signature(vocab_size=20, max_length=12, num_classes=1, pad_id=0)
+    >>> ModelConfig(vocab_size=20, max_length=12, pad_id=0).signature.to_dict()
+    {'vocab_size': 20, 'max_length': 12, 'num_classes': 1, 'pad_id': 0}
     """
 
     vocab_size: int

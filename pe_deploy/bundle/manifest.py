@@ -15,7 +15,9 @@ from pe_deploy.storage import strict_json
 from pe_deploy.storage.digest import OWN_DIGEST, own_digest_holds, sha256, with_own_digest
 
 FORMAT = "pe_deploy.bundle"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2 knows more than 1: `min_length` and `task` in the signature. A bundle that states neither is
+written as 1, which older releases read."""
 
 
 class FileRecord(NamedTuple):
@@ -87,7 +89,7 @@ class Manifest:
     @property
     def decision(self) -> Decision:
         """How labels are taken from logits."""
-        return Decision(self.labels, self.threshold)
+        return Decision(self.labels, self.threshold, self.signature.task)
 
     def config(self) -> dict[str, Any]:
         """What each artifact repeats under `CONFIG_KEY`, so that it says whose export it is of."""
@@ -102,10 +104,12 @@ class Manifest:
     def to_json(self) -> bytes:
         """The bytes of `manifest.json`, its own digest at the end."""
         values = dataclasses.asdict(self)
-        values["signature"] = {**_tensors(self.signature), **values["signature"]}
+        values["signature"] = {**_tensors(self.signature), **self.signature.to_dict()}
         values["dispatch"] = self.dispatch._asdict()
         values["files"] = {name: record._asdict() for name, record in self.files.items()}
-        return with_own_digest({"format": FORMAT, "format_version": FORMAT_VERSION, **values})
+        known_to_1 = not {"min_length", "task"} & values["signature"].keys()
+        version = 1 if known_to_1 else FORMAT_VERSION
+        return with_own_digest({"format": FORMAT, "format_version": version, **values})
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:

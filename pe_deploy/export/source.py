@@ -58,4 +58,4 @@ class Source:
     @property
     def decision(self) -> Decision:
         """How labels are taken from the logits."""
-        return Decision(self.labels, self.threshold)
+        return Decision(self.labels, self.threshold, self.signature.task)

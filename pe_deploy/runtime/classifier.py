@@ -62,7 +62,7 @@ class Classifier(ABC):
         self, signature: Signature, decision: Decision, threshold: float | None = None
     ) -> None:
         if threshold is not None:
-            decision = Decision(decision.labels, threshold)
+            decision = Decision(decision.labels, threshold, decision.task)
             decision.check(signature)
         self.signature = signature
         self.decision = decision
