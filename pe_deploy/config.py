@@ -156,7 +156,7 @@ class Signature(Config):
     def output_shape(self, batch: int, length: int) -> tuple[int, ...]:
         """The shape of `logits` for a batch of rows of one length."""
         sizes = {BATCH: batch, SEQUENCE: length}
-        return tuple(sizes.get(axis, axis) for axis in self.output_axes)  # type: ignore[call-overload, misc]
+        return tuple(a if isinstance(a, int) else sizes[a] for a in self.output_axes)
 
 
 @dataclass(frozen=True)
