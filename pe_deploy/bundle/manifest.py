@@ -16,8 +16,8 @@ from pe_deploy.storage.digest import OWN_DIGEST, own_digest_holds, sha256, with_
 
 FORMAT = "pe_deploy.bundle"
 FORMAT_VERSION = 2
-"""2 knows more than 1: `min_length` and `task` in the signature. A bundle that states neither is
-written as 1, which older releases read."""
+"""2 knows more than 1: `min_length` and `task` in the signature, and `origin`. A bundle that states
+none of them is written as 1, which older releases read."""
 
 
 class FileRecord(NamedTuple):
@@ -65,6 +65,8 @@ class Manifest:
         dispatch: which of the two graphs to run, and how.
         parity: summary of `parity.json`.
         files: the record of every other file but the documentation.
+        origin: of a user's own module: its name, the digest of its file, how it is called; None
+            for the notebook's architecture.
 
     >>> from pathlib import Path
     >>> manifest = Manifest.from_json(Path("models/demo/manifest.json").read_bytes())
@@ -82,6 +84,7 @@ class Manifest:
     dispatch: Dispatch = field(default_factory=Dispatch)
     parity: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, FileRecord] = field(default_factory=dict)
+    origin: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         self.decision.check(self.signature)
@@ -107,7 +110,10 @@ class Manifest:
         values["signature"] = {**_tensors(self.signature), **self.signature.to_dict()}
         values["dispatch"] = self.dispatch._asdict()
         values["files"] = {name: record._asdict() for name, record in self.files.items()}
-        known_to_1 = not {"min_length", "task"} & values["signature"].keys()
+        if self.origin is None:
+            del values["origin"]
+        new = {"origin", "min_length", "task"}
+        known_to_1 = not new & {*values, *values["signature"]}
         version = 1 if known_to_1 else FORMAT_VERSION
         return with_own_digest({"format": FORMAT, "format_version": version, **values})
 

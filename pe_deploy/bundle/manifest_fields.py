@@ -22,6 +22,8 @@ def check_fields(values: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is missing")
         if not allowed(values[name]):
             raise ValueError(f"{name} is {_shown(values[name])}")
+    if not _is(dict, type(None))(values.get("origin")):
+        raise ValueError(f"origin is {_shown(values['origin'])}")
     for name, record in values["files"].items():
         if not may_be_listed(name):
             raise ValueError(f"files lists {_shown(name)}; allowed: a plain name in the folder")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from torch import nn
 from pe_deploy.bundle.golden import GoldenCase
 from pe_deploy.config import Decision, Signature
 from pe_deploy.errors import ExportError, line_of
+from pe_deploy.export.adapt.copying import frozen_copy
+from pe_deploy.export.adapt.exact import InFloat64, slow_attention
 from pe_deploy.export.source import LabelledRows
 from pe_deploy.parity import Predictor, Reference, golden_inputs, random_ids
 from pe_deploy.runtime import to_input_ids
@@ -29,11 +31,12 @@ def eager_predictor(
 
     The predictor raises InvalidInputError for ids that the signature does not allow.
     """
-    frozen = copy.deepcopy(module).eval().requires_grad_(False).to(dtype)
+    frozen = frozen_copy(module).to(dtype)
+    precision = InFloat64() if dtype == torch.float64 else nullcontext()
 
     def predict(input_ids: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
         ids = torch.from_numpy(to_input_ids(input_ids, signature))
-        with torch.inference_mode():
+        with torch.inference_mode(), slow_attention(), precision:
             logits: NDArray[np.floating[Any]] = frozen(ids).numpy()
         return logits
 
@@ -92,7 +95,7 @@ def _answer(
             f"the module fails in {dtype} on ids of batch {batch} × length {length} that its "
             f"signature allows: {type(error).__name__}: {line_of(error)}"
         ) from error
-    shape = [batch, *signature.output_axes[1:]]
+    shape = list(signature.output_shape(batch, length))
     if found != f"{dtype} {shape}":
         raise ExportError(f"the module gives {found} for {batch} rows instead of {dtype} {shape}")
     return logits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy
 import onnx
 import onnxscript
 import torch
+from torch import nn
 
 import pe_deploy
 from pe_deploy.bundle import artifacts as names
@@ -19,7 +20,9 @@ from pe_deploy.bundle.bundle import Bundle, open_bundle, write_bundle
 from pe_deploy.bundle.golden import golden_to_bytes
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.bundle.signing import signer
-from pe_deploy.config import Weights
+from pe_deploy.config import Label, Task, Weights
+from pe_deploy.export.adapt.reading import Stated
+from pe_deploy.export.any_module import Outputs, ready, source_of
 from pe_deploy.export.card import model_card
 from pe_deploy.export.crossover import dispatch_of
 from pe_deploy.export.destination import check_destination
@@ -27,7 +30,7 @@ from pe_deploy.export.eager import golden_cases, reference_of
 from pe_deploy.export.onnx import operators, to_onnx, to_throughput
 from pe_deploy.export.options import DEFAULTS, ExportOptions
 from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
-from pe_deploy.export.source import Source
+from pe_deploy.export.source import LabelledRows, Source
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.parity import Cell, Report, verify_bundle
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime
@@ -73,27 +76,87 @@ def export(
     True
     """
     source = Source.of(load_checkpoint(checkpoint, weights=weights))
-    return export_module(source, output, options, progress=progress)
+    return _published(source, output, options, progress)
 
 
 def export_module(
-    source: Source,
+    module: nn.Module | Source,
     output: str | Path,
     options: ExportOptions = DEFAULTS,
     *,
+    vocab_size: int | None = None,
+    max_length: int | None = None,
+    min_length: int | None = None,
+    pad_id: int | None = None,
+    task: Task = "classes",
+    labels: Sequence[Label] | None = None,
+    threshold: float | None = None,
+    outputs: Outputs = "logits",
+    data: str | Path | LabelledRows | None = None,
+    formats: Sequence[str] | None = None,
     progress: Callable[[Cell], None] | None = None,
 ) -> Exported:
     """Export any module that maps `input_ids` to `logits`; otherwise as `export`.
 
-    >>> from pe_deploy import ModelConfig
-    >>> from pe_deploy.export import Source, export_module
-    >>> from pe_deploy.training import GRUClassifier
-    >>> config = ModelConfig(vocab_size=12, max_length=10, num_classes=3)
-    >>> module = GRUClassifier(config).eval()    # or any other nn.Module
-    >>> source = Source(module, config.signature, ("low", "middle", "high"), threshold=None)
-    >>> export_module(source, "models/mine").bundle.manifest.labels
-    ('low', 'middle', 'high')
+    What is not stated is read off the module: the vocabulary from the embedding that the ids go
+    to, the lengths by trying, the classes from an answer. Masks and lengths that its `forward`
+    takes are computed inside the graph. The module itself is not changed.
+
+    Args:
+        module: in any state of training, on any device; or a `Source` that is all stated.
+        output: the bundle's folder; a bundle that is there is replaced in one step.
+        options: what to make, and what is allowed.
+        vocab_size: ids run from 0 to one less.
+        max_length: the most ids of a row; where a table of positions bounds it, it is found.
+        min_length: the fewest ids of a row; by default the fewest that the module takes.
+        pad_id: the id that fills short rows, whose answers must not hang on it; None where all
+            rows of a batch have one length.
+        task: classes, multilabel, regression or tokens.
+        labels: the label of each class, or the name of each number; by default 0, 1, 2, ….
+        threshold: the probability above which a binary or multilabel model answers a label; by
+            default 0.5.
+        outputs: "probabilities" where the module ends in sigmoid or softmax, which is then left
+            out, and applied by the bundle's decision.
+        data: rows that the decisions are judged on: a file, or rows with their targets.
+        formats: as in `options`.
+        progress: called with each cell of the parity gate.
+
+    Raises:
+        ExportError: also where the module does what no bundle can hold to: the line says what, in
+            which line of its code, and the way out.
+
+    >>> from torch import nn
+    >>> from pe_deploy.export import export_module
+    >>> class Mean(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.embedding = nn.Embedding(12, 8)
+    ...         self.head = nn.Linear(8, 3)
+    ...     def forward(self, ids):
+    ...         return self.head(self.embedding(ids).mean(1))
+    >>> made = export_module(Mean(), "models/mine", max_length=10, labels=("low", "mid", "high"))
+    >>> made.bundle.manifest.labels
+    ('low', 'mid', 'high')
     """
+    if formats is not None:
+        options = dataclasses.replace(options, formats=formats)
+    if isinstance(module, Source):
+        source = ready(module)
+    else:
+        stated = Stated(vocab_size, max_length, min_length, pad_id, task)
+        rows = data if data is None or isinstance(data, LabelledRows) else None
+        source = source_of(
+            module, stated, labels=labels, threshold=threshold, outputs=outputs, rows=rows
+        )
+    return _published(source, output, options, progress)
+
+
+def _published(
+    source: Source,
+    output: str | Path,
+    options: ExportOptions,
+    progress: Callable[[Cell], None] | None,
+) -> Exported:
     output = Path(output)
     source.decision.check(source.signature)
     check_destination(output)
@@ -128,8 +191,9 @@ def export_module(
 def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Manifest]:
     """The artifacts, and the manifest that describes them."""
     module, signature = source.module, source.signature
+    digest = source.weights_sha256 or weights_sha256(module)
     manifest = Manifest(
-        signature, source.labels, source.threshold, weights_sha256(module), source.model
+        signature, source.labels, source.threshold, digest, source.model, origin=source.origin
     )
     metadata = {names.CONFIG_KEY: json.dumps(manifest.config(), ensure_ascii=False)}
     artifacts: dict[str, bytes] = {}

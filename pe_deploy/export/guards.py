@@ -13,6 +13,7 @@ Its value depends on each check, and each check on `input_ids`, so no optimiser 
     guard_sequence_not_empty     Gather of that row's first id
     guard_id_from_0_to_…         the Gather of the embedding, which an id of V or more fails
     guard_padding_on_the_right   Gather by what is 0 where padding comes last
+    guard_…_at_least_N           Gather by what is 0 where there are N ids, if N is not 1
 
 The first three give V or more between them, which takes the place of each negative id, so that the
 fourth fails. Gather alone is trusted to fail: up to onnxruntime 1.23, GatherND aborts the process
@@ -22,7 +23,7 @@ on an empty input, as GRU does.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,6 +55,8 @@ def guard_names(signature: Signature) -> dict[str, str]:
         "no rows": f"{PREFIX}batch_not_empty",
         "no ids": f"{PREFIX}sequence_not_empty",
         "too long": f"{PREFIX}sequence_at_most_{signature.max_length}",
+        "too short": f"{PREFIX}{'row' if signature.pad_id is not None else 'sequence'}"
+        f"_at_least_{signature.min_length}",
         "id": f"{PREFIX}id_from_0_to_{signature.vocab_size - 1}",
     }
     if signature.pad_id is not None:
@@ -69,9 +72,10 @@ def guard(model: onnx.ModelProto, signature: Signature) -> None:
     for number, node in enumerate(embeddings, 1):
         # A graph may look each id up in several tables, such as one for each gate.
         node.name = guard_names(signature)["id"] + (f"_{number}" if number > 1 else "")
+    # A size is the same before the checks; so onnxruntime finds it once, for guards and model.
+    past = () if sizes_can_fail(graph) else ("Shape",)
     for node in graph.node:
-        # A size is the same before the checks; so onnxruntime finds it once, for guards and model.
-        if node.op_type != "Shape":
+        if node.op_type not in past:
             node.input[:] = [CHECKED_IDS if name == INPUT_IDS else name for name in node.input]
     for name, value in made.constants.items():
         graph.initializer.append(numpy_helper.from_array(value, name))
@@ -94,6 +98,25 @@ def unguarded(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto:
         del field[:]
         field.extend(kept)
     return copied
+
+
+def sizes_can_fail(graph: onnx.GraphProto) -> bool:
+    """Whether a lookup by nothing but the sizes of the ids may fail, and so before any guard does.
+
+    A table of positions is looked up by 0, 1, 2, … up to the length.
+    """
+    sizes: set[str] = set()
+    known = {tensor.name for tensor in graph.initializer} | {""}
+    for node in graph.node:
+        if node.op_type == "Shape" and node.input[0] == INPUT_IDS:
+            sizes.update(node.output)
+        elif node.op_type == "Constant":
+            known.update(node.output)
+        elif node.op_type.startswith("Gather") and node.input[1] in sizes:
+            return True
+        elif sizes & {*node.input} and sizes | known >= {*node.input}:
+            sizes.update(node.output)
+    return False
 
 
 def id_lookups(model: onnx.ModelProto, signature: Signature, ids: str) -> list[NodeProto]:
@@ -133,12 +156,25 @@ def guards(signature: Signature, *, looks_up: bool) -> Guards:
         _node("Gather", ["guard_lengths", nodes[-1].output[0]], "guard_fits", names["too long"]),
         _node("Gather", [INPUT_IDS, "guard_zero"], "guard_row", names["no rows"]),
         _node("Gather", ["guard_row", "guard_zero"], "guard_first", names["no ids"]),
-        _node("Max", ["guard_first", "guard_fits"], "guard_never_an_id"),
+    ]
+    fits = ["guard_first", "guard_fits"]
+    if signature.min_length > 1 and signature.pad_id is None:
+        constants |= {
+            "guard_least": np.array([signature.min_length]),
+            "guard_long_enough": np.array([signature.vocab_size]),
+        }
+        nodes += _below("guard_length", "guard_least")
+        nodes.append(
+            _node("Gather", ["guard_long_enough", "guard_below"], "guard_long", names["too short"])
+        )
+        fits.append("guard_long")
+    nodes += [
+        _node("Max", fits, "guard_never_an_id"),
         _node("Less", [INPUT_IDS, "guard_zero"], "guard_negative"),
         _node("Where", ["guard_negative", "guard_never_an_id", INPUT_IDS], "guard_ids"),
     ]
     if signature.pad_id is not None:
-        padding = _padding(signature.pad_id, names["padding"])
+        padding = _padding(signature, names)
         nodes += padding.nodes
         constants |= padding.constants
     if looks_up:
@@ -149,14 +185,22 @@ def guards(signature: Signature, *, looks_up: bool) -> Guards:
     return Guards(nodes, constants)
 
 
-def _padding(pad_id: int, name: str) -> Guards:
+def _below(value: str, least: str) -> list[NodeProto]:
+    """1 where a value is less than the least allowed, else 0: `guard_below`."""
+    return [
+        _node("Less", [value, least], "guard_is_below"),
+        _node("Cast", ["guard_is_below"], "guard_below", to=TensorProto.INT64),
+    ]
+
+
+def _padding(signature: Signature, names: Mapping[str, str]) -> Guards:
     """From `guard_ids` to the same, which nothing changes: it is there to be depended on.
 
     The number of tokens is one more than the column of the last one just where tokens come first.
     Of a row without any, ArgMax gives the last column, so that row fails as well.
     """
     constants = {
-        "guard_pad_id": np.array(pad_id),
+        "guard_pad_id": np.array(signature.pad_id),
         "guard_one": np.array(1),
         "guard_columns": np.array([1]),
         "guard_no": np.array(0, np.int32),  # ArgMax takes int64 only since onnxruntime 1.20
@@ -171,8 +215,18 @@ def _padding(pad_id: int, name: str) -> Guards:
         _node("ArgMax", ["guard_is_token"], "guard_last", axis=1, select_last_index=1),
         _node("Sub", ["guard_last", "guard_tokens"], "guard_holes"),
         _node("Add", ["guard_holes", "guard_one"], "guard_misplaced"),
-        _node("Gather", ["guard_largest", "guard_misplaced"], "guard_padded", name),
-        _node("Min", ["guard_ids", "guard_padded"], "guard_ids_in_place"),
+        _node("Gather", ["guard_largest", "guard_misplaced"], "guard_padded", names["padding"]),
+    ]
+    if signature.min_length == 1:
+        nodes.append(_node("Min", ["guard_ids", "guard_padded"], "guard_ids_in_place"))
+        return Guards(nodes, constants)
+    constants["guard_least"] = np.array([signature.min_length])
+    nodes += [
+        *_below("guard_tokens", "guard_least"),
+        # After the padding's own guard, which has more to say of such a row.
+        _node("Min", ["guard_below", "guard_padded"], "guard_below_in_place"),
+        _node("Gather", ["guard_largest", "guard_below_in_place"], "guard_long", names["too short"]),
+        _node("Min", ["guard_ids", "guard_long"], "guard_ids_in_place"),
     ]
     return Guards(nodes, constants)
 

@@ -21,7 +21,7 @@ class Expectation:
 
     Attributes:
         signature: what the model takes and gives.
-        gru_nodes: the GRU layers of the module that was exported.
+        recurrent_nodes: the GRU, LSTM and RNN nodes that it was captured with.
         opset: the operator set that was asked for.
         sample_shape: `(batch, sequence)` of the sample that the graph was captured with; of 1
             and 1, which put no constant under suspicion, where there was none.
@@ -29,11 +29,13 @@ class Expectation:
     """
 
     signature: Signature
-    gru_nodes: int
+    recurrent_nodes: int
     opset: int
     sample_shape: tuple[int, int] = (1, 1)
     scan_layers: int = 0
 
+
+RECURRENT = ("GRU", "LSTM", "RNN")
 
 Rule = Callable[[onnx.ModelProto, Expectation], Iterator[str]]
 
@@ -111,12 +113,13 @@ def _axes(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
 
 
 def _frozen_steps(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
-    """The free axes must still be free where the GRU reads them, at any sample shape."""
+    """The free axes must still be free where recurrent nodes read them, at any sample shape."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
     shapes = {value.name: value.type.tensor_type.shape.dim for value in inferred.value_info}
-    for node in _gru_nodes(model):
+    for node in _recurrent_nodes(model):
         for axis, size in zip(("sequence", "batch"), shapes.get(node.input[0], ()), strict=False):
-            if size.HasField("dim_value"):
+            one = expected.signature.min_length == expected.signature.max_length
+            if size.HasField("dim_value") and not (one and axis == "sequence"):
                 yield (
                     f"{node.name} reads a {axis} axis frozen to {size.dim_value}, so other sizes "
                     "fail; do not reshape with sizes read as Python numbers"
@@ -140,22 +143,28 @@ def _frozen_constants(model: onnx.ModelProto, expected: Expectation) -> Iterator
                 )
 
 
-def _gru(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
-    nodes = _gru_nodes(model)
-    if len(nodes) != expected.gru_nodes:
+def _recurrent(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
+    nodes = _recurrent_nodes(model)
+    if len(nodes) != expected.recurrent_nodes:
         yield (
-            f"{len(nodes)} GRU nodes instead of {expected.gru_nodes}: layers were unrolled or "
-            "lost; keep each nn.GRU a submodule of the model"
+            f"{len(nodes)} recurrent nodes instead of {expected.recurrent_nodes}: layers were "
+            "unrolled or lost; keep each nn.GRU, nn.LSTM and nn.RNN a submodule of the model"
         )
     for node in nodes:
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        if attributes.get("linear_before_reset", 0) != 1:
+        if node.op_type == "GRU" and attributes.get("linear_before_reset", 0) != 1:
             yield (
                 f"{node.name} lacks linear_before_reset=1, so it computes another formula than "
                 "torch; export with onnxscript 0.7.1 or later"
             )
         if attributes.get("layout", 0) != 0:
             yield f"{node.name} has layout=1, which onnxruntime refuses; transpose its input"
+    for node in model.graph.node:
+        if node.op_type in ("Loop", "If"):
+            yield (
+                f"{node.name} is a {node.op_type}, whose steps run one by one; let nn.GRU and its "
+                "like run over the sequence"
+            )
 
 
 def _guards(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
@@ -205,14 +214,14 @@ RULES: tuple[Rule, ...] = (
     _axes,
     _frozen_steps,
     _frozen_constants,
-    _gru,
+    _recurrent,
     _guards,
     _scan,
 )
 
 
-def _gru_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    return [node for node in model.graph.node if node.op_type == "GRU"]
+def _recurrent_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    return [node for node in model.graph.node if node.op_type in RECURRENT]
 
 
 def _leads_to_output(model: onnx.ModelProto, value: str) -> bool:

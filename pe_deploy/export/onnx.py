@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -15,10 +16,14 @@ from torch import nn
 
 from pe_deploy.config import BATCH, INPUT_IDS, LOGITS, SEQUENCE, Signature
 from pe_deploy.errors import ExportError, InvalidInputError
+from pe_deploy.export.adapt.adapter import name_of
+from pe_deploy.export.adapt.blame import blamed
+from pe_deploy.export.adapt.copying import frozen_copy
+from pe_deploy.export.adapt.exact import slow_attention
 from pe_deploy.export.guards import guard, unguarded
-from pe_deploy.export.lint import Expectation, lint
-from pe_deploy.export.onnx_gru import with_onnx_gru
+from pe_deploy.export.lint import RECURRENT, Expectation, lint
 from pe_deploy.export.passes import gru_to_scan, simplify
+from pe_deploy.export.stand_ins import ready_to_capture, standing_in
 from pe_deploy.parity import random_ids
 
 DEFAULT_OPSET = 18
@@ -37,7 +42,8 @@ def to_onnx(
     """Export a module that maps `input_ids` to `logits`, guard it, and lint the result.
 
     Args:
-        module: any module with this signature; each `nn.GRU` in it becomes GRU nodes.
+        module: any module with this signature; each layer of an `nn.GRU`, `nn.LSTM` or `nn.RNN` in
+            it becomes a node.
         signature: what the module takes and gives.
         opset: the ONNX operator set to write.
         sample_shape: `(batch, sequence)` of the example to capture with; it leaves no trace. By
@@ -49,27 +55,67 @@ def to_onnx(
         ExportError: the module cannot be captured, or the graph breaks a lint rule.
     """
     check_opset(opset)
-    prepared, gru_nodes = with_onnx_gru(module)
-    # Sizes that are unlikely to be constants of a model, so that the lint can tell them. A length
-    # of 1 is never suspected, so the second sample settles a coincidence in the first.
-    samples = [(13, min(11, max(1, signature.max_length - 1))), (17, 1)]
-    for batch, length in [sample_shape] if sample_shape else samples:
-        if batch < 1 or not 1 <= length <= signature.max_length:
-            raise InvalidInputError(
-                f"sample_shape is {(batch, length)}; allowed: 1 row or more, "
-                f"1 to {signature.max_length} columns"
-            )
-        ids = random_ids(signature, batch, length, np.random.default_rng(0))
-        model = _capture(prepared, torch.from_numpy(ids), opset)
-        _clean(model)
-        model = simplify(model)
-        guard(model, signature)
-        for key, value in (metadata or {}).items():
-            model.metadata_props.add(key=key, value=value)
-        findings = lint(model, Expectation(signature, gru_nodes, opset, (batch, length)))
+    prepared = frozen_copy(module)
+    ready_to_capture(prepared)
+    shapes = _sample_shapes(signature) if sample_shape is None else [sample_shape]
+    made: list[_Captured] = []
+    for shape in shapes:
+        made.append(_captured(prepared, signature, opset, shape, metadata or {}))
+        findings = made[-1].findings(signature, opset, shape)
         if not findings:
-            return model
+            return made[-1].model
+    first, *others = (each.model.SerializeToString(deterministic=True) for each in made)
+    if others and others == [first]:
+        # What is equal in captures of two sizes is no trace of either.
+        findings = made[0].findings(signature, opset, (1, 1))
+        if not findings:
+            return made[0].model
     raise ExportError("the ONNX graph breaks the lint: " + " | ".join(findings))
+
+
+class _Captured(NamedTuple):
+    """A finished graph, and the recurrent nodes that it was captured with."""
+
+    model: onnx.ModelProto
+    recurrent: int
+
+    def findings(self, signature: Signature, opset: int, shape: tuple[int, int]) -> list[str]:
+        return lint(self.model, Expectation(signature, self.recurrent, opset, shape))
+
+
+def _captured(
+    prepared: nn.Module,
+    signature: Signature,
+    opset: int,
+    shape: tuple[int, int],
+    metadata: dict[str, str],
+) -> _Captured:
+    batch, length = shape
+    if batch < 1 or not signature.min_length <= length <= signature.max_length:
+        raise InvalidInputError(
+            f"sample_shape is {shape}; allowed: 1 row or more, "
+            f"{signature.min_length} to {signature.max_length} columns"
+        )
+    ids = random_ids(signature, batch, length, np.random.default_rng(0))
+    model = _capture(prepared, torch.from_numpy(ids), opset, signature)
+    recurrent = sum(node.op_type in RECURRENT for node in model.graph.node)
+    _clean(model)
+    model = simplify(model)
+    guard(model, signature)
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
+    return _Captured(model, recurrent)
+
+
+def _sample_shapes(signature: Signature) -> list[tuple[int, int]]:
+    """Two examples to capture with, of sizes that are unlikely to be constants of a model.
+
+    Not 1, which torch takes for a constant, and not the longest, where a table's end is near.
+    """
+    shortest, longest = signature.min_length, signature.max_length
+    lengths = [n for n in (11, 7, 5, 3, 19, 23, 2) if shortest <= n < longest]
+    lengths += [n for n in (shortest, longest) if n not in lengths]
+    return [(13, lengths[0]), (17, lengths[min(1, len(lengths) - 1)])]
 
 
 def check_opset(opset: int) -> None:
@@ -110,9 +156,14 @@ def operators(model: onnx.ModelProto) -> dict[str, int]:
     return dict(sorted(Counter(node.op_type for node in model.graph.node).items()))
 
 
-def _capture(module: nn.Module, ids: torch.Tensor, opset: int) -> onnx.ModelProto:
+def _capture(
+    module: nn.Module, ids: torch.Tensor, opset: int, signature: Signature
+) -> onnx.ModelProto:
+    axes = {0: BATCH, 1: SEQUENCE}
+    if signature.min_length == signature.max_length:
+        del axes[1]
     try:
-        with _exporter_noise_silenced():
+        with _exporter_noise_silenced(), standing_in(), slow_attention():
             program = torch.onnx.export(
                 module,
                 (ids,),
@@ -120,21 +171,25 @@ def _capture(module: nn.Module, ids: torch.Tensor, opset: int) -> onnx.ModelProt
                 external_data=False,
                 input_names=[INPUT_IDS],
                 output_names=[LOGITS],
-                dynamic_shapes=({0: BATCH, 1: SEQUENCE},),
+                dynamic_shapes=(axes,),
                 opset_version=opset,
                 verbose=False,
             )
     except ExportError:
         raise
     except Exception as error:
-        cause = error.__cause__ or error
-        line = " ".join(str(cause).strip().split("\n\n")[0].split()) or type(cause).__name__
         raise ExportError(
-            f"torch cannot capture {type(module).__name__} for ONNX: {line}"
+            f"torch cannot capture {name_of(module)} for ONNX: {blamed(error)}"
         ) from error
     if program is None:
-        raise ExportError(f"torch.onnx.export gave nothing for {type(module).__name__}")
-    return program.model_proto
+        raise ExportError(f"torch.onnx.export gave nothing for {name_of(module)}")
+    model: onnx.ModelProto = program.model_proto
+    if 1 not in axes:  # the guards hold it to its one length
+        for value in (*model.graph.input, *model.graph.output):
+            dims = value.type.tensor_type.shape.dim
+            if len(dims) > 1 and value.name == INPUT_IDS or signature.task == "tokens":
+                dims[1].dim_param = SEQUENCE
+    return model
 
 
 def _clean(model: onnx.ModelProto) -> None:

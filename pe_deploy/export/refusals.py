@@ -29,7 +29,8 @@ def bad_inputs(signature: Signature) -> dict[str, tuple[str, Ids]]:
     """By description: the kind, as in `guard_names`, and ids that the signature does not allow."""
     longest, vocab_size, pad_id = signature.max_length, signature.vocab_size, signature.pad_id
     token = 1 if pad_id == 0 else 0
-    length = min(3, longest)
+    shortest = signature.min_length
+    length = max(shortest, min(3, longest))
 
     def with_last(value: int) -> Ids:
         ids = np.full((2, length), token, np.int64)
@@ -46,6 +47,11 @@ def bad_inputs(signature: Signature) -> dict[str, tuple[str, Ids]]:
         f"id {vocab_size}": ("id", with_last(vocab_size)),
         f"id {2**63 - 1}": ("id", with_last(2**63 - 1)),
     }
+    if shortest > 1:
+        short = np.full((2, shortest - 1), token, np.int64)
+        if pad_id is not None:  # the batch is long enough, and a row of it is not
+            short = np.pad(short, ((0, 0), (0, 1)), constant_values=pad_id)
+        found[f"rows of {shortest - 1} ids"] = ("too short", short)
     if pad_id is not None:
         found["a row of padding"] = ("padding", np.full((2, length), pad_id, np.int64))
         if length > 1:

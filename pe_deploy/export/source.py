@@ -33,6 +33,10 @@ class Source:
         threshold: the probability above which a binary model answers `labels[1]`.
         model: the architecture's own config, if it has one.
         rows: rows of the data, best those that it was validated on, to judge decisions with.
+        weights_sha256: digest of the weights as they were trained; by default those of `module`.
+        origin: what the manifest says of where the module came from and how it is called.
+        notes: what was read off, unwrapped or computed, a line each.
+        is_ready: whether `module` is as the signature says, with nothing left to adapt.
     """
 
     module: nn.Module
@@ -41,6 +45,10 @@ class Source:
     threshold: float | None
     model: Mapping[str, Any] | None = None
     rows: LabelledRows | None = None
+    weights_sha256: str | None = None
+    origin: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+    is_ready: bool = False
 
     @classmethod
     def of(cls, trained: Checkpoint) -> Source:
@@ -53,6 +61,7 @@ class Source:
             trained.threshold,
             trained.config.to_dict(),
             None if rows is None else LabelledRows(rows.input_ids, rows.targets),
+            is_ready=True,
         )
 
     @property

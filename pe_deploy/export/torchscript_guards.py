@@ -22,22 +22,23 @@ class Guarded(nn.Module):
         super().__init__()
         self.module = module
         self.vocab_size = signature.vocab_size
+        self.min_length = signature.min_length
         self.max_length = signature.max_length
         self.pad_id = signature.pad_id
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """From integers `[batch, sequence]` to the logits of the module."""
-        check_form(input_ids, self.max_length)
+        check_form(input_ids, self.min_length, self.max_length)
         ids = input_ids.to(torch.int64)
         check_range(ids, self.vocab_size)
         pad_id = self.pad_id
         if pad_id is not None:
-            check_padding(ids, pad_id)
+            check_padding(ids, pad_id, self.min_length, self.max_length)
         logits: Tensor = self.module(ids)
         return logits
 
 
-def check_form(input_ids: Tensor, max_length: int) -> None:
+def check_form(input_ids: Tensor, min_length: int, max_length: int) -> None:
     """Raise ValueError unless the ids are integers `[batch, sequence]` of an allowed size."""
     if input_ids.dim() != 2:
         raise ValueError(
@@ -47,10 +48,12 @@ def check_form(input_ids: Tensor, max_length: int) -> None:
     if rows == 0:
         raise ValueError(
             f"input_ids has shape ({rows}, {columns}); "
-            f"allowed: at least 1 row and 1 to {max_length} columns"
+            f"allowed: at least 1 row and {min_length} to {max_length} columns"
         )
-    if columns < 1 or columns > max_length:
-        raise ValueError(f"input_ids has {columns} columns; allowed: 1 to {max_length}")
+    if columns < min_length or columns > max_length:
+        raise ValueError(
+            f"input_ids has {columns} columns; allowed: {min_length} to {max_length}"
+        )
     if input_ids.is_floating_point() or input_ids.is_complex() or input_ids.dtype == torch.bool:
         raise ValueError(f"input_ids has dtype {dtype_name(input_ids)}; allowed: an integer dtype")
 
@@ -68,8 +71,8 @@ def check_range(ids: Tensor, vocab_size: int) -> None:
         )
 
 
-def check_padding(ids: Tensor, pad_id: int) -> None:
-    """Raise ValueError where padding is anywhere but at the end of a row, or is all of it."""
+def check_padding(ids: Tensor, pad_id: int, min_length: int, max_length: int) -> None:
+    """Raise ValueError where padding is anywhere but at the end of a row, or leaves too few ids."""
     is_pad = ids == pad_id
     empty = is_pad.all(dim=1)
     misplaced = (is_pad[:, :-1] & ~is_pad[:, 1:]).any(dim=1)
@@ -83,6 +86,14 @@ def check_padding(ids: Tensor, pad_id: int) -> None:
             f"row {row}: column {column} has pad_id {pad_id} before the row's last token; "
             "allowed: padding on the right only"
         )
+    if min_length > 1:
+        lengths = (~is_pad).sum(dim=1)
+        short = lengths < min_length
+        if bool(short.any()):
+            row = int(short.nonzero()[0])
+            raise ValueError(
+                f"row {row}: has {int(lengths[row])} ids; allowed: {min_length} to {max_length}"
+            )
 
 
 def dtype_name(tensor: Tensor) -> str:

@@ -1,0 +1,89 @@
+"""A copy of a user's module that can be run in any precision, captured and scripted.
+
+The module itself is never changed: people train on.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+from pe_deploy.export.adapt.unscript import unscripted
+
+
+def frozen_copy(module: nn.Module) -> nn.Module:
+    """A copy in eval mode that asks for no gradients."""
+    # Only leaves of autograd's graph can be copied; what hooks and caches leave behind is none.
+    memo: dict[int, Any] = {
+        id(value): value.detach().clone()
+        for part in module.modules()
+        for value in vars(part).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    with torch.no_grad():
+        copied = copy.deepcopy(module, memo)
+    return copied.cpu().eval().requires_grad_(False)
+
+
+def unwrapped(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
+    """What DataParallel, torch.compile, AveragedModel and torch.jit.script have wrapped.
+
+    Returns:
+        The module inside, which is not copied but for one that was scripted; and a note on each
+        wrapping.
+    """
+    notes = []
+    while True:
+        name = type(module).__name__
+        if isinstance(module, torch.jit.ScriptModule):
+            module = unscripted(module)
+        elif name == "OptimizedModule":
+            module = module._orig_mod  # type: ignore[assignment]
+        elif name in ("DataParallel", "DistributedDataParallel", "AveragedModel"):
+            module = module.module  # type: ignore[assignment]
+        else:
+            return module, tuple(notes)
+        notes.append(f"took the {type(module).__name__} out of {name}")
+
+
+def in_float32(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
+    """A frozen copy whose weights are all float32, and plain: no norm of weights left to compute."""
+    copied = frozen_copy(module)
+    tensors = [*copied.parameters(), *copied.buffers()]
+    kinds = sorted({str(t.dtype).removeprefix("torch.") for t in tensors if t.is_floating_point()})
+    others = [kind for kind in kinds if kind != "float32"]
+    for part in list(copied.modules()):
+        _fold(part)
+    notes = () if not others else (f"its {' and '.join(others)} weights run as float32",)
+    return copied.float(), notes
+
+
+def _fold(part: nn.Module) -> None:
+    """Compute once, in place, what a layer would make of its weights in every call."""
+    for name in list(getattr(part, "parametrizations", {})):
+        parametrize.remove_parametrizations(part, name, leave_parametrized=True)
+    for hook in list(part._forward_pre_hooks.values()):
+        if isinstance(hook, WeightNorm):
+            remove_weight_norm(part, hook.name)
+        elif isinstance(hook, SpectralNorm):
+            remove_spectral_norm(part, hook.name)
+    if isinstance(part, nn.Embedding | nn.EmbeddingBag) and part.max_norm is not None:
+        # A lookup shortens the rows that are too long, each of them once and for all.
+        with torch.no_grad():
+            every = torch.arange(part.num_embeddings)
+            torch.embedding_renorm_(part.weight, every, part.max_norm, part.norm_type)
+        part.max_norm = None
+
+
+def layers_of(module: nn.Module, *kinds: type[nn.Module]) -> Iterator[tuple[str, Any]]:
+    """The layers of these kinds, by name."""
+    for name, part in module.named_modules():
+        if isinstance(part, kinds):
+            yield name, part

@@ -1,0 +1,149 @@
+"""Whether a module ends in probabilities, found in what it really computes.
+
+Logits squashed once by the module and again by the decision are wrong without a sign of it: every
+label may be right and every probability wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_aten = torch.ops.aten
+
+_MOVES = {
+    "view", "_unsafe_view", "reshape", "squeeze", "unsqueeze", "select", "slice", "t", "transpose",
+    "permute", "expand", "clone", "detach", "alias", "_to_copy", "contiguous", "lift_fresh",
+}  # fmt: skip
+_ENDS = {
+    "sigmoid": "sigmoid",
+    "sigmoid_": "sigmoid",
+    "_softmax": "softmax",
+    "_log_softmax": "log_softmax",
+    "log_sigmoid_forward": "log_sigmoid",
+    "special_expit": "sigmoid",
+}
+_KEEPS = {"clamp", "clamp_min", "clamp_max", "nan_to_num"}
+"""What leaves a probability one, though it is then not the last thing done."""
+
+_CALLS = {
+    torch.sigmoid, torch.sigmoid_, Tensor.sigmoid, Tensor.sigmoid_, torch.special.expit,
+    torch.nn.functional.sigmoid, torch.softmax, Tensor.softmax, torch.special.softmax,
+    torch.nn.functional.softmax, torch.log_softmax, Tensor.log_softmax,
+    torch.special.log_softmax, torch.nn.functional.log_softmax,
+}  # fmt: skip
+
+
+class Ending(NamedTuple):
+    """How a module ends.
+
+    Attributes:
+        name: sigmoid, softmax, log_softmax or log_sigmoid.
+        call: which of the calls to such functions in `forward` is the last thing done, from 0;
+            None where that cannot be said, or something else comes after it.
+    """
+
+    name: str
+    call: int | None
+
+
+def ending_of(run: Callable[[], Tensor]) -> Ending | None:
+    """How a call ends that gives logits, or should; None where it is not in probabilities."""
+    with torch.no_grad(), _Calls() as calls, _Made() as made:
+        answer = run()
+    plain, tensor = True, answer
+    while True:
+        operator, source = made.of(tensor)
+        if operator in _ENDS:
+            numbers = [n for n, given in enumerate(calls.given) if given is tensor]
+            return Ending(_ENDS[operator], numbers[0] if plain and numbers else None)
+        if operator == "exp" and source is not None and made.of(source)[0] == "_log_softmax":
+            return Ending("softmax", None)
+        if operator in ("reciprocal", "div", "mul") and _is_by_hand(made, tensor):
+            return Ending("sigmoid", None)
+        if operator in _KEEPS:
+            plain = False
+        elif operator not in _MOVES:
+            return None
+        if source is None:
+            return None
+        tensor = source
+
+
+@contextmanager
+def left_out(ending: Ending | None) -> Iterator[None]:
+    """Give what the last call was given, in place of what it gives."""
+    if ending is None or ending.call is None:
+        yield
+        return
+    with _Calls(ending.call):
+        yield
+
+
+def _is_by_hand(made: _Made, tensor: Tensor) -> bool:
+    """Whether it is `1 / (1 + exp(-x))`, which torch takes for `reciprocal(1 + exp(-x)) * 1`."""
+    operator, source = made.of(tensor)
+    if operator == "mul" and source is not None:
+        operator, source = made.of(source)
+    inputs = made.inputs(tensor)
+    below = inputs[-1] if operator == "div" and len(inputs) > 1 else source
+    if operator == "mul" or below is None:
+        return False
+    added, grown = made.of(below)
+    return added in ("add", "rsub") and grown is not None and made.of(grown)[0] == "exp"
+
+
+class _Made(TorchDispatchMode):
+    """Remembers which operator made each tensor, and of what."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._by: dict[int, tuple[str, list[Tensor], list[Tensor]]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        given = func(*args, **(kwargs or {}))
+        outputs = [t for t in (given if isinstance(given, tuple) else (given,)) if isinstance(t, Tensor)]
+        inputs = [t for t in args if isinstance(t, Tensor)]
+        for output in outputs[:1]:
+            if not any(output is t for t in inputs) or func.overloadpacket.__name__ in _ENDS:
+                # The tensors are kept, so that no other one takes their number.
+                self._by[id(output)] = (func.overloadpacket.__name__, inputs, outputs)
+        return given
+
+    def of(self, tensor: Tensor) -> tuple[str, Tensor | None]:
+        operator, inputs, _ = self._by.get(id(tensor), ("", [], []))
+        return operator, inputs[0] if inputs else None
+
+    def inputs(self, tensor: Tensor) -> list[Tensor]:
+        return self._by[id(tensor)][1]
+
+
+class _Calls(TorchFunctionMode):
+    """Counts the calls of functions that squash, and leaves one of them out."""
+
+    def __init__(self, leave_out: int | None = None) -> None:
+        super().__init__()
+        self.given: list[Any] = []
+        self._leave_out = leave_out
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func not in _CALLS:
+            return func(*args, **kwargs)
+        number = len(self.given)
+        if number == self._leave_out:
+            found = args[0] if args else kwargs["input"]
+        else:
+            found = func(*args, **kwargs)
+        self.given.append(found)
+        return found
