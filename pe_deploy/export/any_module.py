@@ -124,8 +124,10 @@ def _with_logits(adapted: IdsToLogits, outputs: Outputs) -> IdsToLogits:
             )
         return adapted
     if ending is None or ending.call is None or ending.name == "log_sigmoid":
-        found = "does not end in sigmoid or softmax" if ending is None else (
-            f"has its {ending.name} where it cannot be taken off"
+        found = (
+            "does not end in sigmoid or softmax"
+            if ending is None
+            else (f"has its {ending.name} where it cannot be taken off")
         )
         raise ExportError(f"{name} {found}, as --outputs probabilities needs; return the logits")
     squashes = "sigmoid" if takes_threshold(signature) else "softmax"

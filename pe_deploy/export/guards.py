@@ -225,7 +225,9 @@ def _padding(signature: Signature, names: Mapping[str, str]) -> Guards:
         *_below("guard_tokens", "guard_least"),
         # After the padding's own guard, which has more to say of such a row.
         _node("Min", ["guard_below", "guard_padded"], "guard_below_in_place"),
-        _node("Gather", ["guard_largest", "guard_below_in_place"], "guard_long", names["too short"]),
+        _node(
+            "Gather", ["guard_largest", "guard_below_in_place"], "guard_long", names["too short"]
+        ),
         _node("Min", ["guard_ids", "guard_long"], "guard_ids_in_place"),
     ]
     return Guards(nodes, constants)

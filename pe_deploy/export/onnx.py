@@ -187,7 +187,7 @@ def _capture(
     if 1 not in axes:  # the guards hold it to its one length
         for value in (*model.graph.input, *model.graph.output):
             dims = value.type.tensor_type.shape.dim
-            if len(dims) > 1 and value.name == INPUT_IDS or signature.task == "tokens":
+            if (len(dims) > 1 and value.name == INPUT_IDS) or signature.task == "tokens":
                 dims[1].dim_param = SEQUENCE
     return model
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import inspect
 import io
 import re
-import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -22,7 +20,7 @@ from pe_deploy.export.adapt.blame import blamed
 from pe_deploy.export.adapt.copying import frozen_copy
 from pe_deploy.export.adapt.exact import slow_attention
 from pe_deploy.export.torchscript_guards import Guarded
-from pe_deploy.parity import random_ids
+from pe_deploy.export.tracing import traced
 from pe_deploy.runtime.torchscript import jit_deprecation_ignored
 
 _NOT_NEEDED = (".debug_pkl", ".data/serialization_id")
@@ -54,50 +52,19 @@ def to_torchscript(
         prepared = frozen_copy(module)
         try:
             scripted = torch.jit.script(Guarded(prepared, signature).eval())
-        except Exception as error:  # noqa: BLE001 - told, if a trace will not do either
-            traced = _traced(prepared, signature, error)
-            scripted = torch.jit.script(Guarded(traced, signature).eval())
+        except Exception as error:
+            try:
+                trace = traced(prepared, signature)
+            except ExportError as other:
+                raise ExportError(
+                    f"torch cannot script {name_of(module)}: {blamed(error)}, and {other}; "
+                    "--format onnx leaves TorchScript out"
+                ) from error
+            scripted = torch.jit.script(Guarded(trace, signature).eval())
         frozen = torch.jit.freeze(scripted)
         # Saved to memory, not to a path: torch names the archive after the path.
         torch.jit.save(frozen, buffer, _extra_files=dict(extra_files or {}))
     return _canonical(buffer.getvalue())
-
-
-def _traced(module: nn.Module, signature: Signature, scripting: Exception) -> nn.Module:
-    """A trace of a module that answers other shapes as the module does; `parity` tries them all.
-
-    Raises:
-        ExportError: there is none.
-    """
-    name, why = name_of(module), blamed(scripting)
-    rng = np.random.default_rng(0)
-    shapes = [(1, signature.min_length), (2, signature.max_length), (3, signature.min_length)]
-
-    def ids(batch: int, length: int) -> torch.Tensor:
-        return torch.from_numpy(random_ids(signature, batch, length, rng))
-
-    without = f"torch cannot script {name}: {why}; --format onnx leaves TorchScript out"
-    middle = (signature.min_length + signature.max_length + 1) // 2
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        warnings.simplefilter("ignore", UserWarning)
-        try:
-            traced: nn.Module = torch.jit.trace(module, (ids(5, middle),), check_trace=False)
-        except Exception as error:
-            raise ExportError(f"{without} (nor trace it: {blamed(error)})") from error
-        for batch, length in shapes:
-            given = ids(batch, length)
-            expected = module(given)
-            try:
-                answer = traced(given)
-                follows = torch.allclose(answer, expected, 1e-3, 1e-4)
-            except Exception:  # noqa: BLE001 - a trace may fail in any way at another shape
-                follows = False
-            if not follows:
-                raise ExportError(
-                    f"{without} (a trace of it does not follow batch {batch} × length {length})"
-                ) from scripting
-    return traced
 
 
 _lines_of = lru_cache(maxsize=4096)(inspect.getsourcelines)

@@ -51,9 +51,7 @@ def check_form(input_ids: Tensor, min_length: int, max_length: int) -> None:
             f"allowed: at least 1 row and {min_length} to {max_length} columns"
         )
     if columns < min_length or columns > max_length:
-        raise ValueError(
-            f"input_ids has {columns} columns; allowed: {min_length} to {max_length}"
-        )
+        raise ValueError(f"input_ids has {columns} columns; allowed: {min_length} to {max_length}")
     if input_ids.is_floating_point() or input_ids.is_complex() or input_ids.dtype == torch.bool:
         raise ValueError(f"input_ids has dtype {dtype_name(input_ids)}; allowed: an integer dtype")
 

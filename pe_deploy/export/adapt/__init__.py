@@ -1,9 +1,9 @@
 """A user's module as one that maps `input_ids` to `logits`: read, adapted, tried before any capture.
 
-    unwrapped, float32, frozen ─ copying, unscript
-      what forward takes       ─ inputs
-      where its logits are     ─ outputs
-      sizes read off           ─ reading
-      how it ends              ─ endings
-      what it must not do      ─ preflight
+unwrapped, float32, frozen ─ copying, unscript
+what forward takes       ─ inputs
+where its logits are     ─ outputs
+sizes read off           ─ reading
+how it ends              ─ endings
+what it must not do      ─ preflight
 """

@@ -106,11 +106,11 @@ class _Made(TorchDispatchMode):
         super().__init__()
         self._by: dict[int, tuple[str, list[Tensor], list[Tensor]]] = {}
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = func(*args, **(kwargs or {}))
-        outputs = [t for t in (given if isinstance(given, tuple) else (given,)) if isinstance(t, Tensor)]
+        outputs = [
+            t for t in (given if isinstance(given, tuple) else (given,)) if isinstance(t, Tensor)
+        ]
         inputs = [t for t in args if isinstance(t, Tensor)]
         for output in outputs[:1]:
             if not any(output is t for t in inputs) or func.overloadpacket.__name__ in _ENDS:
@@ -134,9 +134,7 @@ class _Calls(TorchFunctionMode):
         self.given: list[Any] = []
         self._leave_out = leave_out
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func not in _CALLS:
             return func(*args, **kwargs)

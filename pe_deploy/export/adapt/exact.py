@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
+
 @contextmanager
 def slow_attention() -> Iterator[None]:
     """Let transformer layers compute what their source says.
@@ -35,9 +36,7 @@ _NARROW = (torch.float32, torch.float16, torch.bfloat16)
 class InFloat64(TorchFunctionMode):
     """Every function of torch takes and gives float64 where it would take or give less."""
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _TO_FLOAT32:
             return args[0].double()
         if func is Tensor.type and len(args) > 1 and "Float" in str(args[1]):

@@ -32,7 +32,9 @@ def place_of(answer: Any) -> Place:
         for index, value in enumerate(answer):
             if isinstance(value, Tensor) and value.is_floating_point():
                 return index
-    floats = [n for n in fields if isinstance(t := taken(answer, n), Tensor) and t.is_floating_point()]
+    floats = [
+        n for n in fields if isinstance(t := taken(answer, n), Tensor) and t.is_floating_point()
+    ]
     if len(floats) == 1:
         return floats[0]
     found = f"{type(answer).__name__} of {', '.join(map(str, fields))}" if fields else repr(answer)
@@ -65,9 +67,7 @@ class Layout(NamedTuple):
     shorter: bool = False
 
 
-def layout_of(
-    shapes: Mapping[tuple[int, int], tuple[int, ...]], task: Task
-) -> tuple[int, Layout]:
+def layout_of(shapes: Mapping[tuple[int, int], tuple[int, ...]], task: Task) -> tuple[int, Layout]:
     """The classes and the layout, from the shapes that a module answers with.
 
     By `(batch, length)`: two batches or more, and two lengths if there are; the last one is shown.

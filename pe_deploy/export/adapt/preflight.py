@@ -114,8 +114,7 @@ def _run(adapted: IdsToLogits, ids: Tensor) -> Tensor:
             logits: Tensor = adapted(ids)
         except Exception as error:
             raise ExportError(
-                f"the module fails on batch {ids.shape[0]} × length {ids.shape[1]}: "
-                f"{blamed(error)}"
+                f"the module fails on batch {ids.shape[0]} × length {ids.shape[1]}: {blamed(error)}"
             ) from error
     shape = adapted.signature.output_shape(*ids.shape)
     if tuple(logits.shape) != shape:

@@ -25,7 +25,10 @@ def unscripted(script: torch.jit.ScriptModule) -> nn.Module:
     module: nn.Module = kind.__new__(kind)
     nn.Module.__init__(module)
     concrete = script._concrete_type
-    tensors = {**dict(script.named_parameters(recurse=False)), **dict(script.named_buffers(recurse=False))}
+    tensors = {
+        **dict(script.named_parameters(recurse=False)),
+        **dict(script.named_buffers(recurse=False)),
+    }
     for name in [*concrete.get_constants(), *concrete.get_attributes()]:
         if name not in tensors and name != "training" and hasattr(script, name):
             setattr(module, name, getattr(script, name))

@@ -8,7 +8,6 @@ from types import FunctionType
 from typing import Any
 from unittest import mock
 
-import torch
 from torch import nn
 from torch.nn.modules import transformer
 from torch.nn.utils import rnn
