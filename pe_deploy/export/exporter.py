@@ -38,10 +38,14 @@ from pe_deploy.training.state_dict import weights_sha256
 
 @dataclass(frozen=True)
 class Exported:
-    """A published bundle, and the evidence that it was published on."""
+    """A published bundle, and the evidence that it was published on.
+
+    `notes` has a line on each thing that was done to read the weights.
+    """
 
     bundle: Bundle
     report: Report
+    notes: tuple[str, ...] = ()
 
 
 def export(
@@ -52,10 +56,10 @@ def export(
     weights: Weights = "best",
     progress: Callable[[Cell], None] | None = None,
 ) -> Exported:
-    """Export a checkpoint, or a plain state_dict with the notebook's keys, to a bundle.
+    """Export a checkpoint, or the weights of a notebook's model, to a bundle.
 
     Args:
-        checkpoint: a checkpoint folder, or a `.pt` or `.safetensors` file.
+        checkpoint: a checkpoint folder, or a file or folder of weights.
         output: the bundle's folder; a bundle that is there is replaced in one step.
         options: what to make, and what is allowed.
         weights: "best" or "last", of a checkpoint folder.
@@ -72,8 +76,9 @@ def export(
     >>> export("weights.pt", "models/mine").report.passed
     True
     """
-    source = Source.of(load_checkpoint(checkpoint, weights=weights))
-    return export_module(source, output, options, progress=progress)
+    trained = load_checkpoint(checkpoint, weights=weights)
+    exported = export_module(Source.of(trained), output, options, progress=progress)
+    return dataclasses.replace(exported, notes=trained.notes)
 
 
 def export_module(
