@@ -68,9 +68,10 @@ def _recurrent(state: State) -> str:
         )
     (start,) = starts
     name = start.rstrip(".") or "the recurrent part"
-    hidden = state.get(f"{start}weight_hh_l0")
-    if f"{start}weight_ih_l0" not in state or hidden is None or hidden.dim() != 2:
-        raise _AnotherModelError(f"{name} lacks weight_ih_l0 or weight_hh_l0")
+    matrices = [state.get(f"{start}{name}_l0") for name in ("weight_ih", "weight_hh")]
+    if any(matrix is None or matrix.dim() != 2 for matrix in matrices):
+        raise _AnotherModelError(f"{name} lacks the matrix weight_ih_l0 or weight_hh_l0")
+    hidden = state[f"{start}weight_hh_l0"]
     kind = {1: "a plain RNN", 4: "an LSTM"}.get(hidden.size(0) // max(hidden.size(1), 1), "a GRU")
     if f"{start}weight_hh_l0_reverse" in state:
         raise _AnotherModelError(f"{name} is {kind}, bidirectional")

@@ -57,16 +57,17 @@ def _read(path: Path, file: IO[bytes], size: int) -> tuple[State, tuple[str, ...
     file.seek(0)
     if not head:
         raise CheckpointError(f"{path}: the file is empty; {HOW_TO_SAVE}")
-    for start, what in _OTHER_KINDS.items():
-        if head.startswith(start):
+    # First of all: the length that it begins with may look like the mark of anything else.
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
+        return unwrapped(path, tensors_from_bytes(path, file.read())[0])
+    for mark, what in _OTHER_KINDS.items():
+        if head.startswith(mark):
             raise CheckpointError(f"{path}: {what}")
     if path.suffix == ".onnx":
         raise CheckpointError(f"{path}: is ONNX already; allowed: weights of torch")
     if head.startswith(b"PK"):
         _check_archive(path, file, size)
     elif not head.startswith(b"\x80"):  # a pickle, and so torch's format before 1.6
-        if path.suffix == ".safetensors" or head[8:9] == b"{":
-            return unwrapped(path, tensors_from_bytes(path, file.read())[0])
         raise CheckpointError(
             f"{path}: not a file of weights; allowed: what torch.save writes, and .safetensors"
         )
