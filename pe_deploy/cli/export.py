@@ -48,7 +48,7 @@ def export(
             checkpoint, output, options, weights=weights, progress=progress
         )
     for note in exported.notes:
-        out.print(f"Weights: {note}", markup=False)
+        out.print(f"Weights: {note}", markup=False, soft_wrap=True)
     manifest, report = exported.bundle.manifest, exported.report
     facts(
         f"Published {output}",

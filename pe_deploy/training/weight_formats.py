@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import struct
 import warnings
 import zipfile
 from pathlib import Path
@@ -26,6 +27,12 @@ _OTHER_KINDS = {
     b"\x89HDF": f"is HDF5, as Keras writes it; {HOW_TO_SAVE}",
     b"\x1f\x8b": "is compressed by gzip; unpack it first",
 }
+_ODD_ARCHIVE = (
+    *(zipfile.BadZipFile, struct.error, EOFError),
+    *(ValueError, NotImplementedError, OverflowError),
+)
+"""What `zipfile` raises for an archive that is damaged or odd."""
+
 _CLASS_AND_WEIGHTS = f"name the class ({NAME_THE_CLASS}) and {HOW_TO_SAVE}"
 
 
@@ -80,7 +87,7 @@ def _check_archive(path: Path, file: IO[bytes], size: int) -> None:
     """Which of the zip archives that end in `.pt` it is, and that it holds what it says."""
     try:
         entries = zipfile.ZipFile(file).infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError) as error:
+    except _ODD_ARCHIVE as error:
         raise CheckpointError(
             f"{path}: not a readable archive of torch: {line_of(error)}; {HOW_TO_SAVE}"
         ) from error
