@@ -33,10 +33,13 @@ class PeDeployError(Exception):
     """
 
     def __init__(self, message: str = "") -> None:
-        shown = "".join(
-            char if char.isprintable() else repr(char)[1:-1] for char in message[: _LONGEST + 1]
-        )
+        shown = printable(message[: _LONGEST + 1])
         super().__init__(shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…")
+
+
+def printable(text: str) -> str:
+    """The text in one line that any terminal can show: what is not printable is escaped."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def line_of(error: object, most: int = 300) -> str:

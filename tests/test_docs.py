@@ -50,9 +50,12 @@ STORIES = [ONE_AFTER_ANOTHER] + [
 
 @pytest.fixture
 def folder(folder: Path) -> Path:
-    """What a reader has: the committed models, and weights from a notebook."""
+    """What a reader has: the committed models, and weights from a notebook and from Lightning."""
     model = GRUClassifier(ModelConfig(vocab_size=12, max_length=10))
-    torch.save(model.state_dict(), folder / "weights.pt")
+    state = model.state_dict()
+    torch.save(state, folder / "weights.pt")
+    lightning = {"epoch": 9, "state_dict": {f"model.{name}": state[name] for name in state}}
+    torch.save(lightning, folder / "last.ckpt")
     return folder
 
 

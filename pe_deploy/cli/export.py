@@ -1,4 +1,4 @@
-"""`pe-deploy export`: a checkpoint, or a notebook's state_dict, to a proved bundle."""
+"""`pe-deploy export`: a checkpoint, or the weights of a notebook, to a proved bundle."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from pe_deploy.cli.console import counted, facts
+from pe_deploy.cli.console import counted, facts, out
 from pe_deploy.config import Weights
 
 
 def export(
     checkpoint: Annotated[
         Path,
-        typer.Argument(help="A checkpoint folder, or a state_dict as .pt or .safetensors."),
+        typer.Argument(help="A checkpoint folder, or a file or folder of weights."),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The bundle to publish.")],
     formats: Annotated[
@@ -47,6 +47,8 @@ def export(
         exported = export_checkpoint(
             checkpoint, output, options, weights=weights, progress=progress
         )
+    for note in exported.notes:
+        out.print(f"Weights: {note}", markup=False, soft_wrap=True)
     manifest, report = exported.bundle.manifest, exported.report
     facts(
         f"Published {output}",

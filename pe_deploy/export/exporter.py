@@ -41,10 +41,14 @@ from pe_deploy.training.state_dict import weights_sha256
 
 @dataclass(frozen=True)
 class Exported:
-    """A published bundle, and the evidence that it was published on."""
+    """A published bundle, and the evidence that it was published on.
+
+    `notes` has a line on each thing that was done to read the weights.
+    """
 
     bundle: Bundle
     report: Report
+    notes: tuple[str, ...] = ()
 
 
 def export(
@@ -55,10 +59,10 @@ def export(
     weights: Weights = "best",
     progress: Callable[[Cell], None] | None = None,
 ) -> Exported:
-    """Export a checkpoint, or a plain state_dict with the notebook's keys, to a bundle.
+    """Export a checkpoint, or the weights of a notebook's model, to a bundle.
 
     Args:
-        checkpoint: a checkpoint folder, or a `.pt` or `.safetensors` file.
+        checkpoint: a checkpoint folder, or a file or folder of weights.
         output: the bundle's folder; a bundle that is there is replaced in one step.
         options: what to make, and what is allowed.
         weights: "best" or "last", of a checkpoint folder.
@@ -185,7 +189,7 @@ def _published(
             signed = {names.MANIFEST: (staging / names.MANIFEST).read_bytes(), **artifacts}
             (staging / names.SIGNATURE).write_bytes(signature_of(signed, output.name))
         published = open_bundle(staging)
-    return Exported(dataclasses.replace(published, folder=output), report)
+    return Exported(dataclasses.replace(published, folder=output), report, source.notes)
 
 
 def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Manifest]:

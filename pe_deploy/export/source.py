@@ -61,6 +61,7 @@ class Source:
             trained.threshold,
             trained.config.to_dict(),
             None if rows is None else LabelledRows(rows.input_ids, rows.targets),
+            notes=trained.notes,
             is_ready=True,
         )
 

@@ -32,6 +32,8 @@ from pe_deploy.storage.strict_npz import read_array
 from pe_deploy.storage.strict_zip import StrictZip
 from pe_deploy.training import state_dict
 from pe_deploy.training.model import GRUClassifier
+from pe_deploy.training.renamed import read_notebook
+from pe_deploy.training.weight_files import read_weights
 
 CONFIG_FILE = "config.json"
 BEST_FILE = "model.safetensors"
@@ -56,6 +58,9 @@ FILES = (
     RESUME_FILE,
 )
 
+_OF_A_RUN = (LAST_FILE, METRICS_FILE, RESUME_FILE)
+"""What tells a checkpoint from a folder of weights, which has a `config.json` of its own."""
+
 BINARY_THRESHOLD = 0.5
 
 _VALIDATION_TENSORS = ("input_ids", "targets")
@@ -74,6 +79,7 @@ class Checkpoint:
         threshold: a binary model answers `labels[1]` where the probability is above it; None for
             a model with a logit for each class.
         validation: the rows that it was validated on; None for a plain state_dict.
+        notes: a line on each thing that was done to read plain weights.
     """
 
     model: GRUClassifier
@@ -81,6 +87,7 @@ class Checkpoint:
     labels: tuple[Label, ...]
     threshold: float | None
     validation: Dataset | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def decision(self) -> Decision:
@@ -89,10 +96,11 @@ class Checkpoint:
 
 
 def load_checkpoint(path: str | Path, *, weights: Weights = "best") -> Checkpoint:
-    """Read a checkpoint folder, or a plain state_dict file (`.safetensors`, `.pt`, `.pth`).
+    """Read a checkpoint folder, or the notebook's weights in any file or folder of weights.
 
-    A state_dict has the notebook's names. Its sizes are read off the tensor shapes; it says
-    nothing of padding or labels, so `pad_id` is None and the labels are 0, 1, ….
+    Of weights, `read_weights` says which files are taken, and `read_notebook` which names. The
+    sizes are read off the tensor shapes; they say nothing of padding or labels, so `pad_id` is
+    None and the labels are 0, 1, ….
 
     Args:
         path: the folder or the file.
@@ -112,15 +120,12 @@ def load_checkpoint(path: str | Path, *, weights: Weights = "best") -> Checkpoin
     if weights not in get_args(Weights):
         raise InvalidInputError(f"weights is {weights!r}; allowed: 'best' or 'last'")
     path = Path(path)
-    if path.is_dir():
+    if any((path / name).exists() for name in _OF_A_RUN):
         return _load_folder(path, weights)
-    if not path.exists():
-        raise CheckpointError(f"{path}: no such file or folder")
-    state = state_dict.read_state_dict(path)
-    config = state_dict.infer_config(path, state)
-    model = state_dict.build_model(path, config, state)
+    config, read = read_notebook(read_weights(path))
+    model = state_dict.build_model(read.path, config, read.state)
     decision = decision_of(config, tuple(range(config.signature.num_labels)))
-    return Checkpoint(model, config, decision.labels, decision.threshold)
+    return Checkpoint(model, config, decision.labels, decision.threshold, notes=read.notes)
 
 
 def decision_of(config: ModelConfig, labels: tuple[Label, ...]) -> Decision:

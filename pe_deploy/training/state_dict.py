@@ -1,12 +1,11 @@
-"""Weights in and out: state_dict files, the sizes they imply, and whether they fit a model."""
+"""Weights in and out: as bytes, the sizes that they imply, and the notebook's model of them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors
@@ -16,14 +15,20 @@ from torch import Tensor, nn
 
 from pe_deploy.errors import CheckpointError, InvalidInputError
 from pe_deploy.model_config import ModelConfig
+from pe_deploy.training.misfits import Slot, refuse_misfits
 from pe_deploy.training.model import GRUClassifier
 
 State = dict[str, Tensor]
 """Tensors by name, as `state_dict()` gives them."""
 
+MATRICES = (
+    *("embedding.weight", "pos_encoder.positional_encoding.weight"),
+    *("rnn_lay.weight_hh_l0", "fc_lay.weight"),
+)
+"""The notebook's names of the matrices that tell its model's sizes."""
+
 _HEADER_AT = 8  # after its own length, in a .safetensors file
-_SHOWN = 3  # misfits named in one error; the rest are counted
-_HOW_TO_SAVE = "save the weights with torch.save(model.state_dict(), path)"
+_SHOWN = 3  # names in one error
 
 
 def tensors_to_bytes(tensors: State, metadata: Mapping[str, str] | None = None) -> bytes:
@@ -59,56 +64,6 @@ def read_bytes(path: Path) -> bytes:
         raise CheckpointError(f"{path}: {(error.strerror or str(error)).lower()}") from error
 
 
-def read_state_dict(path: Path) -> State:
-    """A state_dict from a `.safetensors`, `.pt` or `.pth` file.
-
-    A pickle is only ever read with `weights_only=True`, which builds tensors and plain containers
-    and runs no code of the file.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, of another kind, or holds something else
-            than named tensors.
-    """
-    if path.suffix == ".safetensors":
-        return tensors_from_bytes(path, read_bytes(path))[0]
-    if path.suffix not in (".pt", ".pth"):
-        raise CheckpointError(
-            f"{path}: suffix is {path.suffix!r}; allowed: a checkpoint folder, "
-            "or a .safetensors, .pt or .pth file"
-        )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch's own text is a page on loading it unsafely
-        raise CheckpointError(
-            f"{path}: holds pickled objects (or is damaged), not a state_dict; {_HOW_TO_SAVE}"
-        ) from error
-    except Exception as error:  # damage can surface as nearly any error
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise CheckpointError(
-            f"{path}: not a readable file of plain tensors: {reason}; {_HOW_TO_SAVE}"
-        ) from error
-    return _named_tensors(path, content)
-
-
-def _named_tensors(path: Path, content: object) -> State:
-    if not isinstance(content, dict):
-        raise CheckpointError(
-            f"{path}: holds a {type(content).__name__}, not a state_dict; {_HOW_TO_SAVE}"
-        )
-    for key, value in content.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise CheckpointError(
-                f"{path}: entry {key!r} is a {type(value).__name__}, not a tensor; {_HOW_TO_SAVE}"
-            )
-        if value.layout == torch.strided and value.nbytes > value.untyped_storage().nbytes():
-            # One number seen as a million is a million by the time that it is copied.
-            raise CheckpointError(
-                f"{path}: entry {key!r} has shape {list(value.shape)}, which is more than the "
-                f"file holds of it; {_HOW_TO_SAVE}"
-            )
-    return dict(content)
-
-
 def infer_config(path: Path, state: State) -> ModelConfig:
     """The sizes that a state_dict with the notebook's names was trained with.
 
@@ -120,16 +75,15 @@ def infer_config(path: Path, state: State) -> ModelConfig:
 
     def shape(key: str) -> tuple[int, int]:
         if key not in state:
-            raise CheckpointError(f"{path}: {key} is missing; its keys: {_names(state)}")
+            raise CheckpointError(f"{path}: {key} is missing; its keys: {names_of(state)}")
         tensor = state[key]
         if tensor.dim() != 2:
             raise CheckpointError(f"{path}: {key} has shape {list(tensor.shape)}; expected 2-D")
         return tensor.size(0), tensor.size(1)
 
-    vocab_size, embedding_dim = shape("embedding.weight")
-    max_length, _ = shape("pos_encoder.positional_encoding.weight")
-    _, hidden_dim = shape("rnn_lay.weight_hh_l0")
-    num_classes, _ = shape("fc_lay.weight")
+    (vocab_size, embedding_dim), (max_length, _), (_, hidden_dim), (num_classes, _) = map(
+        shape, MATRICES
+    )
     num_layers = sum(re.fullmatch(r"rnn_lay\.weight_ih_l\d+", key) is not None for key in state)
     try:
         return ModelConfig(
@@ -149,11 +103,7 @@ def build_model(path: Path, config: ModelConfig, state: State) -> GRUClassifier:
         CheckpointError: naming each tensor that is missing, unexpected, of another shape, or
             holds something else than finite floats in float32 range.
     """
-    misfits = list(_misfits(state, _shapes_of(config)))
-    if misfits:
-        more = len(misfits) - _SHOWN
-        shown = "; ".join(misfits[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
-        raise CheckpointError(f"{path}: {shown}")
+    refuse_misfits(path, state, slots_of(config))
     with torch.random.fork_rng(devices=[]):
         model = GRUClassifier(config)  # as large as the weights that are here already
     model.load_state_dict({key: _float32(tensor) for key, tensor in state.items()}, assign=True)
@@ -169,7 +119,7 @@ def weights_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _shapes_of(config: ModelConfig) -> dict[str, list[int]]:
+def slots_of(config: ModelConfig) -> dict[str, Slot]:
     """The shapes of a model's weights by name, without the model, which may be of any size.
 
     torch's own way to do without it, the meta device, takes four seconds to import.
@@ -184,24 +134,8 @@ def _shapes_of(config: ModelConfig) -> dict[str, list[int]]:
         shapes[f"rnn_lay.weight_hh_l{layer}"] = [gates, hidden]
         shapes |= {f"rnn_lay.{name}_l{layer}": [gates] for name in ("bias_ih", "bias_hh")}
     classes = config.num_classes
-    return shapes | {"fc_lay.weight": [classes, hidden], "fc_lay.bias": [classes]}
-
-
-def _misfits(state: State, expected: Mapping[str, list[int]]) -> Iterator[str]:
-    """In the model's order: that in which safetensors gives tensors is another each time."""
-    for key, shape in expected.items():
-        tensor = state.get(key)
-        if tensor is None:
-            yield f"{key} is missing; expected shape {shape}"
-        elif list(tensor.shape) != shape:
-            yield f"{key} has shape {list(tensor.shape)}; expected {shape}"
-        elif not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.is_meta:
-            kind = str(tensor.dtype).removeprefix("torch.")
-            yield f"{key} with shape {shape} is {kind}; expected dense floats"
-        elif not torch.isfinite(_float32(tensor)).all():
-            yield f"{key} with shape {shape} has values that are not finite in float32"
-    for key in sorted(state.keys() - expected.keys()):
-        yield f"{key} with shape {list(state[key].shape)} is unexpected"
+    shapes |= {"fc_lay.weight": [classes, hidden], "fc_lay.bias": [classes]}
+    return {name: Slot(shape) for name, shape in shapes.items()}
 
 
 def _float32(tensor: Tensor) -> Tensor:
@@ -209,6 +143,7 @@ def _float32(tensor: Tensor) -> Tensor:
     return tensor.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
 
 
-def _names(state: State) -> str:
+def names_of(state: State) -> str:
+    """Its first names, for an error."""
     shown = ", ".join(sorted(state)[:_SHOWN])
     return f"{shown}, …" if len(state) > _SHOWN else shown or "none"

@@ -131,12 +131,12 @@ def test_weights_that_do_not_fit_are_named(
 
 
 def test_many_misfits_make_one_short_line(tmp_path: Path) -> None:
-    reverse = {
-        f"{key}_reverse": tensor for key, tensor in _state().items() if key.startswith("rnn_lay")
-    }
-    torch.save({**_state(), **reverse}, tmp_path / "bidirectional.pt")
-    with pytest.raises(CheckpointError, match=r"bias_hh_l0_reverse .*; and 5 more$"):
-        load_checkpoint(tmp_path / "bidirectional.pt")
+    more = {f"more.{name}": torch.zeros(1) for name in "abcdefgh"}
+    torch.save({**_state(), **more}, tmp_path / "more.pt")
+    with pytest.raises(
+        CheckpointError, match=r"more\.a with .*; more\.e with [^;]*; and 3 more; for another model"
+    ):
+        load_checkpoint(tmp_path / "more.pt")
 
 
 @pytest.mark.parametrize(
@@ -144,10 +144,10 @@ def test_many_misfits_make_one_short_line(tmp_path: Path) -> None:
     [
         (
             GRUClassifier(ModelConfig(12, 10)),
-            "holds pickled objects (or is damaged), not a state_dict;",
+            "holds a pickled pe_deploy.training.model.GRUClassifier, which only code can make",
         ),
-        ({"model_state_dict": _state(), "epoch": 3}, "entry 'model_state_dict' is a OrderedDict"),
-        ({"state_dict": _state()}, "entry 'state_dict' is a OrderedDict, not a tensor"),
+        ({"model_state_dict": [_state()]}, "entry 'model_state_dict' is a list, not a tensor"),
+        ({"state_dict": {}}, "entry 'state_dict' is a dict, not a tensor"),
         ([1, 2], "holds a list, not a state_dict"),
     ],
 )
@@ -178,12 +178,6 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, damage: str) -> None
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_suffix(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"suffix is '\.ckpt'; allowed: "):
-        (tmp_path / "model.ckpt").touch()
-        load_checkpoint(tmp_path / "model.ckpt")
-
-
 @pytest.mark.parametrize("name", ["nothere", "nothere.pt", "a\0b.pt", "a\0b.safetensors"])
 def test_a_path_with_nothing_there(tmp_path: Path, name: str) -> None:
     with pytest.raises(CheckpointError) as caught:
@@ -202,7 +196,7 @@ def test_a_number_that_stands_for_many(tmp_path: Path) -> None:
 
 def test_a_name_of_a_tensor_stays_in_its_line(tmp_path: Path) -> None:
     torch.save({"a\nb": torch.zeros(1)}, tmp_path / "model.pt")
-    with pytest.raises(CheckpointError, match=r"its keys: a\\nb$"):
+    with pytest.raises(CheckpointError, match=r"its keys: a\\nb; "):
         load_checkpoint(tmp_path / "model.pt")
 
 
