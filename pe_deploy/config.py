@@ -158,6 +158,11 @@ class Signature(Config):
         sizes = {BATCH: batch, SEQUENCE: length}
         return tuple(a if isinstance(a, int) else sizes[a] for a in self.output_axes)
 
+    def answer_shape(self, batch: int, length: int) -> tuple[int, ...]:
+        """The shape of the answers: one for each row, token, label of multilabel, or number."""
+        shape = self.output_shape(batch, length)
+        return shape[: 2 if self.task == "tokens" else 1] if self.is_exclusive else shape
+
     def is_token(self, input_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether each id is no padding, bool of the same shape."""
         if self.pad_id is None:
@@ -165,9 +170,9 @@ class Signature(Config):
         return np.asarray(input_ids != self.pad_id)
 
     def zero_padding(self, logits: NDArray[Any], input_ids: NDArray[np.int64]) -> NDArray[Any]:
-        """Logits with 0 where they answer padding, which has no answer; of the same shape and dtype.
+        """Logits with 0 where they answer padding, which has no answer.
 
-        Only those of the task tokens do; all others come back as they are.
+        Only those of the task tokens do; all others come back as they are. Shape and dtype stay.
         """
         if self.task != "tokens" or self.pad_id is None:
             return logits

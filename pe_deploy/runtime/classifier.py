@@ -79,8 +79,9 @@ class Classifier(ABC):
 
     @property
     def threshold(self) -> float | None:
-        """The probability above which a label is the answer: `labels[1]` of a binary model, any
-        label of a multilabel one. None with classes and with a regression."""
+        """The probability above which `labels[1]` of a binary model is the answer, or any label of
+        a multilabel one; None with classes and with a regression.
+        """
         return self.decision.threshold
 
     def predict_logits(self, input_ids: Any) -> NDArray[np.float32]:

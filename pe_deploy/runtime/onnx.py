@@ -234,7 +234,7 @@ def _check_guards(run: Run, signature: Signature, where: str) -> None:
     So it shows a graph that was made elsewhere; an empty input would end this process there.
     """
     shortest, last = signature.min_length, signature.vocab_size - 1
-    bad = [[id] + [last] * (shortest - 1) for id in (-1, last + 1)]
+    bad = [[outside] + [last] * (shortest - 1) for outside in (-1, last + 1)]
     bad.append([last] * (signature.max_length + 1))
     if shortest > 1:
         bad.append([last] * (shortest - 1))
