@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -87,42 +87,36 @@ def decide(
     """
     if not is_decided(golden, signature):
         raise ValueError("the golden case holds nothing to judge decisions by")
-    targets = golden.targets
+    real = golden.targets is not None
     if signature.task == "regression":
-        change = _squared_error(logits, targets) - _squared_error(golden.float64, targets)
-        return Decisions(predictor, len(logits), True, 0, 0, None, loss_change=change)
+        loss, before = (_squared_error(v, golden.targets) for v in (logits, golden.float64))
+        return Decisions(predictor, len(logits), real, 0, 0, None, loss_change=loss - before)
     each = partial(_each, signature, golden.input_ids)
-    exact, mine = each(golden.float64), each(logits)
-    given, before_given = (each(decision.classes(v)) for v in (logits, golden.float64))
-    recorded, named = each(golden.labels), each(decision.recorded(logits))
+    mine, exact = each(logits), each(golden.float64)
+    given, recorded = each(decision.classes(logits)), each(golden.labels)
+    named = each(decision.recorded(logits))
     flipped = recorded.astype(object) != named.astype(object)  # as Python compares an int and a str
     distances = _distances(decision, exact[flipped], recorded[flipped], given[flipped])
-    counts = (
-        len(given),
-        targets is not None,
-        int(flipped.sum()),
-        int((distances <= rounding).sum()),
-    )
+    flips, explained = int(flipped.sum()), int((distances <= rounding).sum())
     # With a threshold of 0 or 1 no logit comes near; JSON has no infinity.
     nearest = min(float(decision.margins(exact).min()), float(np.finfo(np.float64).max))
     unit = _UNITS.get(signature.task, "rows")
-    truth = np.full(len(given), -1) if targets is None else each(targets)
+    decided = Decisions(predictor, len(given), real, flips, explained, nearest, unit=unit)
+    truth = each(golden.targets) if real else np.full(len(given), -1)
     known = truth >= 0
     if not known.any():
-        return Decisions(predictor, *counts, nearest, unit=unit)
-    truth, exact, mine = truth[known], exact[known], mine[known]
-    accuracy, before = (float((v[known] == truth).mean()) for v in (given, before_given))
-    is_binary = signature.task == "classes" and signature.num_classes == 1
+        return decided
+    right = given == truth
+    right_before = each(decision.classes(golden.float64)) == truth
+    truth, mine, exact = truth[known], mine[known], exact[known]
+    is_binary = signature.task == "classes" and exact.ndim == 1
     auc, auc_before = (_auc(v, truth) if is_binary else None for v in (mine, exact))
-    return Decisions(
-        predictor,
-        *counts,
-        nearest,
-        accuracy,
-        accuracy - before,
-        None if auc is None or auc_before is None else auc - auc_before,
-        cross_entropy(mine, truth) - cross_entropy(exact, truth),
-        unit,
+    return replace(
+        decided,
+        accuracy=float(right[known].mean()),
+        accuracy_change=float(right[known].mean() - right_before[known].mean()),
+        auc_change=None if auc is None or auc_before is None else auc - auc_before,
+        loss_change=cross_entropy(mine, truth) - cross_entropy(exact, truth),
     )
 
 
