@@ -46,7 +46,8 @@ def test_many_rows_are_the_sum_of_their_chunks(toy: Toy) -> None:
 
 def test_an_empty_batch_gives_an_empty_answer(toy: Toy) -> None:
     classifier, labels = ToyClassifier(toy), len(toy.labels)
-    for empty in ([], np.empty((0, 5), np.int64), np.empty((0, 0), np.int32)):
+    empties: list[Any] = [[], np.empty((0, 5), np.int64), np.empty((0, 0), np.int32)]
+    for empty in empties:
         assert classifier.predict_logits(empty).shape == toy.signature.output_shape(0, 0)
         assert len(classifier.predict(empty)) == 0
         if toy.signature.task == "tokens":
