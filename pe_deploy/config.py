@@ -158,6 +158,27 @@ class Signature(Config):
         sizes = {BATCH: batch, SEQUENCE: length}
         return tuple(a if isinstance(a, int) else sizes[a] for a in self.output_axes)
 
+    def answer_shape(self, batch: int, length: int) -> tuple[int, ...]:
+        """The shape of the answers: one for each row, token, label of multilabel, or number."""
+        shape = self.output_shape(batch, length)
+        return shape[: 2 if self.task == "tokens" else 1] if self.is_exclusive else shape
+
+    def is_token(self, input_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each id is no padding, bool of the same shape."""
+        if self.pad_id is None:
+            return np.ones(input_ids.shape, np.bool_)
+        return np.asarray(input_ids != self.pad_id)
+
+    def zero_padding(self, logits: NDArray[Any], input_ids: NDArray[np.int64]) -> NDArray[Any]:
+        """Logits with 0 where they answer padding, which has no answer.
+
+        Only those of the task tokens do; all others come back as they are. Shape and dtype stay.
+        """
+        if self.task != "tokens" or self.pad_id is None:
+            return logits
+        kept = self.is_token(input_ids).reshape(*input_ids.shape, *(1,) * (logits.ndim - 2))
+        return np.where(kept, logits, logits.dtype.type(0))
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -269,6 +290,21 @@ class Decision:
             ]
         return self.label_array[self.classes(logits)]
 
+    def recorded(self, logits: NDArray[np.floating[Any]]) -> NDArray[Any] | None:
+        """The answers as an array that shows each one, to record beside the logits.
+
+        Returns:
+            The label of each row, `[batch]`; for tokens `[batch, sequence]`. For multilabel
+            `[batch, labels]`, text: each label behind a `+` where it is part of the answer, else
+            behind a `-`. For regression None: it has no labels.
+        """
+        if self.task == "regression":
+            return None
+        if self.task == "multilabel":
+            chosen, other = (np.array([f"{sign}{each}" for each in self.labels]) for sign in "+-")
+            return np.where(self.classes(logits), chosen, other)
+        return np.asarray(self.labels_of(logits))
+
     def with_probability(
         self, logits: NDArray[np.floating[Any]]
     ) -> tuple[NDArray[Any], NDArray[np.float64]]:
@@ -318,9 +354,7 @@ class Decision:
 
 def takes_threshold(signature: Signature) -> bool:
     """Whether labels are chosen by a probability each: of a binary logit, and for multilabel."""
-    return signature.task == "multilabel" or (
-        signature.is_exclusive and signature.num_classes == 1
-    )
+    return signature.task == "multilabel" or (signature.is_exclusive and signature.num_classes == 1)
 
 
 def sigmoid(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

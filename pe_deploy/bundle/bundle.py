@@ -94,7 +94,7 @@ class Bundle:
         """
         from pe_deploy.bundle.golden import golden_from_bytes  # with zipfile, which few apps need
 
-        return golden_from_bytes(self.read(GOLDEN))[1]
+        return golden_from_bytes(self.read(GOLDEN), self.manifest.signature)[1]
 
     def check_signature(self, public_key: str | Path) -> None:
         """Check that the owner of a key signed this bundle, whole and as it was read.

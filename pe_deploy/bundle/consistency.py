@@ -34,7 +34,7 @@ def check_part(name: str, data: bytes, manifest: Manifest) -> None:
     elif name == GOLDEN:
         from pe_deploy.bundle.golden import golden_from_bytes
 
-        _check_weights(name, golden_from_bytes(data)[0], manifest)
+        _check_weights(name, golden_from_bytes(data, manifest.signature)[0], manifest)
 
 
 def _check_config(name: str, text: bytes, manifest: Manifest) -> None:

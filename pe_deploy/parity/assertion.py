@@ -63,7 +63,7 @@ def assert_parity(
     >>> assert_parity(classifier.predict_logits, bundle="models/demo")
 
     Args:
-        predictor: from int64 `[batch, sequence]` to logits `[batch]` or `[batch, num_classes]`.
+        predictor: from int64 `[batch, sequence]` to logits, of the shape that the signature states.
         reference: another such; with it give its `signature`, and no bundle.
         signature: what both take and give.
         bundle: the bundle's folder, or one that is already open.

@@ -103,7 +103,8 @@ def verify_bundle(
     if not others:
         return dataclasses.replace(report, not_run=not_run)
     first = {} if exact else dict([next(iter(judged.items()))])
-    longest = manifest.signature.max_length
+    shortest, longest = manifest.signature.min_length, manifest.signature.max_length
+    half = -(-longest // 2)
     coarse = verify(
         {**first, **others},
         manifest.signature,
@@ -112,7 +113,7 @@ def verify_bundle(
         floors=report.floors,
         checks=AGAINST_REFERENCE,
         batches=_COARSE_BATCHES,
-        lengths=sorted({1, min(2, longest), -(-longest // 2), longest}),
+        lengths=sorted({shortest, min(shortest + 1, longest), max(shortest, half), longest}),
         progress=progress,
     )
     return dataclasses.replace(

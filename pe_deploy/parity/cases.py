@@ -39,19 +39,20 @@ def parity_cases(
     """Every case on which predictors are held against exact logits.
 
     `shapes`: random ids, padded where the model has a `pad_id`, in each batch of 1, 2, 3, 7, 32
-    and 257 rows at each length up to 64. Where rows may be longer, at 64 lengths spread evenly up
-    to `max_length`. Of more than 16 lengths, the batches of 32 rows and more take the first two,
+    and 257 rows at each length that is allowed, or at 64 lengths spread evenly over them where
+    there are more. Of more than 16 lengths, the batches of 32 rows and more take the first two,
     the last two, and every eighth: they cost the most, and a fault that only they show has nothing
     to do with the length.
 
-    `tokens`: one id throughout, lowest and highest; one row many times; with a `pad_id`, rows of a
-    single token; every id at every position, or, for more than 64 ids, every id once; as many rows
-    of three ids as an engine is ever given at once.
+    `tokens`: one id throughout, lowest and highest; one row many times; with a `pad_id`, rows of as
+    few tokens as are allowed; every id at every position, or, for more than 64 ids, every id once;
+    as many short rows as an engine is ever given at once.
     """
     rng = np.random.default_rng(seed)
     if lengths is None:
-        count = min(signature.max_length, _MOST_LENGTHS)
-        lengths = [int(length) for length in np.linspace(1, signature.max_length, count).round()]
+        shortest, longest = signature.min_length, signature.max_length
+        count = min(longest - shortest + 1, _MOST_LENGTHS)
+        lengths = [int(length) for length in np.linspace(shortest, longest, count).round()]
     few = set(lengths)
     if len(lengths) > _FEW_LENGTHS:
         few = {*lengths[:2], *lengths[_SKIP - 1 :: _SKIP], *lengths[-2:]}
@@ -59,7 +60,7 @@ def parity_cases(
         for batch in batches:
             if batch < _LARGE_BATCH or length in few:
                 yield Case("shapes", random_ids(signature, batch, length, rng))
-    many = np.resize(_tokens(signature), (CHUNK_ROWS, min(3, signature.max_length)))
+    many = np.resize(_tokens(signature), (CHUNK_ROWS, _short(signature, 3)))
     for ids in [*_edges(signature), *_every_id(signature), many]:
         yield Case("tokens", ids)
 
@@ -67,7 +68,7 @@ def parity_cases(
 def golden_inputs(signature: Signature, seed: int = 1) -> list[NDArray[np.int64]]:
     """The inputs that travel in the bundle: a few shapes, and the `tokens`."""
     rng = np.random.default_rng(seed)
-    lengths = sorted({1, min(3, signature.max_length), signature.max_length})
+    lengths = sorted({signature.min_length, _short(signature, 3), signature.max_length})
     shapes = [
         random_ids(signature, batch, length, rng) for length in lengths for batch in (1, 2, 7)
     ]
@@ -77,7 +78,7 @@ def golden_inputs(signature: Signature, seed: int = 1) -> list[NDArray[np.int64]
 def random_batches(signature: Signature, seed: int) -> list[NDArray[np.int64]]:
     """Two batches of 7 random rows, a short one and one of `max_length`."""
     rng = np.random.default_rng(seed)
-    lengths = sorted({min(3, signature.max_length), signature.max_length})
+    lengths = sorted({_short(signature, 3), signature.max_length})
     return [random_ids(signature, 7, length, rng) for length in lengths]
 
 
@@ -106,7 +107,7 @@ def random_ids(
     ids[0, 0] = tokens[0]
     ids[-1, -1] = tokens[-1]
     if signature.pad_id is not None:
-        lengths = rng.integers(1, length + 1, size=batch)
+        lengths = rng.integers(signature.min_length, length + 1, size=batch)
         lengths[-1] = length
         ids[np.arange(length) >= lengths[:, None]] = signature.pad_id
     return ids
@@ -114,13 +115,13 @@ def random_ids(
 
 def _edges(signature: Signature) -> Iterator[NDArray[np.int64]]:
     tokens = _tokens(signature)
-    for length in sorted({1, signature.max_length}):
+    for length in sorted({signature.min_length, signature.max_length}):
         yield np.full((2, length), tokens[0])
         yield np.full((2, length), tokens[-1])
         yield np.tile(np.resize(tokens, length), (5, 1))
         if signature.pad_id is not None:
             ids = np.full((3, length), signature.pad_id)
-            ids[:, 0] = tokens[[0, len(tokens) // 2, -1]]
+            ids[:, : signature.min_length] = tokens[[0, len(tokens) // 2, -1], None]
             yield ids
 
 
@@ -132,10 +133,15 @@ def _every_id(signature: Signature) -> Iterator[NDArray[np.int64]]:
         yield tokens[places % len(tokens)]
         return
     # Short rows: in a long one, a GRU may forget an id before the row ends.
-    length = min(4, signature.max_length)
+    length = _short(signature, 4)
     rows = np.resize(tokens, (-(-len(tokens) // length), length))
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         yield rows[start : start + _ROWS_AT_ONCE]
+
+
+def _short(signature: Signature, length: int) -> int:
+    """A small length, or the one that is allowed and nearest to it."""
+    return max(signature.min_length, min(length, signature.max_length))
 
 
 def _tokens(signature: Signature) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ from pe_deploy.bundle.golden import GoldenCase
 from pe_deploy.config import Decision, Signature
 from pe_deploy.errors import InvalidInputError, line_of
 from pe_deploy.parity.cases import BATCHES, Case, exchanged, parity_cases, random_batches
-from pe_deploy.parity.decisions import Decisions, decide, undecided
+from pe_deploy.parity.decisions import Decisions, decide, is_decided, undecided
 from pe_deploy.parity.report import EXACT, GOLDEN, Cell, Report
 from pe_deploy.parity.shrink import smallest_failure
 from pe_deploy.parity.tolerance import Tolerance
@@ -70,6 +70,9 @@ def verify(
     - `positions`: exchanging two tokens of a row changes a logit by as much as in `exact` (or the
       first predictor), whatever tolerance is stated: a lost positional table cannot hide in it.
     - `decisions`: the labels on the golden rows that have some, against those recorded for them.
+      A regression has none, and only its loss is told.
+
+    Of a token task, what a predictor answers to padding is no answer, and is not looked at.
 
     Args:
         predictors: by name, the most trusted first.
@@ -187,7 +190,8 @@ class _Run:
                 "is not rounding, so nothing can be judged by it"
             )
             found.append(Cell("torch", EXACT, "floor", 0, 0, math.nan, 0.0, problem))
-        if decides and self.golden and all(case.labels is None for case in self.golden):
+        has_labels = self.signature.task != "regression"
+        if decides and has_labels and self.golden and all(c.labels is None for c in self.golden):
             problem = "the golden vectors hold no labels to judge decisions by"
             found.append(Cell("torch", GOLDEN, "decisions", 0, 0, math.nan, 0.0, problem))
         return found
@@ -196,15 +200,15 @@ class _Run:
         self, decision: Decision, tolerance: Tolerance, floors: Floors
     ) -> Iterator[Decisions]:
         for case in self.golden:
-            if case.labels is None:
+            if not is_decided(case, self.signature):
                 continue
             rounding = tolerance.from_floor(floors.at(case.input_ids.shape[1]))
             for name, predictor in self.predictors.items():
                 logits, problem = self._answer(predictor, case.input_ids)
                 if problem:
-                    yield undecided(name, case)
+                    yield undecided(name, self.signature, case)
                 else:
-                    yield decide(name, decision, case, logits, rounding)
+                    yield decide(name, self.signature, decision, case, logits, rounding)
 
     def smallest(self, report: Report) -> Iterator[tuple[Cell, list[list[int]]]]:
         """The smallest input on which a fault is seen: of the gravest failures and the smallest."""
@@ -234,7 +238,7 @@ class _Run:
                 for found in self._against_reference(cell.check, [part], [cell.predictor])
             )
 
-        return smallest_failure(ids, fails)
+        return smallest_failure(ids, fails, self.signature.min_length)
 
     def _golden(self, cases: Iterable[GoldenCase], names: Iterable[str]) -> Iterator[Cell]:
         for case in cases:
@@ -270,9 +274,16 @@ class _Run:
             if failed := next((answer for answer in answers if answer[1]), None):
                 yield self._cell(name, ITSELF, check, ids, failed)
                 continue
-            expected = np.concatenate([logits for logits, _ in answers])
+            expected = np.concatenate([self._as_long(logits, ids) for logits, _ in answers])
             expected = expected[::-1] if reverse else expected
             yield self._cell(name, ITSELF, check, ids, self._answer(predictor, ids), expected)
+
+    def _as_long(self, logits: Logits, ids: Ids) -> Logits:
+        """The logits of rows without padding, as they are of the same rows with it."""
+        if self.signature.task != "tokens":
+            return logits
+        missing = ids.shape[1] - logits.shape[1]
+        return np.pad(logits, [(0, 0), (0, missing), (0, 0)][: logits.ndim])
 
     def _change(self, predictor: Predictor, pairs: Ids) -> Answer:
         """By how much the logits of each pair differ."""
@@ -284,11 +295,12 @@ class _Run:
             logits = np.asarray(predictor(ids))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
             return np.empty(0), f"{type(error).__name__}: {line_of(error)}"
-        shape = (len(ids), *self.signature.output_axes[1:])
+        shape = self.signature.output_shape(*ids.shape)
         if logits.shape != shape:
             return logits, f"shape {list(logits.shape)} instead of {list(shape)}"
         if logits.dtype.kind != "f":
             return logits, f"dtype {logits.dtype} instead of a float dtype"
+        logits = self.signature.zero_padding(logits, ids)
         if not np.isfinite(logits).all():
             return logits, "logits that are not finite"
         return logits, ""

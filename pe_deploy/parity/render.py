@@ -63,8 +63,10 @@ def checks_table(report: Report) -> Table:
 def decisions_table(report: Report) -> Table:
     """A row for the decisions of each predictor; there has to be one."""
     first = report.decisions[0]
-    kind = "rows of the data" if first.real else "random rows"
-    title = f"Decisions on {first.rows} {kind} (nearest margin {first.nearest:.1e})"
+    rows_are = "rows of the data" if first.real else "random rows"
+    kind = rows_are if first.unit == "rows" else f"{first.unit} of {rows_are}"
+    nearest = "" if first.nearest is None else f" (nearest margin {first.nearest:.1e})"
+    title = f"Decisions on {first.rows} {kind}{nearest}"
     columns = ("predictor", "flips", "explained", "accuracy", "Δ acc", "Δ AUC", "Δ loss")
     rows: list[tuple[object, ...]] = []
     for it in report.decisions:

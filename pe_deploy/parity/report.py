@@ -187,7 +187,7 @@ class Report:
             "tolerance": asdict(self.tolerance),
             "about": dict(self.about),
             "not_run": dict(self.not_run),
-            "decisions": [asdict(decided) for decided in self.decisions],
+            "decisions": [decided.to_dict() for decided in self.decisions],
             "smallest": [
                 {"cell": _nullable(cell), "input_ids": ids} for cell, ids in self.smallest
             ],

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def smallest_failure(
-    ids: NDArray[np.int64], fails: Callable[[NDArray[np.int64]], bool]
+    ids: NDArray[np.int64], fails: Callable[[NDArray[np.int64]], bool], shortest: int = 1
 ) -> NDArray[np.int64]:
     """Take rows, then columns, away from a failing input for as long as it fails.
 
@@ -19,6 +19,7 @@ def smallest_failure(
     Args:
         ids: int64 `[batch, …, sequence]`, an input that fails; a row may be several, as a pair is.
         fails: whether a part of it still does.
+        shortest: the fewest columns that are allowed.
     """
     alone = next((row[None] for row in ids if fails(row[None])), None)
     if alone is not None:
@@ -26,7 +27,7 @@ def smallest_failure(
     else:
         while len(ids) > 1 and fails(ids[: len(ids) // 2]):
             ids = ids[: len(ids) // 2]
-    for length in range(1, ids.shape[-1]):
+    for length in range(shortest, ids.shape[-1]):
         if fails(ids[..., :length]):
             return ids[..., :length]
     return ids

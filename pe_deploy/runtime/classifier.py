@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from math import isfinite
@@ -62,29 +63,33 @@ class Classifier(ABC):
         self, signature: Signature, decision: Decision, threshold: float | None = None
     ) -> None:
         if threshold is not None:
-            decision = Decision(decision.labels, threshold, decision.task)
+            decision = dataclasses.replace(decision, threshold=threshold)
             decision.check(signature)
         self.signature = signature
         self.decision = decision
-        self._columns = () if signature.num_classes == 1 else (signature.num_classes,)
+        self._per_token = signature.task == "tokens"
+        self._columns = tuple(axis for axis in signature.output_axes if isinstance(axis, int))
         self._run: Run | None = None
         self._closed = False
 
     @property
     def labels(self) -> tuple[Label, ...]:
-        """The label of each class."""
+        """The label of each class; of a regression, the name of each number."""
         return self.decision.labels
 
     @property
     def threshold(self) -> float | None:
-        """The probability above which a binary model answers `labels[1]`; None with classes."""
+        """The probability above which `labels[1]` of a binary model is the answer, or any label of
+        a multilabel one; None with classes and with a regression.
+        """
         return self.decision.threshold
 
     def predict_logits(self, input_ids: Any) -> NDArray[np.float32]:
         """The raw output of the model, every number of it finite.
 
         Returns:
-            float32 `[batch]` for a binary model, else `[batch, num_classes]`.
+            float32 of the shape that `Signature` states for the task: `[batch]` for a binary model,
+            `[batch, num_classes]` for one with classes. For tokens, what would answer padding is 0.
         """
         run = self._run or self._reopened()
         if (
@@ -99,7 +104,7 @@ class Classifier(ABC):
             ids = to_input_ids(input_ids, self.signature)
         rows = len(ids)
         if rows == 0:
-            return np.empty((0, *self._columns), np.float32)
+            return np.empty(self.signature.output_shape(0, 0), np.float32)
         try:
             logits = run(ids)
         except self._engine_errors as error:
@@ -109,38 +114,67 @@ class Classifier(ABC):
                 f"the engine fails on batch {rows} × length {ids.shape[1]}: "
                 f"{type(error).__name__}: {line_of(error, 1000)}"
             ) from error
-        if logits.shape != (rows, *self._columns):
+        shape = (*ids.shape, *self._columns) if self._per_token else (rows, *self._columns)
+        if logits.shape != shape:
             raise PredictionError(
                 f"the model answers batch {rows} × length {ids.shape[1]} with logits "
-                f"{list(logits.shape)} instead of {[rows, *self._columns]}"
+                f"{list(logits.shape)} instead of {list(shape)}"
             )
-        _check_finite(logits)
+        if self._per_token:
+            logits = self.signature.zero_padding(logits, ids)
+        _check_finite(logits, self._per_token)
         return logits
 
-    def predict_proba(self, input_ids: Any) -> NDArray[np.float64]:
-        """The probability of each label: sigmoid of a binary logit, softmax of several.
+    def predict_proba(self, input_ids: Any) -> Any:
+        """The probability of each label: sigmoid of a binary logit or of each of a multilabel
+        model, softmax of several classes.
 
         Returns:
-            float64 `[batch, num_labels]`, rows sum to 1, columns in the order of `labels`.
-        """
-        return self.decision.probabilities(self.predict_logits(input_ids))
+            float64 `[batch, num_labels]`, columns in the order of `labels`; rows sum to 1, but for
+            multilabel. For tokens a list with one such array `[length, num_labels]` for each row,
+            as long as the row is without its padding.
 
-    def predict(self, input_ids: Any) -> NDArray[Any]:
-        """The label of each row.
+        Raises:
+            InvalidInputError: the task is regression, which has none.
+        """
+        return self._by_row(input_ids, self.decision.probabilities)
+
+    def predict(self, input_ids: Any) -> Any:
+        """The answer for each row.
 
         Returns:
-            `[batch]`, int64 or str as the labels are.
+            The label of each row, `[batch]`, int64 or str as the labels are. For tokens a list with
+            the labels of each row, `[length]`, as long as the row is without its padding. For
+            multilabel a list with a tuple of labels for each row, in the order of `labels`. For a
+            regression the logits, float32.
         """
-        return self.decision.labels_of(self.predict_logits(input_ids))
+        return self._by_row(input_ids, self.decision.labels_of)
 
-    def predict_with_probability(self, input_ids: Any) -> tuple[NDArray[Any], NDArray[np.float64]]:
-        """The label of each row, and the probability of that label.
+    def predict_with_probability(self, input_ids: Any) -> tuple[Any, Any]:
+        """The label of each row, or of each token, and the probability of that label.
 
         Returns:
-            Labels as from `predict`, and float64 `[batch]`. With a threshold that is not 0.5, a
-            label may be given whose probability is below a half.
+            Labels as from `predict`, and float64 of the same shape. With a threshold that is not
+            0.5, a label may be given whose probability is below a half.
+
+        Raises:
+            InvalidInputError: the task is regression or multilabel, whose answer is not one label.
         """
-        return self.decision.with_probability(self.predict_logits(input_ids))
+        labels, probabilities = self._by_row(input_ids, self.decision.with_probability)
+        return labels, probabilities
+
+    def _by_row(self, input_ids: Any, take: Callable[[NDArray[np.float32]], Any]) -> Any:
+        """What a decision takes from logits; for tokens in a list, each row without padding."""
+        if not self._per_token:
+            return take(self.predict_logits(input_ids))
+        ids = to_input_ids(input_ids, self.signature)
+        lengths = self.signature.is_token(ids).sum(axis=1).tolist()
+
+        def rows(answers: NDArray[Any]) -> list[NDArray[Any]]:
+            return [row[:length] for row, length in zip(answers, lengths, strict=True)]
+
+        taken = take(self.predict_logits(ids))
+        return tuple(map(rows, taken)) if isinstance(taken, tuple) else rows(taken)
 
     def close(self) -> None:
         """Give the engine back; predicting afterwards is a `PredictionError`.
@@ -259,7 +293,7 @@ def in_chunks(run: Run) -> Run:
     return run_all
 
 
-def _check_finite(logits: NDArray[np.float32]) -> None:
+def _check_finite(logits: NDArray[np.float32], per_token: bool) -> None:
     """Refuse infinity and NaN, which would otherwise become some label.
 
     The sum of a few float32 numbers in Python's double precision cannot overflow: it is finite
@@ -268,8 +302,9 @@ def _check_finite(logits: NDArray[np.float32]) -> None:
     few = logits.size <= 32  # then Python's own numbers are looked through sooner than numpy's
     if isfinite(sum(logits.ravel().tolist())) if few else np.isfinite(logits).all():
         return
-    row, *column = (int(index) for index in np.argwhere(~np.isfinite(logits))[0])
-    which = f"the logit of class {column[0]}" if column else "the logit"
+    row, *place = (int(index) for index in np.argwhere(~np.isfinite(logits))[0])
+    axes = ("column", "class") if per_token else ("class",)
+    which = "".join(f" of {axis} {index}" for axis, index in zip(axes, place, strict=False))
     raise PredictionError(
-        f"{which} is {logits[(row, *column)]}; an answer needs finite numbers", row=row
+        f"the logit{which} is {logits[(row, *place)]}; an answer needs finite numbers", row=row
     )

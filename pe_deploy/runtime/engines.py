@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pe_deploy.bundle.bundle import Bundle
 
 Predictor = Callable[["NDArray[np.int64]"], "NDArray[np.floating[Any]]"]
-"""From int64 `[batch, sequence]` to logits `[batch]` or `[batch, num_classes]`."""
+"""From int64 `[batch, sequence]` to logits, of the shape that `Signature` states for the task."""
 
 
 class Engine(NamedTuple):

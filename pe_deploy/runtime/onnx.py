@@ -55,8 +55,8 @@ class OnnxClassifier(BundleClassifier):
             processor in front, `model.onnx` runs every batch.
         num_threads: threads of one call; by default the processors that this process may use, by
             its affinity and its container's quota. A copy in another process counts its own.
-        threshold: the probability above which a binary model answers `labels[1]`, in place of the
-            one that was published.
+        threshold: the probability above which a label is the answer, in place of the one that was
+            published.
         self_test: replay the bundle's golden vectors first, logits and labels, to see that this
             machine, runtime and provider compute the model that was published.
         public_key: a PEM file; the bundle has to be signed with its private key.
@@ -68,7 +68,7 @@ class OnnxClassifier(BundleClassifier):
             does not load its model, or the graph answers what it should refuse.
         ParityError: by its self-test, the model answers otherwise than was published.
         InvalidInputError: a provider that this onnxruntime does not have, threads outside 1 to
-            1024, a threshold outside 0 to 1 or of a model with classes, or a form that is none.
+            1024, a threshold outside 0 to 1 or of a model that has none, or a form that is none.
 
     >>> from pe_deploy import OnnxClassifier
     >>> with OnnxClassifier("models/demo", self_test=True) as classifier:
@@ -120,14 +120,14 @@ class OnnxClassifier(BundleClassifier):
 
         golden, floors = bundle.golden(), Floors.of_summary(self.manifest.parity)
         engine = f"onnxruntime {ort.__version__}, {', '.join(self.providers)}"
-        labels_of = self.manifest.decision.labels_of
+        decide = self.manifest.decision.recorded
         forms = [form for form, name in FORMS.items() if name in self._models]
         for form in forms if self._guarded else forms[:1]:
             where = f"{self._folder}/{FORMS[form]} on {engine}"
             with OnnxClassifier(
                 bundle, providers=self._wanted, num_threads=self._num_threads, form=form
             ) as alone:
-                replay(alone.predict_logits, golden, where, labels_of, floors)
+                replay(alone.predict_logits, golden, where, decide, floors)
 
     def _load(self) -> Run:
         threads = self._num_threads or usable_cpus()
@@ -233,14 +233,17 @@ def _check_guards(run: Run, signature: Signature, where: str) -> None:
 
     So it shows a graph that was made elsewhere; an empty input would end this process there.
     """
-    longest, last = signature.max_length, signature.vocab_size - 1
-    bad = [[[-1]], [[last + 1]], [[last] * (longest + 1)]]
+    shortest, last = signature.min_length, signature.vocab_size - 1
+    bad = [[outside] + [last] * (shortest - 1) for outside in (-1, last + 1)]
+    bad.append([last] * (signature.max_length + 1))
+    if shortest > 1:
+        bad.append([last] * (shortest - 1))
     if signature.pad_id is not None:
-        bad.append([[signature.pad_id]])
+        bad.append([signature.pad_id] * shortest)
     for ids in bad:
-        what = f"batch 1 × length {len(ids[0])} that begins with id {ids[0][0]}"
+        what = f"batch 1 × length {len(ids)} that begins with id {ids[0]}"
         try:
-            run(np.array(ids))
+            run(np.array([ids]))
         except ENGINE_ERRORS as error:
             if "guard_" not in str(error):
                 raise BundleError(f"{where} refuses {what}, and not by a guard: {error}") from error

@@ -12,8 +12,8 @@ from pe_deploy.bundle.golden import GoldenCase
 from pe_deploy.errors import ParityError, PeDeployError
 from pe_deploy.runtime.floors import MULTIPLE, NEAR_ZERO, Floors
 
-Decide = Callable[[NDArray[np.floating[Any]]], NDArray[Any]]
-"""From logits to the label of each row."""
+Decide = Callable[[NDArray[np.floating[Any]]], "NDArray[Any] | None"]
+"""From logits to their answers, as `Decision.recorded` gives them."""
 
 
 def floors_with(golden: Sequence[GoldenCase], known: Floors) -> Floors:
@@ -35,7 +35,7 @@ def replay(
     """Hold a model against its golden vectors, by the rule of `pe_deploy.parity.verify`.
 
     Args:
-        predict: from int64 `[batch, sequence]` to logits `[batch]` or `[batch, num_classes]`.
+        predict: from int64 `[batch, sequence]` to logits of the task's shape.
         golden: the inputs, and what torch gave for them.
         name: what to call the model in an error.
         decide: to hold its labels against those that were recorded.
@@ -81,11 +81,14 @@ def replay(
 
 def _check_labels(decide: Decide, logits: NDArray[np.float32], case: GoldenCase, name: str) -> None:
     """Where the logits are within rounding of exact, a label may differ from that of exact ones."""
-    columns = (decide(logits), decide(case.float64), np.asarray(case.labels))
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    for row, (label, by_exact, recorded) in enumerate(rows):
-        if recorded not in (label, by_exact):
-            raise ParityError(
-                f"{name} gives row {row} of the golden vectors the label {label!r}; "
-                f"published was {recorded!r}"
-            )
+    recorded = np.asarray(case.labels, object)  # compared as Python does, an int and a str too
+    given, by_exact = (np.asarray(decide(values), object) for values in (logits, case.float64))
+    wrong = (recorded != given) & (recorded != by_exact)
+    if not wrong.any():
+        return
+    row, *column = at = tuple(map(int, np.argwhere(wrong)[0]))
+    where = f"row {row}, column {column[0]}" if column else f"row {row}"
+    raise ParityError(
+        f"{name} gives {where} of the golden vectors the label {given[at]!r}; "
+        f"published was {recorded[at]!r}"
+    )

@@ -41,14 +41,14 @@ class TorchScriptClassifier(BundleClassifier):
 
     Args:
         bundle: the bundle's folder, or a `Bundle` that is already open.
-        threshold: the probability above which a binary model answers `labels[1]`, in place of the
-            one that was published.
+        threshold: the probability above which a label is the answer, in place of the one that was
+            published.
         public_key: a PEM file; the bundle has to be signed with its private key.
 
     Raises:
         BundleError: the bundle is incomplete or changed, not signed with that key, holds no
             TorchScript that loads, or its weights are not finite.
-        InvalidInputError: a threshold outside 0 to 1, or of a model with classes.
+        InvalidInputError: a threshold outside 0 to 1, or of a model that has none.
 
     >>> from pe_deploy.runtime.torchscript import TorchScriptClassifier
     >>> TorchScriptClassifier("models/demo").predict_proba([[0, 16, 8]]).shape

@@ -32,8 +32,9 @@ def to_input_ids(inputs: Any, signature: Signature) -> NDArray[np.int64]:
         int64 `[batch, sequence]`, C-contiguous; a batch of no rows gives shape `[0, 0]`.
 
     Raises:
-        InvalidInputError: another rank or dtype, an empty row, a row longer than `max_length`, an
-            id outside the vocabulary, or padding anywhere but at the end of a row.
+        InvalidInputError: another rank or dtype, a row of fewer tokens than `min_length` or longer
+            than `max_length`, an id outside the vocabulary, or padding anywhere but at the end of
+            a row.
     """
     given = inputs if type(inputs) is np.ndarray else _to_array(inputs)
     if isinstance(given, list):
@@ -41,13 +42,13 @@ def to_input_ids(inputs: Any, signature: Signature) -> NDArray[np.int64]:
     else:
         if given.shape == (0,) and given.dtype == np.float64:  # what numpy makes of []
             given = np.empty((0, 0), np.int64)
-        _check_form(given, signature.max_length)
+        _check_form(given, signature)
         if len(given) == 0:
             return np.empty((0, 0), np.int64)
         ids = np.ascontiguousarray(given, dtype=np.int64)
         _check_range(given, ids, signature.vocab_size)
     if signature.pad_id is not None:
-        _check_padding(ids, signature.pad_id)
+        _check_padding(ids, signature.pad_id, signature)
     return ids
 
 
@@ -157,11 +158,12 @@ def check_lengths(
     Raises:
         InvalidInputError: naming the first row with too few, too many, or other than the first.
     """
-    wrong = (lengths < 1) | (lengths > signature.max_length)
+    shortest, longest = signature.min_length, signature.max_length
+    wrong = (lengths < shortest) | (lengths > longest)
     if wrong.any():
         row = int(wrong.argmax())
         raise InvalidInputError(
-            f"has {lengths[row]} ids; allowed: 1 to {signature.max_length}", row=row
+            f"has {lengths[row]} ids; allowed: {shortest} to {longest}", row=row
         )
     odd = lengths != first
     if signature.pad_id is None and odd.any():
@@ -185,14 +187,17 @@ def _pad(rows: list[NDArray[Any]], signature: Signature) -> NDArray[np.int64]:
     return padded
 
 
-def _check_form(array: NDArray[Any], max_length: int) -> None:
+def _check_form(array: NDArray[Any], signature: Signature) -> None:
     if array.ndim != 2:
         raise InvalidInputError(
             f"input_ids has {array.ndim} dimensions; allowed: 2, [batch, sequence]"
         )
     rows, columns = array.shape
-    if rows and not 1 <= columns <= max_length:
-        raise InvalidInputError(f"input_ids has {columns} columns; allowed: 1 to {max_length}")
+    shortest, longest = signature.min_length, signature.max_length
+    if rows and not shortest <= columns <= longest:
+        raise InvalidInputError(
+            f"input_ids has {columns} columns; allowed: {shortest} to {longest}"
+        )
     if array.dtype.kind not in "iu":
         raise InvalidInputError(f"input_ids has dtype {array.dtype}; allowed: an integer dtype")
 
@@ -212,20 +217,24 @@ def _check_range(
     )
 
 
-def _check_padding(ids: NDArray[np.int64], pad_id: int) -> None:
+def _check_padding(ids: NDArray[np.int64], pad_id: int, signature: Signature) -> None:
     is_pad = ids == pad_id
     if not np.logical_or.reduce(is_pad, axis=None):
         return
-    empty = is_pad.all(axis=1)
+    tokens = ids.shape[1] - is_pad.sum(axis=1)
     misplaced = (is_pad[:, :-1] & ~is_pad[:, 1:]).any(axis=1)  # a token follows a pad
-    wrong = empty | misplaced
+    wrong = misplaced | (tokens < signature.min_length)
     if not wrong.any():
         return
     row = int(wrong.argmax())
-    reason = (
-        f"every id is pad_id {pad_id}; allowed: at least one token"
-        if empty[row]
-        else f"column {is_pad[row].argmax()} has pad_id {pad_id} before the row's last token; "
-        "allowed: padding on the right only"
-    )
+    if misplaced[row]:
+        reason = (
+            f"column {is_pad[row].argmax()} has pad_id {pad_id} before the row's last token; "
+            "allowed: padding on the right only"
+        )
+    elif signature.min_length == 1:
+        reason = f"every id is pad_id {pad_id}; allowed: at least one token"
+    else:
+        allowed = f"{signature.min_length} to {signature.max_length}"
+        reason = f"has {tokens[row]} ids before its padding; allowed: {allowed}"
     raise InvalidInputError(reason, row=row)

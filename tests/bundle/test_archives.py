@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pe_deploy import BundleError, open_bundle
-from pe_deploy.bundle.golden import golden_from_bytes, golden_to_bytes
+from pe_deploy import BundleError, Signature, open_bundle
+from pe_deploy.bundle.golden import GoldenCase, golden_from_bytes, golden_to_bytes
 
 Reseal = Callable[..., bytes]
 SHA = "a" * 64
+BINARY = Signature(vocab_size=5, max_length=3)
 
 
 def npz(compression: int = zipfile.ZIP_STORED, **arrays: Any) -> bytes:
@@ -89,7 +90,7 @@ def test_an_odd_zip_is_refused(own_bundle: Path, reseal: Reseal, name: str, odd:
         open_bundle(own_bundle)
     assert "\n" not in str(caught.value)
     with pytest.raises(BundleError, match=r"^golden\.npz"):
-        golden_from_bytes(data)
+        golden_from_bytes(data, BINARY)
 
 
 def test_torchscript_has_one_folder(own_bundle: Path, reseal: Reseal) -> None:
@@ -121,22 +122,23 @@ def test_an_archive_of_too_many_members_is_not_listed() -> None:
         for number in range(10_001):
             archive.writestr(f"{number}", b"")
     with pytest.raises(BundleError, match="up to 10000 members"):
-        golden_from_bytes(buffer.getvalue())
+        golden_from_bytes(buffer.getvalue(), BINARY)
     # The end may say that there are fewer; a reader would go on all the same.
     data = bytearray(buffer.getvalue())
     data[-14:-10] = struct.pack("<2H", 7, 7)
     with pytest.raises(BundleError, match="up to 10000 members"):
-        golden_from_bytes(bytes(data))
+        golden_from_bytes(bytes(data), BINARY)
 
 
 def test_golden_vectors_give_the_same_bytes_twice(any_bundle: Path) -> None:
     published = (any_bundle / "golden.npz").read_bytes()
     # Not those of another Python, whose zipfile states another version.
-    weights, cases = golden_from_bytes(published)
+    manifest = open_bundle(any_bundle).manifest
+    weights, cases = golden_from_bytes(published, manifest.signature)
     data = golden_to_bytes(cases, weights)
-    again, cases = golden_from_bytes(data)
+    again, cases = golden_from_bytes(data, manifest.signature)
     assert golden_to_bytes(cases, again) == data
-    assert again == weights == open_bundle(any_bundle).manifest.weights_sha256
+    assert again == weights == manifest.weights_sha256
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:  # for any reader of numpy's
         assert archive["weights_sha256"].tobytes().hex() == weights
 
@@ -160,7 +162,8 @@ def test_arrays_read_are_those_written() -> None:
                 "000.labels": np.array(["é", "b]c"]),
                 "000.targets": np.array([1, 0]),
             },
-        )
+        ),
+        BINARY,
     )
     assert case.input_ids.tolist() == [[0, 1, 2], [3, 4, 5]]
     assert case.labels is not None
@@ -214,9 +217,9 @@ DAMAGED: dict[str, Mapping[str, Any]] = {
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged_golden_vectors_are_refused(name: str) -> None:
-    golden_from_bytes(npz())
+    golden_from_bytes(npz(), BINARY)
     with pytest.raises(BundleError, match=r"^golden\.npz") as caught:
-        golden_from_bytes(npz(**DAMAGED[name]))
+        golden_from_bytes(npz(**DAMAGED[name]), BINARY)
     assert "\n" not in str(caught.value)
 
 
@@ -225,7 +228,7 @@ def test_a_header_of_another_version_is_refused() -> None:
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, np.ones((2, 3), np.int64), version=(2, 0))
     with pytest.raises(BundleError, match=r"'000\.input_ids\.npy' is malformed"):
-        golden_from_bytes(npz(zipfile.ZIP_STORED, **{"000.input_ids": buffer.getvalue()}))
+        golden_from_bytes(npz(zipfile.ZIP_STORED, **{"000.input_ids": buffer.getvalue()}), BINARY)
 
 
 def test_a_zip_bomb_is_refused_before_it_goes_off() -> None:
@@ -238,7 +241,7 @@ def test_a_zip_bomb_is_refused_before_it_goes_off() -> None:
         assert data.count(true) == 2
         data = data.replace(true, struct.pack("<L", size))
         with pytest.raises(BundleError, match=r"^golden\.npz"):
-            golden_from_bytes(bytes(data))
+            golden_from_bytes(bytes(data), BINARY)
 
 
 def test_a_damaged_stream_is_refused() -> None:
@@ -248,7 +251,7 @@ def test_a_damaged_stream_is_refused() -> None:
         data = bytearray(good)
         data[at] ^= 255
         with pytest.raises(BundleError, match=r"^golden\.npz"):
-            golden_from_bytes(bytes(data))
+            golden_from_bytes(bytes(data), BINARY)
 
 
 def test_golden_logits_have_to_be_of_one_shape(notebook_bundle: Path) -> None:
@@ -260,7 +263,87 @@ def test_golden_logits_have_to_be_of_one_shape(notebook_bundle: Path) -> None:
         dataclasses.replace(case, labels=np.array([[0]])),
     ):
         with pytest.raises(BundleError, match=r"golden\.npz"):
-            golden_from_bytes(golden_to_bytes([wrong], SHA))
+            golden_from_bytes(golden_to_bytes([wrong], SHA), BINARY)
+
+
+IDS = np.array([[1, 2, 0], [3, 0, 0]])
+TASKS: dict[str, tuple[Signature, tuple[int, ...], Any, Any]] = {
+    "classes": (Signature(5, 3, 4), (2, 4), np.array([3, 1]), np.array([3, 0])),
+    "multilabel": (
+        Signature(5, 3, 2, task="multilabel"),
+        (2, 2),
+        np.array([["+a", "-b"], ["-a", "-b"]]),
+        np.array([[1, 0], [0, 1]]),
+    ),
+    "one label": (
+        Signature(5, 3, task="multilabel"),
+        (2, 1),
+        np.array([["+a"], ["-a"]]),
+        np.array([[1], [1]]),
+    ),
+    "a number": (Signature(5, 3, task="regression"), (2,), None, np.array([0.5, -3.0])),
+    "numbers": (Signature(5, 3, 2, task="regression"), (2, 2), None, np.ones((2, 2))),
+    "tokens": (
+        Signature(5, 3, 4, pad_id=0, task="tokens"),
+        (2, 3, 4),
+        np.array([["a", "b", "a"], ["c", "a", "a"]]),
+        np.array([[0, 3, -1], [2, -1, -1]]),
+    ),
+    "binary tokens": (
+        Signature(5, 3, pad_id=0, task="tokens"),
+        (2, 3),
+        np.array([[1, 0, 0], [1, 0, 0]]),
+        None,
+    ),
+}
+
+
+def case_of(task: str) -> GoldenCase:
+    _, shape, labels, targets = TASKS[task]
+    return GoldenCase(IDS, np.ones(shape), np.ones(shape, np.float32), labels, targets)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task_has_its_shapes(task: str) -> None:
+    signature, case = TASKS[task][0], case_of(task)
+    _, (read,) = golden_from_bytes(golden_to_bytes([case], SHA), signature)
+    for name in ("input_ids", "float64", "float32", "labels", "targets"):
+        written = getattr(case, name)
+        np.testing.assert_array_equal(getattr(read, name), written)
+
+
+@pytest.mark.parametrize("reader", TASKS)
+@pytest.mark.parametrize("writer", TASKS)
+def test_the_golden_vectors_of_another_task_are_refused(writer: str, reader: str) -> None:
+    if reader != writer:
+        data = golden_to_bytes([case_of(writer)], SHA)
+        with pytest.raises(BundleError, match=r"^golden\.npz: \w+ of case 0 is .*; allowed: "):
+            golden_from_bytes(data, TASKS[reader][0])
+
+
+@pytest.mark.parametrize(
+    ("task", "targets", "message"),
+    [
+        ("classes", np.array([4, 0]), "hold 4; allowed: 0 to 3"),
+        ("classes", np.array([-1, 0]), "hold -1; allowed: 0 to 3"),
+        ("multilabel", np.array([[1, 0], [0, 2]]), "hold 2; allowed: 0 to 1"),
+        ("tokens", np.array([[0, 4, -1], [2, -1, -1]]), "hold 4; allowed: -1 to 3"),
+        ("tokens", np.array([[0, 3, -2], [2, -1, -1]]), "hold -2; allowed: -1 to 3"),
+        ("a number", np.array([np.nan, 1]), "hold nan; allowed: finite numbers"),
+        ("a number", np.array([1, 1]), r"is int64 \[2\]; allowed: float64 \[2\]"),
+        ("tokens", np.array([1, 1]), r"is int64 \[2\]; allowed: int64 \[2, 3\]"),
+    ],
+)
+def test_targets_that_no_answer_could_be_are_refused(task: str, targets: Any, message: str) -> None:
+    made = dataclasses.replace(case_of(task), targets=targets)
+    with pytest.raises(BundleError, match=f"targets of case 0 {message}"):
+        golden_from_bytes(golden_to_bytes([made], SHA), TASKS[task][0])
+
+
+def test_numbers_have_no_labels() -> None:
+    made = dataclasses.replace(case_of("a number"), labels=np.array([1, 0]))
+    with pytest.raises(BundleError, match=r"labels of case 0 is int64 \[2\]; allowed: none"):
+        golden_from_bytes(golden_to_bytes([made], SHA), TASKS["a number"][0])
 
 
 def test_opening_reads_the_golden_vectors(own_bundle: Path, reseal: Reseal) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pe_deploy import BundleError, Manifest, open_bundle
+from pe_deploy import BundleError, Manifest, Signature, open_bundle
 
 Reseal = Callable[..., bytes]
 SHA = "a" * 64
@@ -74,10 +74,10 @@ def test_any_edit_shows(notebook_bundle: Path, name: str) -> None:
 def test_a_newer_format_asks_for_a_newer_reader(
     own_bundle: Path, reseal: Reseal, sealed: bool
 ) -> None:
-    data = reseal(own_bundle, format_version=2, seals=["otherwise"])
+    data = reseal(own_bundle, format_version=3, seals=["otherwise"])
     manifest = own_bundle / "manifest.json"
     manifest.write_bytes(data if sealed else json.dumps(json.loads(data)).encode())
-    with pytest.raises(BundleError, match=r"format_version 2; this pe_deploy reads 1.*newer one"):
+    with pytest.raises(BundleError, match=r"format_version 3; this pe_deploy reads 2.*newer one"):
         open_bundle(own_bundle)
 
 
@@ -132,6 +132,59 @@ def test_a_manifest_has_to_make_sense(
         Manifest.from_json(reseal(own_bundle, **changes))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+def test_a_bundle_of_version_1_gives_the_same_bytes(any_bundle: Path) -> None:
+    data = (any_bundle / "manifest.json").read_bytes()
+    manifest = Manifest.from_json(data)
+    assert b'"format_version": 1,' in data
+    assert (manifest.signature.task, manifest.signature.min_length) == ("classes", 1)
+    assert manifest.to_json() == data
+
+
+@pytest.mark.parametrize(
+    ("more", "labels", "threshold"),
+    [
+        ({"min_length": 5}, ("no", "yes"), 0.5),
+        ({"task": "tokens"}, ("no", "yes"), 0.5),
+        ({"task": "tokens", "num_classes": 3, "pad_id": 0}, ("O", "B", "I"), None),
+        ({"task": "multilabel", "num_classes": 3}, (7, 8, 9), 0.25),
+        ({"task": "multilabel"}, ("spam",), 0.5),
+        ({"task": "regression"}, ("price",), None),
+        ({"task": "regression", "num_classes": 2, "min_length": 2}, ("width", "height"), None),
+    ],
+)
+def test_what_is_new_is_of_version_2(
+    more: dict[str, Any], labels: tuple[Any, ...], threshold: float | None
+) -> None:
+    signature = Signature(vocab_size=9, max_length=6, **more)
+    made = Manifest(signature, labels, threshold, SHA)
+    data = made.to_json()
+    assert b'"format_version": 2,' in data
+    assert Manifest.from_json(data) == made
+    assert json.loads(data)["signature"]["outputs"]["logits"]["axes"] == [*signature.output_axes]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"task": "poetry"}, "task is 'poetry'; allowed: classes, multilabel, regression, tokens"),
+        ({"task": ["classes"]}, r"task is \['classes'\]; allowed: classes"),
+        ({"task": "tokens"}, "inputs and outputs"),
+        ({"task": "regression"}, "allowed: 1 distinct labels"),
+        ({"min_length": 0}, "min_length is 0; allowed: a whole number, 1 to 10"),
+        ({"min_length": 11}, "min_length is 11; allowed: a whole number, 1 to 10"),
+        ({"min_length": True}, "min_length is True; allowed"),
+    ],
+)
+def test_a_task_and_a_least_length_have_to_make_sense(
+    own_bundle: Path, reseal: Reseal, more: dict[str, Any], message: str
+) -> None:
+    signature = json.loads((own_bundle / "manifest.json").read_bytes())["signature"]
+    data = reseal(own_bundle, signature={**signature, **more}, format_version=2)
+    with pytest.raises(BundleError, match=message) as caught:
+        Manifest.from_json(data)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("field", ["labels", "threshold", "files", "signature", "versions"])

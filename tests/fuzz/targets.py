@@ -22,10 +22,11 @@ from pathlib import Path
 import numpy as np
 
 from pe_deploy.bundle.bundle import open_bundle
-from pe_deploy.bundle.golden import golden_from_bytes
+from pe_deploy.bundle.golden import GoldenCase, golden_from_bytes, golden_to_bytes
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.bundle.onnx_file import read_onnx
 from pe_deploy.bundle.torchscript_file import torchscript_config
+from pe_deploy.config import Signature
 from pe_deploy.data import open_rows
 from pe_deploy.errors import BundleError, CheckpointError, DataError, ParityError, PeDeployError
 from pe_deploy.parity.report import load_report
@@ -97,8 +98,8 @@ def _with_own_digest(data: bytes) -> bytes:
     return body + zeros % digest.encode()
 
 
-def _golden(data: bytes, scratch: Path) -> None:
-    golden_from_bytes(data)
+def _golden(data: bytes, scratch: Path, signature: Signature) -> None:
+    golden_from_bytes(data, signature)
 
 
 def _onnx(data: bytes, scratch: Path) -> None:
@@ -200,6 +201,16 @@ def _bundle_seeds() -> list[bytes]:
     return [mutators.pack(files), mutators.pack({"manifest.json": files["manifest.json"]})]
 
 
+_TOKENS = Signature(vocab_size=5, max_length=2, num_classes=3, pad_id=0, task="tokens")
+
+
+def _token_seeds() -> list[bytes]:
+    ids, logits = np.array([[1, 2], [3, 0]]), np.zeros((2, 2, 3))
+    labels, targets = np.array([["a", "b"], ["c", "a"]]), np.array([[0, 1], [2, -1]])
+    case = GoldenCase(ids, logits, logits.astype(np.float32), labels, targets)
+    return [golden_to_bytes([case], "a" * 64)]
+
+
 def _npz_seeds() -> list[bytes]:
     ids = np.arange(6).reshape(3, 2)
     made: list[bytes] = []
@@ -285,7 +296,15 @@ TARGETS = {
     "manifest": Target(
         _manifest, (BundleError,), mutators.of_json, partial(_seed, "manifest.json")
     ),
-    "golden": Target(_golden, (BundleError,), mutators.of_zip, partial(_seed, "golden.npz")),
+    "golden": Target(
+        partial(_golden, signature=Signature(vocab_size=5, max_length=1)),
+        (BundleError,),
+        mutators.of_zip,
+        partial(_seed, "golden.npz"),
+    ),
+    "golden_of_tokens": Target(
+        partial(_golden, signature=_TOKENS), (BundleError,), mutators.of_zip, _token_seeds
+    ),
     "onnx": Target(_onnx, (BundleError,), mutators.of_protobuf, partial(_seed, "model.onnx")),
     "torchscript": Target(
         _torchscript, (BundleError,), mutators.of_zip, partial(_seed, "model.pt")

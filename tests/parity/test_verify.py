@@ -25,6 +25,7 @@ from pe_deploy.parity import (
     verify,
     verify_bundle,
 )
+from pe_deploy.parity.cases import exchanged, random_batches
 from pe_deploy.runtime import to_input_ids
 from pe_deploy.runtime.engines import predictors
 from pe_deploy.runtime.floors import Floors
@@ -390,20 +391,27 @@ def test_no_cells_prove_nothing() -> None:
         Signature(vocab_size=3000, max_length=1),
         Signature(vocab_size=1, max_length=3),
         Signature(vocab_size=300, max_length=200, pad_id=299),
+        Signature(vocab_size=9, max_length=6, min_length=5),
+        Signature(vocab_size=9, max_length=6, pad_id=3, min_length=5),
+        Signature(vocab_size=9, max_length=6, pad_id=0, min_length=6),
+        Signature(vocab_size=3000, max_length=90, pad_id=0, min_length=7),
+        Signature(vocab_size=9, max_length=6, pad_id=0, min_length=2, task="tokens"),
     ],
 )
 def test_every_case_is_an_input_that_the_runtime_accepts(signature: Signature) -> None:
     cases = [case.input_ids for case in parity_cases(signature)] + golden_inputs(signature)
+    cases += random_batches(signature, seed=2)
+    cases += exchanged(signature) if signature.max_length > 1 else []
     for ids in cases:
         np.testing.assert_array_equal(to_input_ids(ids, signature), ids)
     lengths = {ids.shape[1] for ids in cases}
-    assert {1, signature.max_length} <= lengths
+    assert {signature.min_length, signature.max_length} <= lengths
     seen = set(np.concatenate([ids.ravel() for ids in golden_inputs(signature)]).tolist())
     everything = set(range(signature.vocab_size))
-    if signature.max_length == 1:
-        everything -= {signature.pad_id}  # a row of one id has no room for padding
+    if signature.max_length == signature.min_length:
+        everything -= {signature.pad_id}  # there is no room for padding
     assert seen == everything
-    if signature.pad_id is not None and signature.max_length > 1:
+    if signature.pad_id is not None and signature.max_length > signature.min_length:
         assert any((ids[:, -1] == signature.pad_id).any() for ids in cases)
 
 
