@@ -213,7 +213,7 @@ def good(
     notebook_source: Source, notebook_graph: onnx.ModelProto
 ) -> tuple[onnx.ModelProto, Expectation]:
     model = notebook_graph
-    expected = Expectation(notebook_source.signature, gru_nodes=2, opset=18, sample_shape=(7, 9))
+    expected = Expectation(notebook_source.signature, recurrent_nodes=2, opset=18, sample_shape=(7, 9))
     assert lint(model, expected) == []
     return model, expected
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any
 
@@ -10,16 +11,17 @@ import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
-from pe_deploy.export.onnx_gru import OnnxGRU
 from pe_deploy.export.passes.gru_layers import Layer, layer_of
 from pe_deploy.export.passes.precompute import Tokens, prefix_depth, prefix_states
+from pe_deploy.export.stand_ins import ready_to_capture
 
 TOKENS, PLACES = np.random.default_rng(0).normal(size=(2, 3, 4))
 
 
 def stack_of(gru: nn.GRU, **attributes: int) -> list[Layer | None]:
     """Its layers, read from GRU nodes."""
-    made = OnnxGRU(gru)
+    made = copy.deepcopy(gru)
+    ready_to_capture(made)
     nodes, weights = [], []
     for index in range(gru.num_layers):
         names = [f"{kind}{index}" for kind in "WRB"]
