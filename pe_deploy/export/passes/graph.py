@@ -82,7 +82,7 @@ def initializer(graph: ir.Graph, array: Array, name: str) -> ir.Value:
         count += 1
         unique = f"{name}_{count}"
     recorded = tape.Tape(graph)
-    return recorded.initializer(ir.tensor(np.ascontiguousarray(array), name=unique), unique)
+    return recorded.initializer(ir.tensor(np.asarray(array, order="C"), name=unique), unique)
 
 
 def constant(value: ir.Value | None) -> Array | None:
@@ -169,6 +169,28 @@ def is_gru(node: ir.Node) -> bool:
         and node.attributes.get_string("direction", "forward") == "forward"
         and node.attributes.get_int("layout", 0) == 0
     )
+
+
+RECURRENT = ("GRU", "LSTM", "RNN")
+
+
+def is_recurrent(node: ir.Node) -> bool:
+    """Whether a node is a recurrent layer over time steps first, from left to right alone."""
+    return (
+        node.op_type in RECURRENT
+        and node.domain in ("", "ai.onnx")
+        and node.attributes.get_string("direction", "forward") == "forward"
+        and node.attributes.get_int("layout", 0) == 0
+    )
+
+
+def layer_giving(value: ir.Value | None) -> ir.Node | None:
+    """The recurrent layer whose outputs of all steps a value is, without their directions."""
+    squeezed = made_by(value, "Squeeze")
+    if squeezed is None or axes(squeezed) != [1]:
+        return None
+    layer = made_by(squeezed.inputs[0], *RECURRENT)
+    return None if layer is None or layer.outputs[0] is not squeezed.inputs[0] else layer
 
 
 def gru_giving(value: ir.Value | None) -> ir.Node | None:
