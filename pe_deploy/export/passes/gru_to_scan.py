@@ -1,27 +1,34 @@
-"""The throughput form: each stack of GRU nodes as one Scan over time, over all its layers.
+"""The throughput form: each stack of GRU and LSTM nodes as one Scan over time, over all its layers.
 
-onnxruntime's GRU kernel multiplies all gates at once and then walks through them number by number.
-One matrix product a gate, and each activation as an operator of its own, use the vector units of
-a processor better, from some tens of rows upward; below that, the nodes cost more than they save.
+onnxruntime's kernels multiply all gates at once and then walk through them number by number. One
+matrix product a gate, and each activation as an operator of its own, use the vector units of a
+processor better, from some tens of rows upward (for an LSTM, from some hundreds); below that, the
+nodes cost more than they save. A plain RNN has one gate, and gains nothing.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from itertools import count
 
 import onnx
 import onnx_ir as ir
 
 from pe_deploy.export.passes import graph as g
-from pe_deploy.export.passes.gru_layers import Layer, stacks_of
+from pe_deploy.export.passes.layer import Layer
 from pe_deploy.export.passes.precompute import Tokens, prefix_depth, tokens_of
-from pe_deploy.export.passes.scan_body import Body, add_step
-from pe_deploy.export.passes.scan_inputs import Feed, start_of, states_looked_up
+from pe_deploy.export.passes.scan_body import Body
+from pe_deploy.export.passes.scan_inputs import Feed, starts_of, states_looked_up
+from pe_deploy.export.passes.scan_outputs import give_outputs, give_state, remove
 from pe_deploy.export.passes.sequence_lens import stop_at_lengths
+from pe_deploy.export.passes.stacks import Stack, stacks_of
+
+_WAYS = ("", "_back")
+"""What the names of each direction end with."""
 
 
 def gru_to_scan(model: onnx.ModelProto) -> onnx.ModelProto | None:
-    """A copy of a simplified graph in which Scans stand for its GRU nodes; None if it holds none.
+    """A copy of a simplified graph in which Scans stand for its GRU and LSTM nodes; None without.
 
         ids ─ Gather ─ Add ─ GRU ─ Squeeze ─ GRU ─ final state
                                 ↓
@@ -29,8 +36,8 @@ def gru_to_scan(model: onnx.ModelProto) -> onnx.ModelProto | None:
         other ids ─────────────────── Scan ─ final states
                                       body: each layer's state and an id → each layer's next state
 
-    A GRU node stays as it is where it reads backwards, has weights that the graph computes, or
-    another formula than torch's.
+    A node of two directions is one Scan, which reads the same steps from both ends. A node stays
+    as it is where it has weights that the graph computes, or another formula than torch's.
     """
     graph = (copy := g.read(model)).graph
     for node in list(graph):
@@ -45,13 +52,9 @@ def gru_to_scan(model: onnx.ModelProto) -> onnx.ModelProto | None:
     return g.written(copy) if stacks else None
 
 
-def _replace(graph: ir.Graph, stack: list[Layer], name: str, numbers: int) -> None:
-    """Put a Scan in the place of a stack; its tables of states hold up to so many `numbers`.
-
-    A step hands each layer's new state to the layer above, as a GRU does with its outputs of all
-    steps at once: the order of the work changes, and no sum in it.
-    """
-    bottom, top = stack[0], stack[-1].node
+def _replace(graph: ir.Graph, stack: Stack, name: str, numbers: int) -> None:
+    """Put a Scan in the place of a stack; its tables of states hold up to so many `numbers`."""
+    bottom, top = stack[0][0], stack[0][-1].node
     nodes, body = g.Nodes(graph, top), Body(f"{name}_step")
     tokens = tokens_of(bottom.node.inputs[0])
     # Projected, the tokens are as many rows as there are ids: only where that is small.
@@ -70,72 +73,103 @@ def _replace(graph: ir.Graph, stack: list[Layer], name: str, numbers: int) -> No
         # One step is always left, since no Scan runs over none.
         left = nodes.op("Sub", length, nodes.constant([1], "one"))
         first = nodes.op("Min", left, nodes.constant([depth], "looked_up"))
-        states = states_looked_up(nodes, stack, tokens, depth, first, lengths, name)
+        states = states_looked_up(nodes, stack[0], tokens, depth, first, lengths, name)
     else:
-        states = [start_of(nodes, layer, g.given(layer.node, 5), batch) for layer in stack]
-    held = [
-        body.takes(f"state{index}", ir.DataType.FLOAT, ["batch", layer.hidden])
-        for index, layer in enumerate(stack)
-    ]
-    feed = Feed(nodes, body, name, length, first)
-    if tokens is None:
-        scanned, parts = feed.inputs(bottom)
-    elif projected:
-        scanned, parts = feed.tables(bottom, tokens)
-    else:
-        scanned, parts = feed.lookups(bottom, tokens)
-    active = None
-    if lengths is not None:
-        scanned.append(feed.active(lengths))
-        active = body.takes("active", ir.DataType.FLOAT, ["batch", 1])
-    add_step(body, stack, held, parts, active)
+        states = [one for way in stack for layer in way for one in starts_of(nodes, layer, batch)]
+    numbered = (f"state{number}" for number in count())
+    held = [[_held(body, layer, numbered) for layer in way] for way in stack]
+    scanned: list[ir.Value | None] = []
+    backwards: list[int] = []
+    after: list[list[list[ir.Value]]] = []
+    for label, way, before in zip(_WAYS, stack, held, strict=False):
+        feed = Feed(nodes, body, name, length, first, label)
+        if tokens is None:
+            fed, parts = feed.inputs(way[0])
+        elif projected:
+            fed, parts = feed.tables(way[0], tokens)
+        else:
+            fed, parts = feed.lookups(way[0], tokens)
+        active = None
+        if lengths is not None:
+            fed.append(feed.active(lengths))
+            active = feed.step("active", ir.DataType.FLOAT, ["batch", 1])
+        after.append(_steps(body, way, label, before, parts, active))
+        scanned += fed
+        backwards += [int(way[0].backwards)] * len(fed)
+    for way, new in zip(stack, after, strict=True):
+        for layer, of_layer in zip(way, new, strict=True):
+            for state in of_layer:
+                body.gives(state, layer.hidden)
     if outputs_used:
-        body.gives(body.op("Identity", body.graph.outputs[-1]), stack[-1].hidden)
+        for way, new in zip(stack, after, strict=True):
+            body.gives(body.op("Identity", new[-1][0]), way[-1].hidden)
 
-    finals = nodes.ops(
+    both_ways = {
+        "scan_input_directions": backwards,
+        "scan_output_directions": [int(way[0].backwards) for way in stack][
+            : len(stack) * outputs_used
+        ],
+    }
+    given = nodes.ops(
         "Scan",
         *states,
         *scanned,
         outputs=len(body.graph.outputs),
         body=body.graph,
         num_scan_inputs=len(scanned),
+        **({name: ways for name, ways in both_ways.items() if any(ways)}),
     )
-    for layer, final in zip(stack, finals, strict=False):
-        _give_state(nodes, layer.node, final)
+    taken = iter(given)
+    finals = [[[next(taken) for _ in range(layer.STATES)] for layer in way] for way in stack]
+    for level, layer in enumerate(stack[0]):
+        for index in range(layer.STATES):
+            give_state(nodes, layer.node, 1 + index, [way[level][index] for way in finals])
     if outputs_used:
-        one = nodes.constant([1], "one")
-        g.exchange(top.outputs[0], nodes.op("Unsqueeze", finals[-1], one))
-    for layer in reversed(stack):
-        _remove(graph, layer.node)
+        give_outputs(graph, nodes, top, list(taken))
+    for layer in reversed(stack[0]):
+        remove(graph, layer.node)
 
 
-def _depth(stack: list[Layer], tokens: Tokens | None, numbers: int) -> int:
+def _held(body: Body, layer: Layer, names: Iterator[str]) -> list[ir.Value]:
+    """The states of a layer before a step."""
+    shape: list[int | str | None] = ["batch", layer.hidden]
+    return [body.takes(next(names), ir.DataType.FLOAT, shape) for _ in range(layer.STATES)]
+
+
+def _steps(
+    body: Body,
+    layers: list[Layer],
+    way: str,
+    held: list[list[ir.Value]],
+    parts: list[ir.Value],
+    active: ir.Value | None,
+) -> list[list[ir.Value]]:
+    """One step of every layer, each of which reads the new output of the one below.
+
+    A step hands each layer's new state to the layer above, as a node does with its outputs of all
+    steps at once: the order of the work changes, and no sum in it. Behind its end a row's last
+    states stay as they are; what is below no longer matters.
+    """
+    after: list[list[ir.Value]] = []
+    for index, (layer, before) in enumerate(zip(layers, held, strict=True)):
+        label = f"{index}{way}"
+        if after:
+            parts = layer.projections(body, label, after[-1][0])
+        ends = active if layer is layers[-1] else None
+        after.append(layer.add_step(body, label, before, parts, ends))
+    return after
+
+
+def _depth(stack: Stack, tokens: Tokens | None, numbers: int) -> int:
     """How many steps may be looked up in tables of states of up to so many `numbers`."""
-    top = stack[-1].node
+    layers = stack[0]
+    top = layers[-1].node
     # In a table of states, a row that has ended stands still in every layer, and below the top it
     # would have to go on to the last step.
-    goes_on = g.given(top, 4) is not None and any(g.is_used(layer.node, 1) for layer in stack[:-1])
-    starts_from_zeros = all(g.given(layer.node, 5) is None for layer in stack)
-    if tokens is None or g.is_used(top, 0) or goes_on or not starts_from_zeros:
+    below = any(g.is_used(layer.node, index) for layer in layers[:-1] for index in (1, 2))
+    goes_on = g.given(top, 4) is not None and below
+    from_zeros = all(g.given(layer.node, index) is None for layer in layers for index in (5, 6))
+    # Nor is anything looked up of what reads backwards: it begins at the other end.
+    if tokens is None or g.is_used(top, 0) or goes_on or not from_zeros or len(stack) > 1:
         return 0
-    return prefix_depth(stack, tokens, numbers)
-
-
-def _give_state(nodes: g.Nodes, gru: ir.Node, state: ir.Value) -> None:
-    """Let the readers of a GRU's final state, `[1, batch, hidden]`, read `[batch, hidden]`."""
-    if not g.is_used(gru, 1):
-        return
-    for user, _ in list(gru.outputs[1].uses()):
-        if user.op_type == "Squeeze" and g.axes(user) == [0]:
-            g.exchange(user.outputs[0], state)
-            _remove(user.graph, user)
-    if g.is_used(gru, 1):
-        g.exchange(gru.outputs[1], nodes.op("Unsqueeze", state, nodes.constant([0], "zero")))
-
-
-def _remove(graph: Any, node: ir.Node) -> None:
-    """Take a node away, and the Squeeze between it and the layer above."""
-    for output in node.outputs:
-        for user, _ in list(output.uses()):
-            _remove(graph, user)
-    graph.remove(node, safe=True)
+    return prefix_depth(layers, tokens, numbers)

@@ -25,21 +25,21 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _zero_state_left_out(graph: ir.Graph, node: ir.Node) -> None:
-    """A GRU without an initial state starts from zeros, so zeros need not be made for it.
+    """A recurrent node without an initial state starts from zeros: none need be made for it.
 
     GRU(X, W, R, B, , zeros)  →  GRU(X, W, R, B)
     """
-    if node.op_type == "GRU" and _is_zero(g.given(node, 5)):
-        node.replace_input_with(5, None)
+    for index in (5, 6):  # of an LSTM, the cell's
+        if node.op_type in g.RECURRENT and _is_zero(g.given(node, index)):
+            node.replace_input_with(index, None)
 
 
 def _state_of_one_layer(graph: ir.Graph, node: ir.Node) -> None:
-    """One row of the joined states of all layers is the state of one GRU: no need to join them.
+    """One row of the joined states of all layers is the state of one: no need to join them.
 
         Gather(Concat(h0, h1), 1)  →  Squeeze(h1)
 
-    Only where each part is the `[1, batch, hidden]` of a GRU in one direction, so that rows count
-    layers.
+    Only where each part is the `[1, batch, hidden]` of one direction, so that rows count layers.
     """
     if node.op_type != "Gather" or node.attributes.get_int("axis", 0) != 0:
         return
@@ -57,7 +57,7 @@ def _state_of_one_layer(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _last_step(graph: ir.Graph, node: ir.Node) -> None:
-    """A GRU's output at the last step is its final state, which needs no outputs of other steps.
+    """The output at the last step is the final state, which needs no outputs of other steps.
 
     Gather(Transpose(Squeeze(Y)), -1)  →  Squeeze(Y_h)      Y, Y_h = GRU(…)
     """
@@ -67,13 +67,13 @@ def _last_step(graph: ir.Graph, node: ir.Node) -> None:
     transposed = g.made_by(node.inputs[0], "Transpose")
     if index is None or index.shape != () or int(index) != -1 or transposed is None:
         return
-    gru = g.gru_giving(transposed.inputs[0])
-    if g.perm(transposed) != [1, 0, 2] or gru is None or not g.is_gru(gru):
+    layer = g.recurrent_giving(transposed.inputs[0])
+    if g.perm(transposed) != [1, 0, 2] or layer is None or not g.is_recurrent(layer):
         return
-    if g.given(gru, 4) is None:
-        if len(gru.outputs) < 2:
-            gru.resize_outputs(2)
-        g.exchange(node.outputs[0], _without_layer_axis(graph, node, gru.outputs[1]))
+    if g.given(layer, 4) is None:
+        if len(layer.outputs) < 2:
+            layer.resize_outputs(2)
+        g.exchange(node.outputs[0], _without_layer_axis(graph, node, layer.outputs[1]))
 
 
 def _steps_gathered_time_first(graph: ir.Graph, node: ir.Node) -> None:
@@ -219,8 +219,8 @@ def _is_zero(value: ir.Value | None) -> bool:
 
 
 def _is_final_state(value: ir.Value | None) -> bool:
-    node = g.made_by(value, "GRU")
-    return node is not None and g.is_gru(node) and value is node.outputs[1]
+    node = g.made_by(value, *g.RECURRENT)
+    return node is not None and g.is_recurrent(node) and value is not node.outputs[0]
 
 
 def _without_layer_axis(graph: ir.Graph, before: ir.Node, state: ir.Value | None) -> ir.Value:

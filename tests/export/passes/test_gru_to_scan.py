@@ -147,7 +147,8 @@ def test_what_is_no_pattern_stays_right(made: Make, holds: Hold, kind: str) -> N
     [
         ("start given", {"Scan": 1}),
         ("two stacks", {"Scan": 2}),
-        ("bidirectional below", {"GRU": 2, "Scan": 1}),
+        ("bidirectional below", {"Scan": 3}),
+        ("backwards", {"Scan": 1}),
     ],
 )
 def test_other_modules(made: Make, holds: Hold, kind: str, left: dict[str, int]) -> None:
@@ -159,8 +160,58 @@ def test_other_modules(made: Make, holds: Hold, kind: str, left: dict[str, int])
     assert {name: found[name] for name in ("GRU", "Scan") if name in found} == left
 
 
+@pytest.mark.parametrize(
+    ("layers", "scans"),
+    [
+        ("LSTM/one way/mean/2", 1),
+        ("LSTM/one way/last output/1", 1),
+        ("LSTM/one way/row's end/2", 1),
+        ("LSTM/one way/cells/2", 1),
+        ("LSTM/both ways/mean/2", 2),
+        ("LSTM/both ways/cells/1", 1),
+        ("GRU/both ways/mean/2", 2),
+        ("GRU/both ways/last state/2", 2),
+        ("GRU/both ways/row's end/1", 1),
+    ],
+)
+def test_other_layers_and_both_ways(made: Make, holds: Hold, layers: str, scans: int) -> None:
+    module, signature, graph = made(layers, None)
+    model = to_throughput(simplify(graph), signature)
+    assert model is not None
+    holds(model, module, signature)
+    found = operators(model)
+    assert {name: found.get(name, 0) for name in ("GRU", "LSTM", "Scan", "Reshape")} == {
+        "GRU": 0,
+        "LSTM": 0,
+        "Scan": scans,
+        "Reshape": 0,  # the outputs of both ways are joined as they are made
+    }
+    if "LSTM/one way/row" in layers:
+        assert "Where" in {node.op_type for node in body_of(model).node}, "it stops at a row's end"
+
+
+def test_a_node_both_ways_is_one_scan_from_both_ends(made: Make) -> None:
+    _, signature, graph = made("GRU/both ways/mean/2", None)
+    model = to_throughput(simplify(graph), signature)
+    assert model is not None
+    for node in (node for node in model.graph.node if node.op_type == "Scan"):
+        settings = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        assert settings["scan_output_directions"] == [0, 1]
+        half = settings["num_scan_inputs"] // 2
+        assert settings["scan_input_directions"] == [0] * half + [1] * half
+
+
+@pytest.mark.parametrize("input_forget", [0, 1])
+def test_an_lstm_of_another_formula_stays(made: Make, input_forget: int) -> None:
+    graph = onnx.ModelProto()
+    graph.CopyFrom(simplify(made("LSTM/one way/mean/1", None)[2]))
+    (node,) = [node for node in graph.graph.node if node.op_type == "LSTM"]
+    node.attribute.append(onnx.helper.make_attribute("input_forget", input_forget))
+    assert (gru_to_scan(graph) is None) == bool(input_forget)
+
+
 def test_nothing_to_rewrite(made: Make) -> None:
-    assert gru_to_scan(simplify(made("backwards", None)[2])) is None
+    assert gru_to_scan(simplify(made("RNN/one way/mean/2", None)[2])) is None
 
 
 def test_metadata_stays(made: Make) -> None:
@@ -181,7 +232,7 @@ def test_the_lint_counts_layers_in_scans(made: Make, monkeypatch: pytest.MonkeyP
         return fast
 
     monkeypatch.setattr(export_onnx, "gru_to_scan", one_layer_lost)
-    with pytest.raises(ExportError, match="Scan nodes compute 1 GRU layers instead of 2"):
+    with pytest.raises(ExportError, match="Scan nodes compute 3 layers instead of 2"):
         to_throughput(simplify(made("classifier", NOTEBOOK)[2]), NOTEBOOK.signature)
 
 
