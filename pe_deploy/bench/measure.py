@@ -72,10 +72,11 @@ def bench(
     threads = _checked("threads", (1, usable_cpus()) if threads is None else threads)
     check_seconds(seconds)
     opened = open_bundle(bundle)
-    longest = opened.manifest.signature.max_length
+    signature = opened.manifest.signature
+    shortest, longest = signature.min_length, signature.max_length
     length = longest if length is None else length
-    if not 1 <= length <= longest:
-        raise InvalidInputError(f"length is {length}; allowed: 1 to {longest}")
+    if not shortest <= length <= longest:
+        raise InvalidInputError(f"length is {length}; allowed: {shortest} to {longest}")
     subject = subject_of(opened, checkpoint, weights)
     left_out = {name: reason for name in names if (reason := why_not(name, subject))}
 

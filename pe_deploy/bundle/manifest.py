@@ -55,9 +55,10 @@ class Manifest:
 
     Attributes:
         signature: what callers may put in, and the shape of what comes out.
-        labels: the label of each class; for a binary logit, of its two sides.
-        threshold: a binary model answers `labels[1]` where its probability is above this;
-            None for models with classes, where the largest logit wins.
+        labels: the label of each class; for a binary logit, of its two sides; of a regression, the
+            name of each number.
+        threshold: a binary model answers `labels[1]` where its probability is above this, and a
+            multilabel one each label; None for all others.
         weights_sha256: digest of the exported weights, the same in every artifact.
         model: the architecture's own config, for the record; None where it has none.
         versions: the packages, opset and IR version that made the bundle.

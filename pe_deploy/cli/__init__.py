@@ -13,9 +13,9 @@ import pe_deploy
 COMMANDS = {
     "demo": "Train on handwritten digits, export, verify, and predict images never seen before.",
     "train": "Train a classifier and leave a checkpoint; every default is the notebook's.",
-    "export": "Export CHECKPOINT; publish it only if every artifact computes what torch computes.",
+    "export": "Export SOURCE; publish it only if every artifact computes what torch computes.",
     "verify": "Compare a bundle's models with each other, with torch, and with its golden vectors.",
-    "predict": "Write INPUT's rows, in their order, with a label and its probability added.",
+    "predict": "Write INPUT's rows, in their order, with the model's answers added.",
     "inspect": "Show a bundle's signature, sizes, operators, versions and parity.",
     "bench": "Time BUNDLE and other engines in turns: the ratios of one run, with their quartiles.",
 }

@@ -79,12 +79,16 @@ def _signature(manifest: Manifest) -> list[tuple[str, object]]:
     labels = ", ".join(map(str, manifest.labels[:_LABELS_SHOWN]))
     rest = len(manifest.labels) - _LABELS_SHOWN
     rows: list[tuple[str, object]] = [
+        ("task", signature.task),
         ("input", f"{INPUT_IDS}: int64 [{', '.join(signature.input_axes)}]"),
         ("ids", f"0 to {signature.vocab_size - 1}"),
-        ("length", f"1 to {signature.max_length}"),
+        ("length", f"{signature.min_length} to {signature.max_length}"),
         ("padding", "none" if signature.pad_id is None else f"right, id {signature.pad_id}"),
         ("output", f"{LOGITS}: float32 [{axes}]"),
-        ("labels", labels + (f" and {rest} more" if rest > 0 else "")),
+        (
+            "numbers" if signature.task == "regression" else "labels",
+            labels + (f" and {rest} more" if rest > 0 else ""),
+        ),
     ]
     if manifest.threshold is not None:
         rows.append(("threshold", f"{manifest.threshold:g}"))

@@ -50,10 +50,10 @@ def predict(
     ] = None,
     public_key: Annotated[Path | None, PUBLIC_KEY] = None,
 ) -> None:
-    """Write INPUT's rows, in their order, with a label and its probability added.
+    """Write INPUT's rows, in their order, with the model's answers added.
 
-    A file that has a column of that name keeps it; the added one is then called predicted_label
-    or predicted_probability.
+    These are a label and its probability, or what the model's task asks for. A file that has a
+    column of that name keeps it; the added one is then called predicted_label, and so on.
     """
     started = time.perf_counter()
     with (

@@ -14,15 +14,14 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pe_deploy.config import INPUT_IDS
-from pe_deploy.data.chunk import Chunk
-from pe_deploy.data.reader import LABEL, Append
-from pe_deploy.data.text_reader import TextReader, added_cells
+from pe_deploy.data.chunk import Chunk, row_at
+from pe_deploy.data.lists import Column, Lists
+from pe_deploy.data.reader import LABEL, Append, Types, shortened
+from pe_deploy.data.text_reader import TextReader, cells_of
 from pe_deploy.errors import DataError
 
+_SEPARATOR = ";"
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
@@ -77,18 +76,33 @@ class CsvReader(TextReader):
         return [record[column] for record in chunk.records]
 
     @contextmanager
-    def _writer(
-        self, path: Path, names: list[str], dtypes: list[np.dtype[Any]]
-    ) -> Iterator[Append]:
+    def _writer(self, path: Path, names: list[str], types: Types) -> Iterator[Append]:
         with self.create_like(path) as file:
             writer = csv.writer(_LineEnds(file, self.newline))
             writer.writerow([*self.columns, *names])
 
-            def append(chunk: Chunk, columns: Sequence[NDArray[Any]]) -> None:
-                rows = zip(chunk.records, added_cells(columns), strict=True)
-                writer.writerows([*record, *more] for record, more in rows)
+            def append(chunk: Chunk, columns: Sequence[Column]) -> None:
+                added = (
+                    self._joined(chunk, name, column)
+                    if isinstance(column, Lists)
+                    else cells_of(column)
+                    for name, column in zip(names, columns, strict=True)
+                )
+                rows = zip(chunk.records, *added, strict=True)
+                writer.writerows([*record, *more] for record, *more in rows)
 
             yield append
+
+    def _joined(self, chunk: Chunk, name: str, lists: Lists) -> list[str]:
+        """Each list as the text of a cell, out of which it can be read again."""
+        texts = [str(member) for member in cells_of(lists.members)]
+        for position, text in enumerate(texts):
+            if not text or _SEPARATOR in text:
+                reason = f"{shortened(repr(text))} cannot be told apart in a cell"
+                allowed = f"allowed: text without {_SEPARATOR!r}; other formats hold any"
+                row = chunk.first_row + row_at(lists.offsets, position)
+                raise self.bad_cell(row, name, f"{reason}; {allowed}")
+        return [_SEPARATOR.join(members) for members in lists.cut(texts)]
 
 
 class _LineEnds:

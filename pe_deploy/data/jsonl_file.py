@@ -14,13 +14,11 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pe_deploy.config import INPUT_IDS
 from pe_deploy.data.chunk import Chunk
-from pe_deploy.data.reader import LABEL, Append, shortened
-from pe_deploy.data.text_reader import TextReader, added_cells
+from pe_deploy.data.lists import Column
+from pe_deploy.data.reader import LABEL, Append, Types, shortened
+from pe_deploy.data.text_reader import TextReader, cells_of
 
 
 class _Record(NamedTuple):
@@ -87,15 +85,13 @@ class JsonlReader(TextReader):
             yield record.fields[column]
 
     @contextmanager
-    def _writer(
-        self, path: Path, names: list[str], dtypes: list[np.dtype[Any]]
-    ) -> Iterator[Append]:
+    def _writer(self, path: Path, names: list[str], types: Types) -> Iterator[Append]:
         encode = json.JSONEncoder(ensure_ascii=False).encode
         with self.create_like(path) as file:
 
-            def append(chunk: Chunk, columns: Sequence[NDArray[Any]]) -> None:
-                rows = enumerate(zip(chunk.records, added_cells(columns), strict=True))
-                for row, (record, cells) in rows:
+            def append(chunk: Chunk, columns: Sequence[Column]) -> None:
+                rows = enumerate(zip(chunk.records, *map(cells_of, columns), strict=True))
+                for row, (record, *cells) in rows:
                     for name in names:
                         if name in record.fields:
                             raise self.bad_row(

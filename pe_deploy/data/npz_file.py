@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -26,7 +27,8 @@ from numpy.typing import NDArray
 
 from pe_deploy.config import INPUT_IDS
 from pe_deploy.data.chunk import Chunk
-from pe_deploy.data.reader import LABEL, Append, RowReader, reading
+from pe_deploy.data.lists import Column, ListOf, Lists
+from pe_deploy.data.reader import LABEL, Append, RowReader, Types, reading
 from pe_deploy.errors import DataError
 
 # All that zipfile, its decompressors and numpy's header parser raise for a damaged file.
@@ -134,22 +136,26 @@ class NpzReader(RowReader):
             return values.reshape(shape, order="F" if array.fortran_order else "C")
 
     @contextmanager
-    def _writer(
-        self, path: Path, names: list[str], dtypes: list[np.dtype[Any]]
-    ) -> Iterator[Append]:
+    def _writer(self, path: Path, names: list[str], types: Types) -> Iterator[Append]:
+        members: dict[str, np.dtype[Any]] = {}
+        for name, kind in zip(names, types, strict=True):
+            members[name] = kind.dtype if isinstance(kind, ListOf) else kind
+            if isinstance(kind, ListOf):
+                members[self._free_name(f"{name}_lengths")] = np.dtype(np.int64)
         with ExitStack() as stack:
             # A zip is written one member at a time, so that added columns wait on the disk.
             folder = path.parent
-            spools = [stack.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in names]
+            spools = [stack.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in members]
 
-            def append(chunk: Chunk, columns: Sequence[NDArray[Any]]) -> None:
-                for spool, column in zip(spools, columns, strict=True):
-                    spool.write(column.tobytes())
+            def append(chunk: Chunk, columns: Sequence[Column]) -> None:
+                arrays = chain.from_iterable(map(_arrays_of, columns))
+                for spool, array in zip(spools, arrays, strict=True):
+                    spool.write(array.tobytes())
 
             yield append
             with zipfile.ZipFile(path, "w") as archive:
                 self._copy_members(archive)
-                for name, dtype, spool in zip(names, dtypes, spools, strict=True):
+                for (name, dtype), spool in zip(members.items(), spools, strict=True):
                     self._add_array(archive, name, dtype, spool)
 
     def _copy_members(self, archive: zipfile.ZipFile) -> None:
@@ -176,6 +182,13 @@ class NpzReader(RowReader):
         with archive.open(info, "w", force_zip64=True) as target:
             npy.write_array_header_1_0(target, header)
             shutil.copyfileobj(spool, target)
+
+
+def _arrays_of(column: Column) -> tuple[NDArray[Any], ...]:
+    """The values of a column; of lists, their members and their lengths."""
+    if isinstance(column, Lists):
+        return (column.members, np.diff(column.offsets))
+    return (column,)
 
 
 def _like(info: zipfile.ZipInfo, name: str) -> zipfile.ZipInfo:

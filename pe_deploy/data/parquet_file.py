@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from pe_deploy.config import INPUT_IDS
 from pe_deploy.data.chunk import Chunk, offsets_of, row_at
-from pe_deploy.data.reader import LABEL, Append, RowReader, reading
+from pe_deploy.data.lists import Column, ListOf, Lists
+from pe_deploy.data.reader import LABEL, Append, RowReader, Types, reading
 from pe_deploy.errors import DataError
 
 # What pyarrow raises for a damaged file; text that is not UTF-8 is a ValueError.
@@ -71,12 +72,10 @@ class ParquetReader(RowReader):
             return list(chunk.records.column(LABEL).to_pylist())
 
     @contextmanager
-    def _writer(
-        self, path: Path, names: list[str], dtypes: list[np.dtype[Any]]
-    ) -> Iterator[Append]:
+    def _writer(self, path: Path, names: list[str], types: Types) -> Iterator[Append]:
         schema = self._schema
-        for name, dtype in zip(names, dtypes, strict=True):
-            schema = schema.append(pa.field(name, pa.from_numpy_dtype(dtype)))
+        for name, kind in zip(names, types, strict=True):
+            schema = schema.append(pa.field(name, _arrow_type(kind)))
         waiting: list[Any] = []  # each write makes a row group: small ones make a slow file
 
         with pq.ParquetWriter(path, schema) as file:
@@ -85,8 +84,8 @@ class ParquetReader(RowReader):
                 file.write_table(pa.Table.from_batches(waiting, schema))
                 waiting.clear()
 
-            def append(chunk: Chunk, columns: Sequence[NDArray[Any]]) -> None:
-                arrays = [*chunk.records.columns, *map(pa.array, columns)]
+            def append(chunk: Chunk, columns: Sequence[Column]) -> None:
+                arrays = [*chunk.records.columns, *map(_arrow_array, columns)]
                 waiting.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
                 if sum(batch.nbytes for batch in waiting) >= _ROW_GROUP_BYTES:
                     flush()
@@ -94,6 +93,19 @@ class ParquetReader(RowReader):
             yield append
             if waiting:
                 flush()
+
+
+def _arrow_type(kind: np.dtype[Any] | ListOf) -> Any:
+    if isinstance(kind, ListOf):
+        return pa.list_(pa.from_numpy_dtype(kind.dtype))
+    return pa.from_numpy_dtype(kind)
+
+
+def _arrow_array(column: Column) -> Any:
+    if isinstance(column, Lists):
+        offsets = pa.array(column.offsets, pa.int32())
+        return pa.ListArray.from_arrays(offsets, pa.array(column.members))
+    return pa.array(column)
 
 
 def _is_list_of_integers(kind: Any) -> bool:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from pe_deploy.config import INPUT_IDS, Label
 from pe_deploy.data.chunk import Chunk, row_at
+from pe_deploy.data.lists import Column, ColumnType, ListOf, as_type
 from pe_deploy.errors import DataError, line_of
 
 LABEL = "label"
@@ -26,11 +27,14 @@ _LONGEST_SHOWN = 40
 NOT_AN_INTEGER = "is not an integer; allowed: integers only"
 OUTSIDE = f"is outside int64; allowed: {_INT64.min} to {_INT64.max}"
 
-WriteChunk = Callable[[Chunk, Mapping[str, NDArray[Any]]], None]
+WriteChunk = Callable[[Chunk, Mapping[str, Column]], None]
 """`write(chunk, columns)`: the chunk's rows, with a value of each added column for every row."""
 
-Append = Callable[[Chunk, Sequence[NDArray[Any]]], None]
-"""The same for a format: the added columns are in their order, each of its dtype."""
+Append = Callable[[Chunk, Sequence[Column]], None]
+"""The same for a format: the added columns are in their order, each of its type."""
+
+Types = Sequence[np.dtype[Any] | ListOf]
+"""Those of the added columns."""
 
 
 class RowReader(ABC):
@@ -75,7 +79,7 @@ class RowReader(ABC):
         return labels
 
     @contextmanager
-    def writer(self, path: Path, columns: Mapping[str, DTypeLike]) -> Iterator[WriteChunk]:
+    def writer(self, path: Path, columns: Mapping[str, ColumnType]) -> Iterator[WriteChunk]:
         """Open `path` to write this reader's rows back, unchanged, with columns added.
 
         An added column whose name the file already uses is called `predicted_<name>`, and the
@@ -84,7 +88,9 @@ class RowReader(ABC):
 
         Args:
             path: the new file, of the same suffix as the one that is read.
-            columns: name and dtype of each added column: integer, float or text of fixed width.
+            columns: name and type of each added column: integer, float or text of fixed width, or
+                a list of such. In a CSV file the members of a list are joined by `;`; in an .npz
+                file those of all rows follow each other, and a column `<name>_lengths` is added.
 
         Raises:
             DataError: `path` has another suffix.
@@ -95,11 +101,14 @@ class RowReader(ABC):
                 # Not the output's name, which may be a temporary one.
                 f"{self.path}: output with suffix {theirs!r}; allowed: {ours!r}, as the input"
             )
-        dtypes = {name: np.dtype(dtype) for name, dtype in columns.items()}
-        names = [self._free_name(name) for name in dtypes]
-        with self._writer(path, names, list(dtypes.values())) as append:
+        types = {
+            name: kind if isinstance(kind, ListOf) else np.dtype(kind)
+            for name, kind in columns.items()
+        }
+        names = [self._free_name(name) for name in types]
+        with self._writer(path, names, list(types.values())) as append:
             yield lambda chunk, added: append(
-                chunk, [np.asarray(added[name], dtype) for name, dtype in dtypes.items()]
+                chunk, [as_type(added[name], kind) for name, kind in types.items()]
             )
 
     @abstractmethod
@@ -107,9 +116,7 @@ class RowReader(ABC):
         """The labels as the file has them, not yet checked."""
 
     @abstractmethod
-    def _writer(
-        self, path: Path, names: list[str], dtypes: list[np.dtype[Any]]
-    ) -> AbstractContextManager[Append]:
+    def _writer(self, path: Path, names: list[str], types: Types) -> AbstractContextManager[Append]:
         """Open `path`, with these columns added."""
 
     def _free_name(self, name: str) -> str:

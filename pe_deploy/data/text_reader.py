@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pe_deploy.data.chunk import Chunk, offsets_of
+from pe_deploy.data.lists import Column, Lists
 from pe_deploy.data.reader import OUTSIDE, RowReader, in_int64
 from pe_deploy.errors import DataError
 
@@ -87,14 +87,12 @@ class TextReader(RowReader):
         return repr(value)
 
 
-def added_cells(columns: Iterable[NDArray[Any]]) -> Iterator[tuple[Any, ...]]:
-    """The added columns row by row, as Python's own int, float and str."""
-    return zip(*map(_plain, columns), strict=True)
-
-
-def _plain(values: NDArray[Any]) -> list[Any]:
+def cells_of(column: Column) -> list[Any]:
+    """A column's values as Python's own int, float and str, or lists of them."""
+    if isinstance(column, Lists):
+        return column.cut(cells_of(column.members))
     # A float32 becomes the double with the shortest decimals that give the same float32 back: 0.9,
     # where a plain conversion would write 0.8999999761581421.
-    if values.dtype == np.float32:
-        values = values.astype(str).astype(np.float64)
-    return list(values.tolist())
+    if column.dtype == np.float32:
+        column = column.astype(str).astype(np.float64)
+    return list(column.tolist())

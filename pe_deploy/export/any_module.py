@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from pe_deploy.config import Label, Signature, takes_threshold
+from pe_deploy.data import Dataset
 from pe_deploy.errors import ExportError
 from pe_deploy.export.adapt import preflight
 from pe_deploy.export.adapt.adapter import IdsToLogits, answer_of
 from pe_deploy.export.adapt.copying import in_float32, unwrapped
 from pe_deploy.export.adapt.endings import ending_of
+from pe_deploy.export.adapt.loading import Loaded
 from pe_deploy.export.adapt.outputs import taken
 from pe_deploy.export.adapt.reading import Stated, readings
-from pe_deploy.export.source import LabelledRows, Source
+from pe_deploy.export.held_out import held_out
+from pe_deploy.export.source import Source
 from pe_deploy.training.state_dict import weights_sha256
 
 Outputs = Literal["logits", "probabilities"]
@@ -27,14 +31,13 @@ _THRESHOLD = 0.5
 
 
 def source_of(
-    module: nn.Module,
+    module: nn.Module | Loaded,
     stated: Stated,
     *,
     labels: Sequence[Label] | None = None,
     threshold: float | None = None,
     outputs: Outputs = "logits",
-    rows: LabelledRows | None = None,
-    origin: Mapping[str, Any] | None = None,
+    data: str | Path | Dataset | None = None,
 ) -> Source:
     """A module with what has to be known to use it: stated, or read off.
 
@@ -42,11 +45,16 @@ def source_of(
         ExportError: it does something that no bundle can hold to, or a size is neither stated nor
             to be read off.
         InvalidInputError: what is stated is outside its range.
+        DataError: the data cannot be read, or does not fit the model.
     """
-    inner, unwrapping = unwrapped(module)
+    given = module if isinstance(module, Loaded) else Loaded(module, {})
+    inner, unwrapping = unwrapped(given.module)
     plain, upcast = in_float32(inner)
     adapted = _adapted(plain, stated, outputs)
     signature = adapted.signature
+    rows = None
+    if data is not None:
+        rows, labels = held_out(data, signature, labels)
     if labels is None:
         labels = range(signature.num_labels)
     if threshold is None and takes_threshold(signature):
@@ -58,8 +66,8 @@ def source_of(
         threshold,
         rows=rows,
         weights_sha256=weights_sha256(inner),
-        origin={**_origin_of(inner, adapted), **(origin or {})},
-        notes=(*unwrapping, *upcast, *_notes_on(adapted, stated)),
+        origin={**_origin_of(inner, adapted), **given.origin},
+        notes=(*given.notes, *unwrapping, *upcast, *_notes_on(adapted, stated)),
         is_ready=True,
     )
 
@@ -80,14 +88,19 @@ def ready(source: Source) -> Source:
         signature.pad_id,
         signature.task,
     )
-    made = source_of(source.module, stated, rows=source.rows, origin=source.origin)
+    made = source_of(source.module, stated)
     if made.signature.num_classes != signature.num_classes:
         raise ExportError(
             f"the module gives {made.signature.num_classes} classes; its signature says "
             f"{signature.num_classes}"
         )
     return dataclasses.replace(
-        made, labels=source.labels, threshold=source.threshold, model=source.model
+        made,
+        labels=source.labels,
+        threshold=source.threshold,
+        model=source.model,
+        rows=source.rows,
+        origin=made.origin if source.model is None else None,
     )
 
 

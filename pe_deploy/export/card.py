@@ -27,14 +27,10 @@ def model_card(manifest: Manifest, files: Mapping[str, bytes], example: NDArray[
         if signature.pad_id is None
         else f"shorter rows are right-padded with {signature.pad_id}, which never changes an answer"
     )
-    decision = (
-        "the label with the largest logit"
-        if manifest.threshold is None
-        else f"{_code(manifest.labels[1])} where the sigmoid of the logit is above "
-        f"{manifest.threshold:g}, else {_code(manifest.labels[0])}"
-    )
     labels = ", ".join(_code(label) for label in manifest.labels[:20])
     more = f" and {len(manifest.labels) - 20} more" if len(manifest.labels) > 20 else ""
+    title, gets = _subject(manifest)
+    names = "numbers" if signature.task == "regression" else "labels"
     models = "\n".join(
         f"| `{name}` | {len(files[name]):,} | {description} |"
         for name, description in MODELS.items()
@@ -54,17 +50,17 @@ def model_card(manifest: Manifest, files: Mapping[str, bytes], example: NDArray[
             "from pe_deploy.runtime.torchscript import TorchScriptClassifier\n\n"
             f"classifier = TorchScriptClassifier({_HERE})"
         )
-    return f"""# Sequence classifier
+    return f"""# {title}
 
-A bundle made by pe_deploy. Each row of token ids gets one of {len(manifest.labels)} labels.
+A bundle made by pe_deploy. {gets}.
 
 | | |
 | --- | --- |
 | input | `input_ids`, int64 `[batch, sequence]`: ids 0 to {signature.vocab_size - 1}, \
-1 to {signature.max_length} a row; {padding} |
+{signature.min_length} to {signature.max_length} a row; {padding} |
 | output | `logits`, float32 `[{axes}]` |
-| answer | {decision} |
-| labels | {labels}{more} |
+| answer | {_answer(manifest)} |
+| {names} | {labels}{more} |
 | weights | SHA-256 `{manifest.weights_sha256}` |
 | made with | {versions} |
 
@@ -83,6 +79,42 @@ exact (allowed: {parity["tolerance"]}).
 classifier.predict({[example.tolist()]})
 ```
 """
+
+
+def _subject(manifest: Manifest) -> tuple[str, str]:
+    """What the model is, and what its rows get from it."""
+    count = len(manifest.labels)
+    match manifest.signature.task:
+        case "multilabel":
+            return (
+                "Multilabel sequence classifier",
+                f"Each row of token ids gets any of {count} labels",
+            )
+        case "tokens":
+            return "Token classifier", f"Each token of a row gets one of {count} labels"
+        case "regression":
+            numbers = "a number" if count == 1 else f"{count} numbers"
+            return "Sequence regression", f"Each row of token ids gets {numbers}"
+        case _:
+            return "Sequence classifier", f"Each row of token ids gets one of {count} labels"
+
+
+def _answer(manifest: Manifest) -> str:
+    """How an answer is taken from the logits."""
+    task, threshold = manifest.signature.task, manifest.threshold
+    if task == "regression":
+        return "the logits, as they are"
+    if task == "multilabel":
+        return f"each label where the sigmoid of its logit is above {threshold:g}"
+    answer = (
+        "the label with the largest logit"
+        if threshold is None
+        else f"{_code(manifest.labels[1])} where the sigmoid of the logit is above "
+        f"{threshold:g}, else {_code(manifest.labels[0])}"
+    )
+    if task == "tokens":
+        return f"for each token, {answer}; what the model gives for padding is no answer"
+    return answer
 
 
 def _code(label: Label) -> str:

@@ -53,7 +53,7 @@ def reference_of(module: nn.Module, signature: Signature) -> Reference:
 def golden_cases(
     module: nn.Module, signature: Signature, decision: Decision, rows: LabelledRows | None = None
 ) -> list[GoldenCase]:
-    """The logits of a module for each golden input, in float64 and in float32.
+    """The logits of a module for each golden input, in float64 and in float32, with 0 at padding.
 
     The last case is the one to judge decisions on: the rows of the data, as far as there are some
     and up to 512 of them, else random rows; it holds the label that the model gives each.
@@ -77,7 +77,7 @@ def golden_cases(
     decided = case(rows.input_ids[:_MOST_ROWS])
     decided = dataclasses.replace(
         decided,
-        labels=decision.labels_of(decided.float64),
+        labels=decision.recorded(decided.float64),
         targets=None if rows.targets is None else rows.targets[:_MOST_ROWS],
     )
     return [*map(case, golden_inputs(signature)), decided]
@@ -98,4 +98,4 @@ def _answer(
     shape = list(signature.output_shape(batch, length))
     if found != f"{dtype} {shape}":
         raise ExportError(f"the module gives {found} for {batch} rows instead of {dtype} {shape}")
-    return logits
+    return signature.zero_padding(logits, ids)

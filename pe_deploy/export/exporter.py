@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,11 @@ from pe_deploy.bundle.golden import golden_to_bytes
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.bundle.signing import signer
 from pe_deploy.config import Label, Task, Weights
+from pe_deploy.data import Dataset
+from pe_deploy.errors import ExportError, PeDeployError
+from pe_deploy.export.adapt.adapter import name_of
+from pe_deploy.export.adapt.blame import blamed
+from pe_deploy.export.adapt.loading import Loaded
 from pe_deploy.export.adapt.reading import Stated
 from pe_deploy.export.any_module import Outputs, ready, source_of
 from pe_deploy.export.card import model_card
@@ -30,7 +36,7 @@ from pe_deploy.export.eager import golden_cases, reference_of
 from pe_deploy.export.onnx import operators, to_onnx, to_throughput
 from pe_deploy.export.options import DEFAULTS, ExportOptions
 from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
-from pe_deploy.export.source import LabelledRows, Source
+from pe_deploy.export.source import Source
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.parity import Cell, Report, verify_bundle
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime
@@ -84,7 +90,7 @@ def export(
 
 
 def export_module(
-    module: nn.Module | Source,
+    module: nn.Module | Loaded | Source,
     output: str | Path,
     options: ExportOptions = DEFAULTS,
     *,
@@ -96,7 +102,7 @@ def export_module(
     labels: Sequence[Label] | None = None,
     threshold: float | None = None,
     outputs: Outputs = "logits",
-    data: str | Path | LabelledRows | None = None,
+    data: str | Path | Dataset | None = None,
     formats: Sequence[str] | None = None,
     progress: Callable[[Cell], None] | None = None,
 ) -> Exported:
@@ -107,7 +113,8 @@ def export_module(
     takes are computed inside the graph. The module itself is not changed.
 
     Args:
-        module: in any state of training, on any device; or a `Source` that is all stated.
+        module: in any state of training, on any device; or what `load_module` took out of a file;
+            or a `Source` that is all stated.
         output: the bundle's folder; a bundle that is there is replaced in one step.
         options: what to make, and what is allowed.
         vocab_size: ids run from 0 to one less.
@@ -121,7 +128,7 @@ def export_module(
             default 0.5.
         outputs: "probabilities" where the module ends in sigmoid or softmax, which is then left
             out, and applied by the bundle's decision.
-        data: rows that the decisions are judged on: a file, or rows with their targets.
+        data: held-out rows that the decisions are judged on: a file, or a `Dataset`.
         formats: as in `options`.
         progress: called with each cell of the parity gate.
 
@@ -144,14 +151,13 @@ def export_module(
     """
     if formats is not None:
         options = dataclasses.replace(options, formats=formats)
+    check_destination(Path(output))
     if isinstance(module, Source):
-        source = ready(module)
-    else:
-        stated = Stated(vocab_size, max_length, min_length, pad_id, task)
-        rows = data if data is None or isinstance(data, LabelledRows) else None
-        source = source_of(
-            module, stated, labels=labels, threshold=threshold, outputs=outputs, rows=rows
-        )
+        return _published(ready(module), output, options, progress)
+    stated = Stated(vocab_size, max_length, min_length, pad_id, task)
+    source = source_of(
+        module, stated, labels=labels, threshold=threshold, outputs=outputs, data=data
+    )
     return _published(source, output, options, progress)
 
 
@@ -207,9 +213,10 @@ def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Man
         "numpy": numpy.__version__,
     }
     if "onnx" in options.formats:
-        model = to_onnx(module, signature, opset=options.opset, metadata=metadata)
-        fast = to_throughput(model, signature) if options.throughput else None
-        dispatch = dispatch_of(model, fast, signature, options.crossover)
+        with _told(module):
+            model = to_onnx(module, signature, opset=options.opset, metadata=metadata)
+            fast = to_throughput(model, signature) if options.throughput else None
+            dispatch = dispatch_of(model, fast, signature, options.crossover)
         artifacts[names.ONNX] = model.SerializeToString(deterministic=True)
         if fast is not None and dispatch.crossover is not None:
             artifacts[names.THROUGHPUT] = fast.SerializeToString(deterministic=True)
@@ -227,3 +234,16 @@ def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Man
         artifacts[names.TORCHSCRIPT] = to_torchscript(module, signature, metadata)
         check_torchscript_refuses(artifacts[names.TORCHSCRIPT], signature)
     return artifacts, dataclasses.replace(manifest, versions=versions)
+
+
+@contextmanager
+def _told(module: nn.Module) -> Iterator[None]:
+    """Make an ExportError of whatever a graph that nobody foresaw makes of torch, onnx or ours."""
+    try:
+        yield
+    except (PeDeployError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise ExportError(
+            f"{name_of(module)} cannot be made an ONNX graph: {blamed(error)}"
+        ) from error

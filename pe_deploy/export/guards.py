@@ -55,12 +55,13 @@ def guard_names(signature: Signature) -> dict[str, str]:
         "no rows": f"{PREFIX}batch_not_empty",
         "no ids": f"{PREFIX}sequence_not_empty",
         "too long": f"{PREFIX}sequence_at_most_{signature.max_length}",
-        "too short": f"{PREFIX}{'row' if signature.pad_id is not None else 'sequence'}"
-        f"_at_least_{signature.min_length}",
         "id": f"{PREFIX}id_from_0_to_{signature.vocab_size - 1}",
     }
     if signature.pad_id is not None:
         names["padding"] = f"{PREFIX}padding_on_the_right"
+    if signature.min_length > 1:
+        what = "sequence" if signature.pad_id is None else "row"
+        names["too short"] = f"{PREFIX}{what}_at_least_{signature.min_length}"
     return names
 
 

@@ -24,8 +24,13 @@ from pe_deploy.export.guards import guard, unguarded
 from pe_deploy.export.lint import Expectation, lint
 from pe_deploy.export.passes import gru_to_scan, simplify
 from pe_deploy.export.passes.graph import RECURRENT
-from pe_deploy.export.stand_ins import ready_to_capture, standing_in
+from pe_deploy.export.stand_ins import numbers_made, ready_to_capture, standing_in
 from pe_deploy.parity import random_ids
+
+_NO_LOOPS = (
+    "let nn.GRU, nn.LSTM or nn.RNN run over the sequence in place of a loop, and take sizes from "
+    "tensors"
+)
 
 DEFAULT_OPSET = 18
 OPSETS = range(18, 24)
@@ -170,7 +175,7 @@ def _capture(
     if signature.min_length == signature.max_length:
         del axes[1]
     try:
-        with _exporter_noise_silenced(), standing_in(), slow_attention():
+        with _exporter_noise_silenced(), standing_in(), slow_attention(), numbers_made() as lines:
             program = torch.onnx.export(
                 module,
                 (ids,),
@@ -185,9 +190,10 @@ def _capture(
     except ExportError:
         raise
     except Exception as error:
-        raise ExportError(
-            f"torch cannot capture {name_of(module)} for ONNX: {blamed(error)}"
-        ) from error
+        why = blamed(error)
+        if "static shape" in str(error) and lines:
+            why = f"a size is used as a Python number, which fixes it (at {lines[0]}); " + _NO_LOOPS
+        raise ExportError(f"torch cannot capture {name_of(module)} for ONNX: {why}") from error
     if program is None:
         raise ExportError(f"torch.onnx.export gave nothing for {name_of(module)}")
     model: onnx.ModelProto = program.model_proto

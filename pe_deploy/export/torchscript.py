@@ -52,7 +52,7 @@ def to_torchscript(
         prepared = frozen_copy(module)
         try:
             scripted = torch.jit.script(Guarded(prepared, signature).eval())
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told, if a trace will not do either
             try:
                 trace = traced(prepared, signature)
             except ExportError as other:

@@ -42,7 +42,7 @@ def traced(module: nn.Module, signature: Signature) -> nn.Module:
         warnings.simplefilter("ignore")  # of what the trials below find
         try:
             sample = ids(_SAMPLE_ROWS, (shortest + longest + 1) // 2)
-            trace: nn.Module = torch.jit.trace(module, (sample,), check_trace=False)
+            trace: nn.Module = torch.jit.trace(module, (sample,), check_trace=False)  # type: ignore[no-untyped-call]
         except Exception as error:
             raise ExportError(f"a trace fails: {blamed(error)}") from error
     with torch.no_grad():

@@ -19,10 +19,11 @@ from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.bundle.golden import GoldenCase
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.config import Signature
+from pe_deploy.export.adapt.copying import frozen_copy
 from pe_deploy.export.eager import eager_predictor
 from pe_deploy.export.onnx import to_onnx
-from pe_deploy.export.onnx_gru import with_onnx_gru
 from pe_deploy.export.rebuild import rebuilt
+from pe_deploy.export.stand_ins import ready_to_capture
 from pe_deploy.parity import Tolerance
 from pe_deploy.training import GRUClassifier
 
@@ -70,7 +71,9 @@ class Subject:
 
     def with_weights_of(self, module: GRUClassifier) -> Subject:
         """Both formats with the weights of a module of the same architecture."""
-        state = with_onnx_gru(module)[0].state_dict()
+        ready = frozen_copy(module)
+        ready_to_capture(ready)
+        state = ready.state_dict()
         model = copy.deepcopy(self.model)
         for tensor in model.graph.initializer:
             if tensor.name in state:
@@ -99,7 +102,7 @@ class Subject:
                 case,
                 float64=logits,
                 float32=single(case.input_ids).astype(np.float32),
-                labels=None if case.labels is None else self.manifest.decision.labels_of(logits),
+                labels=None if case.labels is None else self.manifest.decision.recorded(logits),
             )
 
         return dataclasses.replace(self, golden=tuple(map(answered, self.golden)))

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pe_deploy.bundle.golden import GoldenCase
 from pe_deploy.config import Decision, Signature, cross_entropy
 
-_UNITS = {"tokens": "tokens", "multilabel": "labels"}
+UNITS = ("rows", "tokens", "labels")
+"""What may have one decision each."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Decisions:
         accuracy_change: against exact torch.
         auc_change: of a binary model with both labels among the rows; else None.
         loss_change: of the mean cross-entropy; for a regression, of the mean squared error.
-        unit: what has one decision: rows, tokens or labels.
+        unit: what has one decision, of `UNITS`.
     """
 
     predictor: str
@@ -100,7 +101,7 @@ def decide(
     flips, explained = int(flipped.sum()), int((distances <= rounding).sum())
     # With a threshold of 0 or 1 no logit comes near; JSON has no infinity.
     nearest = min(float(decision.margins(exact).min()), float(np.finfo(np.float64).max))
-    unit = _UNITS.get(signature.task, "rows")
+    unit = _unit(signature)
     decided = Decisions(predictor, len(given), real, flips, explained, nearest, unit=unit)
     truth = each(golden.targets) if real else np.full(len(given), -1)
     known = truth >= 0
@@ -124,8 +125,12 @@ def undecided(predictor: str, signature: Signature, golden: GoldenCase) -> Decis
     """The decisions of a predictor that gives no answer: every one is lost."""
     answers = np.zeros(signature.answer_shape(*golden.input_ids.shape))
     rows = len(_each(signature, golden.input_ids, answers))
-    unit = _UNITS.get(signature.task, "rows")
+    unit = _unit(signature)
     return Decisions(predictor, rows, golden.targets is not None, rows, 0, 0.0, unit=unit)
+
+
+def _unit(signature: Signature) -> str:
+    return {"tokens": "tokens", "multilabel": "labels"}.get(signature.task, "rows")
 
 
 def _each(signature: Signature, input_ids: NDArray[np.int64], values: Any) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pe_deploy.errors import DataError, ParityError, line_of
-from pe_deploy.parity.decisions import Decisions
+from pe_deploy.parity.decisions import UNITS, Decisions
 from pe_deploy.parity.tolerance import Tolerance
 from pe_deploy.runtime.floors import Floors
 
@@ -247,7 +247,8 @@ def _cell_from(values: Sequence[Any]) -> Cell:
 
 def _decisions_from(values: Mapping[str, Any]) -> Decisions:
     decided = Decisions(**values)
-    if {type(count) for count in (decided.rows, decided.flips, decided.explained)} != {int}:
+    counts = (decided.rows, decided.flips, decided.explained)
+    if {type(count) for count in counts} != {int} or decided.unit not in UNITS:
         raise TypeError(f"decisions are {values}")
     return decided
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from pe_deploy.data import open_rows
+from pe_deploy.data.lists import type_of
 from pe_deploy.errors import DataError, InvalidInputError, PredictionError
+from pe_deploy.runtime.answer_columns import answer_columns
 from pe_deploy.runtime.classifier import Classifier
 from pe_deploy.runtime.validation import check_lengths
 from pe_deploy.storage.atomic import replacing
@@ -20,13 +22,13 @@ def predict_file(
     output: Path,
     progress: Callable[[float], None] | None = None,
 ) -> int:
-    """Write a file's rows, in their order, with a label and its probability added.
+    """Write a file's rows, in their order, with the columns of `answer_columns` added.
 
-    A file that has a column of that name keeps it; the added one is then called predicted_label
-    or predicted_probability.
+    A file that has a column of that name keeps it; the added one is then called predicted_label,
+    and so on.
 
     Args:
-        classifier: what labels the rows.
+        classifier: what answers for the rows.
         source: a `.csv`, `.jsonl`, `.parquet` or `.npz` file.
         output: the file to write, of the same suffix; it appears whole or not at all.
         progress: called with the share of the file that is done, 0 to 1.
@@ -39,7 +41,7 @@ def predict_file(
             which it has no finite answer.
         MissingDependencyError: the format needs pyarrow, and it is not installed.
     """
-    columns = {"label": np.array(classifier.labels).dtype, "probability": np.dtype(np.float64)}
+    columns = {name: type_of(column) for name, column in answer_columns(classifier, []).items()}
     count = 0
     first_length: int | None = None
     with (
@@ -54,11 +56,11 @@ def predict_file(
             try:
                 # Over the whole file, so that an answer does not hang on where chunks end.
                 check_lengths(lengths, first_length, "the first row", classifier.signature)
-                labels, probabilities = classifier.predict_with_probability(chunk.rows())
+                added = answer_columns(classifier, chunk.rows())
             except (InvalidInputError, PredictionError) as error:
                 row = "" if error.row is None else f"row {chunk.first_row + error.row}: "
                 raise DataError(f"{source}: {row}{error.reason}") from error
-            write(chunk, {"label": labels, "probability": probabilities})
+            write(chunk, added)
             count += len(chunk)
             if progress is not None:
                 progress(chunk.done)

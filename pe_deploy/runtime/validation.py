@@ -158,13 +158,7 @@ def check_lengths(
     Raises:
         InvalidInputError: naming the first row with too few, too many, or other than the first.
     """
-    shortest, longest = signature.min_length, signature.max_length
-    wrong = (lengths < shortest) | (lengths > longest)
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise InvalidInputError(
-            f"has {lengths[row]} ids; allowed: {shortest} to {longest}", row=row
-        )
+    _check_sizes(lengths, signature)
     odd = lengths != first
     if signature.pad_id is None and odd.any():
         row = int(odd.argmax())
@@ -172,6 +166,16 @@ def check_lengths(
             f"has {lengths[row]} ids where {first_row} has {first}; "
             "rows of differing length need a model with a pad_id",
             row=row,
+        )
+
+
+def _check_sizes(lengths: NDArray[np.int64], signature: Signature) -> None:
+    shortest, longest = signature.min_length, signature.max_length
+    wrong = (lengths < shortest) | (lengths > longest)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InvalidInputError(
+            f"has {lengths[row]} ids; allowed: {shortest} to {longest}", row=row
         )
 
 
@@ -221,20 +225,17 @@ def _check_padding(ids: NDArray[np.int64], pad_id: int, signature: Signature) ->
     is_pad = ids == pad_id
     if not np.logical_or.reduce(is_pad, axis=None):
         return
-    tokens = ids.shape[1] - is_pad.sum(axis=1)
+    empty = is_pad.all(axis=1)
     misplaced = (is_pad[:, :-1] & ~is_pad[:, 1:]).any(axis=1)  # a token follows a pad
-    wrong = misplaced | (tokens < signature.min_length)
-    if not wrong.any():
-        return
-    row = int(wrong.argmax())
-    if misplaced[row]:
+    wrong = empty | misplaced
+    if wrong.any():
+        row = int(wrong.argmax())
         reason = (
-            f"column {is_pad[row].argmax()} has pad_id {pad_id} before the row's last token; "
+            f"every id is pad_id {pad_id}; allowed: at least one token"
+            if empty[row]
+            else f"column {is_pad[row].argmax()} has pad_id {pad_id} before the row's last token; "
             "allowed: padding on the right only"
         )
-    elif signature.min_length == 1:
-        reason = f"every id is pad_id {pad_id}; allowed: at least one token"
-    else:
-        allowed = f"{signature.min_length} to {signature.max_length}"
-        reason = f"has {tokens[row]} ids before its padding; allowed: {allowed}"
-    raise InvalidInputError(reason, row=row)
+        raise InvalidInputError(reason, row=row)
+    if signature.min_length > 1:
+        _check_sizes(ids.shape[1] - is_pad.sum(axis=1), signature)

@@ -191,19 +191,17 @@ def test_the_place_has_to_have_a_name(
 
 
 class Answers(GRUClassifier):
-    """Answers in a shape that its signature does not state."""
+    """Answers with more numbers than its signature states."""
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        return super().forward(input_ids)[:, None]
+        return super().forward(input_ids)[:, None].expand(-1, 2)
 
 
 def test_an_answer_of_another_shape_is_refused(tmp_path: Path, notebook_source: Source) -> None:
     assert isinstance(notebook_source.module, GRUClassifier)
     wrong = Answers(notebook_source.module.config)
     source = dataclasses.replace(notebook_source, module=wrong)
-    with pytest.raises(
-        ExportError, match=r"gives float64 \[256, 1\] for 256 rows instead of .* \[256\]"
-    ):
+    with pytest.raises(ExportError, match=r"the module gives 2 classes; its signature says 1"):
         export_module(source, tmp_path / "bundle", TORCHSCRIPT_ALONE)
 
 
@@ -220,7 +218,7 @@ def test_a_vocabulary_larger_than_the_module_is_refused(
             return total
 
     source = dataclasses.replace(notebook_source, module=Plain(), model=None)
-    with pytest.raises(ExportError, match=r"fails in float64 on ids.*IndexError"):
+    with pytest.raises(ExportError, match=r"vocab_size is 12, .* scores.weight \(5 rows\)"):
         export_module(source, tmp_path / "bundle")
 
 
@@ -229,7 +227,7 @@ def test_padding_that_the_module_ignores_is_refused(
 ) -> None:
     signature = dataclasses.replace(notebook_source.signature, pad_id=0)
     source = dataclasses.replace(notebook_source, signature=signature)
-    with pytest.raises(ParityError, match=r"padding: .* against itself"):
+    with pytest.raises(ExportError, match=r"padding changes the answer"):
         export_module(source, tmp_path / "bundle")
 
 

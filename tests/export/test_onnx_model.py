@@ -213,7 +213,7 @@ def good(
     notebook_source: Source, notebook_graph: onnx.ModelProto
 ) -> tuple[onnx.ModelProto, Expectation]:
     model = notebook_graph
-    expected = Expectation(notebook_source.signature, gru_nodes=2, opset=18, sample_shape=(7, 9))
+    expected = Expectation(notebook_source.signature, recurrent_nodes=2, opset=18, sample_shape=(7, 9))
     assert lint(model, expected) == []
     return model, expected
 
@@ -258,7 +258,7 @@ def break_opset(model: onnx.ModelProto) -> None:
 
 
 def break_gru_count(model: onnx.ModelProto) -> None:
-    next(node for node in model.graph.node if node.op_type == "GRU").op_type = "RNN"
+    next(node for node in model.graph.node if node.op_type == "GRU").op_type = "Identity"
 
 
 def break_graph(model: onnx.ModelProto) -> None:
@@ -268,8 +268,8 @@ def break_graph(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("damage", "rule", "cure"),
     [
-        (break_linear_before_reset, "gru", "export with onnxscript 0.7.1 or later"),
-        (break_gru_count, "gru", "keep each nn.GRU a submodule"),
+        (break_linear_before_reset, "recurrent", "export with onnxscript 0.7.1 or later"),
+        (break_gru_count, "recurrent", "keep each nn.GRU, nn.LSTM and nn.RNN a submodule"),
         (
             lambda model: freeze(model.graph.input[0]),
             "axes",

@@ -70,9 +70,24 @@ def test_a_file_that_torch_does_not_load_is_one_line(notebook_bundle: Path) -> N
 def test_what_cannot_be_scripted_is_one_line() -> None:
     class Unscriptable(nn.Module):
         def forward(self, input_ids: Tensor) -> Tensor:
+            total = torch.zeros(len(input_ids))
+            for step in range(input_ids.shape[1]):
+                total = total + eval("input_ids[:, step].float()")
+            return total
+
+    with pytest.raises(ExportError, match=r"cannot script Unscriptable: .*, and a trace") as error:
+        to_torchscript(Unscriptable(), Signature(5, 3))
+    assert "\n" not in str(error.value)
+    assert "--format onnx leaves TorchScript out" in str(error.value)
+
+
+def test_what_cannot_be_scripted_is_traced_where_the_trace_follows() -> None:
+    class Tagged(nn.Module):
+        def forward(self, input_ids: Tensor) -> Tensor:
             total: Tensor = eval("input_ids.float().sum(1)")
             return total
 
-    with pytest.raises(ExportError, match="cannot script Unscriptable") as error:
-        to_torchscript(Unscriptable(), Signature(5, 3))
-    assert "\n" not in str(error.value)
+    loaded = load(to_torchscript(Tagged(), Signature(5, 3)))
+    for shape in ((1, 1), (2, 3), (7, 2)):
+        ids = torch.randint(0, 5, shape)
+        assert torch.equal(loaded(ids), ids.float().sum(1))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pe_deploy import DataError
 from pe_deploy.config import sigmoid
 from pe_deploy.parity import Predictor, Report, load_report, save_report, verify
 from pe_deploy.parity.assertion import assert_parity
@@ -262,3 +263,12 @@ def test_a_report_says_what_was_decided(tmp_path: Path, name: str, title: str) -
     }
     assert units <= {"tokens", "labels", None}
     assert (units == {None}) is (name == "classes")
+
+
+def test_a_report_of_odd_decisions_is_none(tmp_path: Path) -> None:
+    save_report(judged(TOKENS, TOKENS.rounded), tmp_path / "report.json")
+    text = (tmp_path / "report.json").read_text()
+    for odd in ('"sheep"', "3", "[]", "null"):
+        (tmp_path / "odd.json").write_text(text.replace('"unit": "tokens"', f'"unit": {odd}'))
+        with pytest.raises(DataError, match=r"odd\.json: not a parity report"):
+            load_report(tmp_path / "odd.json")

@@ -78,7 +78,7 @@ TOYS = {
         Signature(9, 6, 3, pad_id=0, min_length=2, task="multilabel"), ("rude", "loud", "wet"), 0.5
     ),
     "one label": Toy(Signature(9, 6, task="multilabel"), (7,), 0.25),
-    "regression": Toy(Signature(9, 6, pad_id=0, min_length=3, task="regression"), ("price",)),
+    "regression": Toy(Signature(9, 6, pad_id=0, min_length=2, task="regression"), ("price",)),
     "numbers": Toy(Signature(9, 6, 2, task="regression"), ("width", "height")),
     "tokens": Toy(Signature(9, 6, 3, pad_id=0, min_length=2, task="tokens"), ("O", "B", "I")),
     "binary tokens": Toy(Signature(9, 6, pad_id=0, task="tokens"), (0, 1), 0.5),

@@ -164,8 +164,8 @@ PADDED = dataclasses.replace(OPEN, pad_id=0)
         (OPEN, [[1] * 5, [1, 2]], "row 1: has 2 ids; allowed: 5 to 24"),
         (PADDED, [[1] * 6, [1, 2]], "row 1: has 2 ids; allowed: 5 to 24"),
         (PADDED, [[1] * 6, []], "row 1: has 0 ids; allowed: 5 to 24"),
-        (PADDED, [[1] * 6, [2] * 4 + [0, 0]], "row 1: has 4 ids before its padding; allowed: 5 to"),
-        (PADDED, [[1] * 6, [0] * 6], "row 1: has 0 ids before its padding; allowed: 5 to 24"),
+        (PADDED, [[1] * 6, [2] * 4 + [0, 0]], "row 1: has 4 ids; allowed: 5 to 24"),
+        (PADDED, [[1] * 6, [0] * 6], "row 1: every id is pad_id 0; allowed: at least one"),
         (
             PADDED,
             [[1] * 6, [2, 0, 2, 0, 0, 0]],

@@ -1,4 +1,4 @@
-"""A user's module as one that maps `input_ids` to `logits`: read, adapted, tried before any capture.
+"""A user's module as one that maps `input_ids` to `logits`: read, adapted, and tried.
 
 unwrapped, float32, frozen ─ copying, unscript
 what forward takes       ─ inputs

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
+from torch.nn import functional
 
 from pe_deploy.config import Signature
 from pe_deploy.export.adapt.endings import Ending, left_out
 from pe_deploy.export.adapt.inputs import Call, made
-from pe_deploy.export.adapt.outputs import Layout, Place, taken
+from pe_deploy.export.adapt.outputs import AS_IT_IS, Layout, Place, taken
 
 
 class IdsToLogits(nn.Module):
@@ -24,7 +24,7 @@ class IdsToLogits(nn.Module):
         signature: Signature,
         call: Call,
         place: Place = None,
-        layout: Layout = Layout(),
+        layout: Layout = AS_IT_IS,
         ending: Ending | None = None,
     ) -> None:
         super().__init__()
@@ -50,8 +50,8 @@ class IdsToLogits(nn.Module):
             logits = logits.transpose(1, 2)
         if self.layout.shorter:
             missing = input_ids.shape[1] - logits.shape[1]
-            if torch.jit.is_tracing() or not statically_known_true(missing == 0):
-                logits = F.pad(logits, (0, 0) * (logits.dim() - 2) + (0, missing))
+            if torch._C._get_tracing_state() or not statically_known_true(missing == 0):
+                logits = functional.pad(logits, (0, 0) * (logits.dim() - 2) + (0, missing))
         if self.layout.reshaped:
             batch, length = input_ids.shape
             steps = (batch, length) if self.signature.task == "tokens" else (-1,)

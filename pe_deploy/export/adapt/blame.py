@@ -6,7 +6,7 @@ import linecache
 import re
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pe_deploy.errors import line_of
@@ -32,15 +32,22 @@ def blamed(error: BaseException) -> str:
 def user_line(error: BaseException) -> str:
     """`model.py:12: the source`, of the innermost such frame; empty where there is none."""
     for one in _chain(error):
-        for frame in reversed(traceback.extract_tb(one.__traceback__)):
-            if _is_users(frame.filename):
-                source = (frame.line or "").strip()
-                return f"{Path(frame.filename).name}:{frame.lineno}: {source}"[:200].strip(": ")
+        if line := line_in(traceback.extract_tb(one.__traceback__)):
+            return line
     for one in _chain(error):  # torch hands some on as text
         for name, number in reversed(_FILE_LINE.findall(str(one))):
             if _is_users(name):
                 source = linecache.getline(name, int(number)).strip()
                 return f"{Path(name).name}:{number}: {source}"[:200].strip(": ")
+    return ""
+
+
+def line_in(stack: Sequence[traceback.FrameSummary]) -> str:
+    """The innermost line of a stack that is the user's own; empty where none is."""
+    for frame in reversed(stack):
+        if _is_users(frame.filename):
+            source = (frame.line or "").strip()
+            return f"{Path(frame.filename).name}:{frame.lineno}: {source}"[:200].strip(": ")
     return ""
 
 

@@ -39,7 +39,7 @@ def unwrapped(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
         The module inside, which is not copied but for one that was scripted; and a note on each
         wrapping.
     """
-    notes = []
+    notes: list[str] = []
     while True:
         name = type(module).__name__
         if isinstance(module, torch.jit.ScriptModule):
@@ -54,7 +54,7 @@ def unwrapped(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
 
 
 def in_float32(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
-    """A frozen copy whose weights are all float32, and plain: no norm of weights left to compute."""
+    """A frozen copy with float32 weights, and with no norm of weights left to compute."""
     copied = frozen_copy(module)
     tensors = [*copied.parameters(), *copied.buffers()]
     kinds = sorted({str(t.dtype).removeprefix("torch.") for t in tensors if t.is_floating_point()})

@@ -99,11 +99,11 @@ def _is_by_hand(made: _Made, tensor: Tensor) -> bool:
     return added in ("add", "rsub") and grown is not None and made.of(grown)[0] == "exp"
 
 
-class _Made(TorchDispatchMode):
+class _Made(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Remembers which operator made each tensor, and of what."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._by: dict[int, tuple[str, list[Tensor], list[Tensor]]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -1,7 +1,8 @@
 """Run a module in float64, whatever it makes as float32 on the way.
 
 A module whose weights are float64 still makes float32 itself: `torch.zeros(…)` for a first state,
-`mask.float()`, `one_hot(…).float()`. Mixed, the two are an error, or rounding in what is to be exact.
+`mask.float()`, `one_hot(…).float()`. Mixed, the two are an error, or rounding in what is to be
+exact.
 """
 
 from __future__ import annotations

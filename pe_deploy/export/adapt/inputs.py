@@ -115,9 +115,9 @@ def calls_of(module: nn.Module, pad_id: int | None) -> Iterator[Call]:
             kind = None
         if required and kind is None:
             raise ExportError(
-                f"{type(module).__name__}.forward needs {parameter.name!r} beside the ids, which is "
-                "not understood; allowed: a mask, lengths, position_ids or token_type_ids, which "
-                "are made of the ids; give any other a default"
+                f"{type(module).__name__}.forward needs {parameter.name!r} beside the ids, which "
+                "is not understood; allowed: a mask, lengths, position_ids or token_type_ids, "
+                "which are made of the ids; give any other a default"
             )
         if required or (pad_id is not None and kind in ("mask", "padding mask", "lengths")):
             dtypes = _DTYPES.get(str(kind), (torch.int64,))

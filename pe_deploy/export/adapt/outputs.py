@@ -37,9 +37,9 @@ def place_of(answer: Any) -> Place:
     ]
     if len(floats) == 1:
         return floats[0]
-    found = f"{type(answer).__name__} of {', '.join(map(str, fields))}" if fields else repr(answer)
+    given = f"{type(answer).__name__} of {', '.join(map(str, fields))}" if fields else repr(answer)
     raise ExportError(
-        f"the module gives {found[:100]} and no tensor of logits; allowed: a tensor, a tuple that "
+        f"the module gives {given[:100]} and no tensor of logits; allowed: a tensor, a tuple that "
         "begins with it, or a dict or object that has it under 'logits'"
     )
 
@@ -67,6 +67,9 @@ class Layout(NamedTuple):
     shorter: bool = False
 
 
+AS_IT_IS = Layout()
+
+
 def layout_of(shapes: Mapping[tuple[int, int], tuple[int, ...]], task: Task) -> tuple[int, Layout]:
     """The classes and the layout, from the shapes that a module answers with.
 
@@ -75,7 +78,7 @@ def layout_of(shapes: Mapping[tuple[int, int], tuple[int, ...]], task: Task) -> 
     Raises:
         ExportError: no answer of this task has these shapes.
     """
-    (batch, length), shape = next(reversed(shapes.items()))
+    (batch, length), shape = list(shapes.items())[-1]
     sizes = {given: _size(of) for given, of in shapes.items()}
     steps = {given: given[0] * given[1] for given in shapes}
     if task == "tokens":
@@ -99,9 +102,8 @@ def layout_of(shapes: Mapping[tuple[int, int], tuple[int, ...]], task: Task) -> 
     if not whole or len(classes) != 1 or wrong or inner:
         raise _misfit(shape, batch, length, task)
     (count,) = classes
-    one = count == 1 and task != "multilabel"
-    wanted = [(b,) if one else (b, count) for b, t in shapes]
-    return count, Layout(list(shapes.values()) != wanted)
+    own = () if count == 1 and task != "multilabel" else (count,)
+    return count, Layout(any(of != (b, *own) for (b, _), of in shapes.items()))
 
 
 def _misfit(shape: tuple[int, ...], batch: int, length: int, task: Task) -> ExportError:

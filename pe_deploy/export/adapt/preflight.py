@@ -93,8 +93,8 @@ def _check_alike(adapted: IdsToLogits, ids: Tensor, answers: Tensor) -> None:
         if not _near(whole, expected):
             raise ExportError(
                 f"a row's answer depends on its neighbours: alone it differs by "
-                f"{_apart(whole, expected):.2g} from itself in a batch of {len(ids)}; normalise and "
-                "pool over the sequence, not over the batch, and let no `if` ask for all rows"
+                f"{_apart(whole, expected):.2g} from itself in a batch of {len(ids)}; normalise "
+                "and pool over the sequence, not over the batch, and let no `if` ask for all rows"
             )
         if tokens == len(row):
             continue

@@ -142,11 +142,11 @@ def _tables(probe: _Probe, call: Call, length: int) -> dict[str, int]:
     return {names.get(table.data_ptr(), "a table"): table.shape[0] for table in seen.tables}
 
 
-class _Lookups(TorchDispatchMode):
+class _Lookups(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Finds the tables of which rows are taken by the ids."""
 
     def __init__(self, ids: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._forms = [ids, ids.t().contiguous()]
         self.tables: list[Tensor] = []
 

@@ -17,14 +17,14 @@ def unscripted(script: torch.jit.ScriptModule) -> nn.Module:
         ExportError: it was loaded from a file or traced: its class is not known.
     """
     kind: Any = getattr(getattr(script, "_concrete_type", None), "py_class", None)
-    if kind is None or not isinstance(script, torch.jit.RecursiveScriptModule):
+    if kind is None or type(script).__name__ != "RecursiveScriptModule":
         raise ExportError(
             "the module is TorchScript without the class that it was made from; export the "
             "class with its state_dict() in its place"
         )
     module: nn.Module = kind.__new__(kind)
     nn.Module.__init__(module)
-    concrete = script._concrete_type
+    concrete: Any = script._concrete_type
     tensors = {
         **dict(script.named_parameters(recurse=False)),
         **dict(script.named_buffers(recurse=False)),
@@ -37,8 +37,9 @@ def unscripted(script: torch.jit.ScriptModule) -> nn.Module:
     for name, buffer in script.named_buffers(recurse=False):
         module.register_buffer(name, buffer)
     for name, child in script.named_children():
-        plain = isinstance(child, torch.jit.ScriptModule)
-        module.add_module(name, unscripted(child) if plain else child)
+        if isinstance(child, torch.jit.ScriptModule):
+            child = unscripted(child)
+        module.add_module(name, child)
     if isinstance(module, nn.RNNBase):
         module._init_flat_weights()
     return module.train(script.training)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pe_deploy.errors import ExportError
 
@@ -19,7 +19,7 @@ def forward(
         raise ExportError(
             "nn.EmbeddingBag is called with offsets; allowed: ids [batch, sequence] alone"
         )
-    found = F.embedding(input, layer.weight)  # [batch, sequence, dim]
+    found = functional.embedding(input, layer.weight)  # [batch, sequence, dim]
     if per_sample_weights is not None:
         found = found * per_sample_weights[:, :, None]
     if layer.padding_idx is None:

@@ -1,16 +1,17 @@
 """Packed sequences in a form that a graph can hold: padded steps, and the length of each row.
 
-A `PackedSequence` of torch joins the tokens of all rows of a batch, step by step, and tells how many
-rows each step has: its sizes hang on the values of the ids. Here its `data` is time first with the
-padding in it, `[T, B, D]`, and its `batch_sizes` are the lengths of the rows, `[B]`; no row is moved.
+A `PackedSequence` of torch joins the tokens of all rows of a batch, step by step, and tells how
+many rows each step has: its sizes hang on the values of the ids. Here its `data` is time first with
+the padding in it, `[T, B, D]`, and its `batch_sizes` are the lengths of the rows, `[B]`; no row is
+moved.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.fx.experimental.symbolic_shapes import statically_known_true
+from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from pe_deploy.errors import ExportError
@@ -35,7 +36,7 @@ def padded(
     ended = torch.arange(length, device=steps.device)[:, None] >= lengths  # [T, B]
     steps = steps.masked_fill(ended[:, :, None], padding_value)
     if total_length is not None and not statically_known_true(total_length == length):
-        steps = F.pad(steps, (0, 0, 0, 0, 0, total_length - length), value=padding_value)
+        steps = functional.pad(steps, (0, 0, 0, 0, 0, total_length - length), value=padding_value)
     return (steps.transpose(0, 1) if batch_first else steps), lengths
 
 
@@ -43,7 +44,10 @@ def padded(
 
 
 def pack_padded_sequence(  # type: ignore[no-untyped-def]  # noqa: D103
-    input, lengths, batch_first=False, enforce_sorted=True
+    input,  # noqa: A002 - torch's own name
+    lengths,
+    batch_first=False,
+    enforce_sorted=True,
 ):
     from pe_deploy.export.stand_ins.packed import packed
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from types import FunctionType
 from typing import Any
 from unittest import mock
 
@@ -13,6 +12,7 @@ from torch.nn.modules import transformer
 from torch.nn.utils import rnn
 
 from pe_deploy.export.stand_ins import bags, packed, recurrent
+from pe_deploy.export.stand_ins.pooling import SizesKeptFree
 
 RECURRENT = (nn.GRU, nn.LSTM, nn.RNN)
 
@@ -37,11 +37,12 @@ def standing_in() -> Iterator[None]:
         stack.enter_context(mock.patch.object(nn.EmbeddingBag, "forward", bags.forward))
         # A mask that happens to be causal is a mask all the same; to look is to ask for values.
         stack.enter_context(
-            mock.patch.object(transformer, "_detect_is_causal_mask", lambda *_, **__: False)
+            mock.patch.object(transformer, "_detect_is_causal_mask", return_value=False)
         )
         # People import these two by name, so it is their code that is exchanged.
         for ours in (packed.pack_padded_sequence, packed.pad_packed_sequence):
             stack.enter_context(_with_code(getattr(rnn, ours.__name__), ours))
+        stack.enter_context(SizesKeptFree())
         yield
 
 
@@ -57,7 +58,7 @@ def _forward_of(kind: type[nn.RNNBase]) -> Any:
 
 
 @contextmanager
-def _with_code(function: FunctionType, other: FunctionType) -> Iterator[None]:
+def _with_code(function: Any, other: Any) -> Iterator[None]:
     own = function.__code__
     function.__code__ = other.__code__
     try:

@@ -104,8 +104,10 @@ def forward(
     for index in range(layer.num_layers):
         first = index * directions
         start = [state[first : first + directions] for state in starts]
-        run = _packed_layer if lengths is not None else _layer
-        steps, states = run(layer, index, steps, start, lengths)
+        if lengths is None:
+            steps, states = _layer(layer, index, steps, start)
+        else:
+            steps, states = _packed_layer(layer, index, steps, start, lengths)
         finals.append(states)
     joined = tuple(torch.cat(states) for states in zip(*finals, strict=True))
     found: States = (joined[0], joined[1]) if isinstance(layer, nn.LSTM) else joined[0]
@@ -115,7 +117,7 @@ def forward(
 
 
 def _layer(
-    layer: nn.RNNBase, index: int, steps: Tensor, start: Sequence[Tensor], lengths: None
+    layer: nn.RNNBase, index: int, steps: Tensor, start: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
     """Outputs `[T, B, directions * H]` and final states `[directions, B, H]` of one layer."""
     every = slice(None)
@@ -186,7 +188,7 @@ def _node(
             steps,
             *weights,
             None if lengths is None else lengths.to(torch.int32),
-            *(start or [None]),
+            *start,
         ),
         attrs={
             "hidden_size": layer.hidden_size,

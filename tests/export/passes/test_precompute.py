@@ -14,7 +14,7 @@ from torch import nn
 from pe_deploy.export.passes.layer import Layer
 from pe_deploy.export.passes.precompute import Tokens, prefix_depth, prefix_states
 from pe_deploy.export.passes.stacks import layers_of
-from pe_deploy.export.stand_ins.recurrent import add_onnx_weights
+from pe_deploy.export.stand_ins import ready_to_capture
 
 TOKENS, PLACES = np.random.default_rng(0).normal(size=(2, 3, 4))
 
@@ -22,7 +22,7 @@ TOKENS, PLACES = np.random.default_rng(0).normal(size=(2, 3, 4))
 def stack_of(module: nn.GRU | nn.LSTM, **attributes: int) -> list[list[Layer]]:
     """Each layer's directions, read from nodes."""
     made = copy.deepcopy(module)
-    add_onnx_weights(made)
+    ready_to_capture(made)
     nodes, weights = [], []
     kind = type(module).__name__
     settings: dict[str, Any] = {"hidden_size": module.hidden_size}

@@ -1,0 +1,102 @@
+"""Pooling over one axis, and lengths as lists, in words that keep the sizes of a capture free.
+
+torch computes the size of a one-dimensional pool in C++, which makes numbers of a free length; and
+a kernel as long as the sequence is one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+
+class SizesKeptFree(TorchFunctionMode):
+    """Exchanges the functions that would fix a size for such as do not."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        ours = _OURS.get(func)
+        if ours is not None and not kwargs.pop("return_indices", False):
+            return ours(*args, **kwargs)
+        if func in (Tensor.tolist, Tensor.numpy) and _are_lengths(args[0]):
+            return args[0]  # pack_padded_sequence takes the tensor as well
+        return func(*args, **kwargs)
+
+
+def _max_pool1d(
+    input: Tensor,  # noqa: A002 - torch's own name
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Tensor:
+    size = _one(kernel_size)
+    if _is_whole(size, input):
+        return input.amax(-1, keepdim=True)
+    step = size if stride is None or stride == () or stride == [] else _one(stride)
+    flat = functional.max_pool2d(
+        input.unsqueeze(-2),
+        (1, size),
+        (1, step),
+        (0, _one(padding)),
+        (1, _one(dilation)),
+        ceil_mode,
+    )
+    return flat.squeeze(-2)
+
+
+def _avg_pool1d(
+    input: Tensor,  # noqa: A002 - torch's own name
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    size = _one(kernel_size)
+    if _is_whole(size, input):
+        return input.mean(-1, keepdim=True)
+    step = size if stride is None or stride == () or stride == [] else _one(stride)
+    flat = functional.avg_pool2d(
+        input.unsqueeze(-2), (1, size), (1, step), (0, _one(padding)), ceil_mode, count_include_pad
+    )
+    return flat.squeeze(-2)
+
+
+def _adaptive(reduce: str) -> Any:
+    own = getattr(torch, f"adaptive_{'max' if reduce == 'amax' else 'avg'}_pool1d")
+
+    def pooled(input: Tensor, output_size: Any, *rest: Any) -> Any:  # noqa: A002 - torch's own name
+        if _one(output_size) != 1:
+            return own(input, output_size, *rest)
+        found = getattr(input, "amax" if reduce == "amax" else "mean")(-1, keepdim=True)
+        return (found, None) if reduce == "amax" else found
+
+    return pooled
+
+
+def _one(size: Any) -> Any:
+    return size[0] if isinstance(size, list | tuple) else size
+
+
+def _is_whole(size: Any, input: Tensor) -> bool:  # noqa: A002 - torch's own name
+    return isinstance(size, torch.SymInt) and str(size) == str(input.shape[-1])
+
+
+def _are_lengths(tensor: Any) -> bool:
+    return isinstance(tensor, Tensor) and tensor.dim() == 1 and tensor.dtype == torch.int64
+
+
+_OURS = {
+    torch.max_pool1d: _max_pool1d,
+    functional.max_pool1d: _max_pool1d,
+    torch.avg_pool1d: _avg_pool1d,
+    torch.adaptive_max_pool1d: _adaptive("amax"),
+    functional.adaptive_max_pool1d: lambda *given: _adaptive("amax")(*given)[0],
+    torch.adaptive_avg_pool1d: _adaptive("mean"),
+}

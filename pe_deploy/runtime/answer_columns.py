@@ -1,0 +1,47 @@
+"""What a classifier answers for some rows, as columns of a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pe_deploy.data.chunk import offsets_of
+from pe_deploy.data.lists import Column, Lists
+from pe_deploy.runtime.classifier import Classifier
+
+
+def answer_columns(classifier: Classifier, rows: Any) -> dict[str, Column]:
+    """The columns of a task, which are the same for any rows, and for none.
+
+    - classes: `label` and its `probability`.
+    - multilabel: the list `labels`, and `probability_<label>` of each label.
+    - tokens: the lists `labels` and `probabilities`, with a member for each token.
+    - regression: `value`, or `value_<name>` of each number where there are several.
+
+    Raises:
+        InvalidInputError: as `Classifier.predict` raises it.
+        PredictionError: likewise.
+    """
+    task, decision = classifier.signature.task, classifier.decision
+    if task in ("classes", "tokens"):
+        labels, probabilities = classifier.predict_with_probability(rows)
+        if task == "classes":
+            return {"label": labels, "probability": probabilities}
+        return {
+            "labels": Lists.of(labels, decision.label_array.dtype),
+            "probabilities": Lists.of(probabilities, np.float64),
+        }
+    logits = classifier.predict_logits(rows)
+    if task == "multilabel":
+        chosen = decision.classes(logits)
+        members = np.broadcast_to(decision.label_array, chosen.shape)[chosen]
+        names = [f"probability_{label}" for label in decision.labels]
+        each = decision.probabilities(logits).T
+        return {
+            "labels": Lists(members, offsets_of(chosen.sum(axis=1))),
+            **dict(zip(names, each, strict=True)),
+        }
+    numbers = logits.reshape(len(logits), len(decision.labels)).T
+    names = [f"value_{name}" for name in decision.labels] if len(numbers) > 1 else ["value"]
+    return dict(zip(names, numbers, strict=True))
