@@ -22,7 +22,7 @@ from pe_deploy.export.adapt.copying import frozen_copy
 from pe_deploy.export.adapt.exact import slow_attention
 from pe_deploy.export.guards import guard, unguarded
 from pe_deploy.export.lint import Expectation, lint
-from pe_deploy.export.passes import gru_to_scan, simplify
+from pe_deploy.export.passes import recurrent_to_scan, simplify
 from pe_deploy.export.passes.graph import RECURRENT
 from pe_deploy.export.stand_ins import numbers_made, ready_to_capture, standing_in
 from pe_deploy.parity import random_ids
@@ -157,7 +157,7 @@ def _ways(model: onnx.ModelProto) -> int:
 
 def scanned(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto | None:
     """As `to_throughput`, without the lint: of a faulty graph, this has the same fault."""
-    fast = gru_to_scan(unguarded(model, signature))
+    fast = recurrent_to_scan(unguarded(model, signature))
     if fast is not None:
         guard(fast, signature)
     return fast

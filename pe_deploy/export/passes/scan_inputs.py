@@ -39,6 +39,12 @@ class Feed:
     first: ir.Value | None = None
     way: str = ""
 
+    def of(self, layer: Layer, tokens: Tokens | None, projected: bool) -> Fed:
+        """The way that fits the first layer of a stack, and what it reads."""
+        if tokens is None:
+            return self.inputs(layer)
+        return self.tables(layer, tokens) if projected else self.lookups(layer, tokens)
+
     def inputs(self, layer: Layer) -> Fed:
         """The inputs of the node are scanned as they are, and projected in each step."""
         step = self.step("inputs", ir.DataType.FLOAT, ["batch", layer.inputs.shape[2]])
