@@ -16,6 +16,7 @@ from pe_deploy.bundle.bundle import Bundle, open_bundle, write_bundle
 from pe_deploy.bundle.manifest import Dispatch
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
 from pe_deploy.errors import InvalidInputError
+from pe_deploy.export.passes.graph import RECURRENT
 from pe_deploy.parity import random_ids
 from pe_deploy.runtime.onnx import CPU, session_options
 from pe_deploy.runtime.plan import CHUNK_ROWS
@@ -61,7 +62,7 @@ def dispatch_of(
         crossover: rows from which the throughput form is to run; by default it is measured.
     """
     sizes = {tensor.name: math.prod(tensor.dims) for tensor in latency.graph.initializer}
-    layers = [node for node in latency.graph.node if node.op_type == "GRU"]
+    layers = [node for node in latency.graph.node if node.op_type in RECURRENT]
     widths = [a.i for node in layers for a in node.attribute if a.name == "hidden_size"]
     own_threads = max(widths, default=0) >= _WIDE
     # A step reads and writes about eight arrays of the size of all states.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from onnx import TensorProto, numpy_helper
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
 from pe_deploy.errors import line_of
 from pe_deploy.export.guards import CHECKED_IDS, guard_names, guards, id_lookups
-from pe_deploy.export.passes.graph import graphs_in
+from pe_deploy.export.passes.graph import RECURRENT, graphs_in
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Expectation:
         opset: the operator set that was asked for.
         sample_shape: `(batch, sequence)` of the sample that the graph was captured with; of 1
             and 1, which put no constant under suspicion, where there was none.
-        scan_layers: the GRU layers that are computed by Scan nodes, not by GRU nodes.
+        scan_layers: the layers that Scan nodes compute; of a bidirectional one, each direction.
     """
 
     signature: Signature
@@ -34,8 +35,6 @@ class Expectation:
     sample_shape: tuple[int, int] = (1, 1)
     scan_layers: int = 0
 
-
-RECURRENT = ("GRU", "LSTM", "RNN")
 
 Rule = Callable[[onnx.ModelProto, Expectation], Iterator[str]]
 
@@ -197,11 +196,12 @@ def _guards(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
 def _scan(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
     scans = [node for node in model.graph.node if node.op_type == "Scan"]
     bodies = [a.g for scan in scans for a in scan.attribute if a.name == "body"]
-    # A layer's step has one Tanh, and nothing else in it has any.
-    layers = sum(node.op_type == "Tanh" for body in bodies for node in body.node)
+    # A GRU's step has two Sigmoids and a Tanh, an LSTM's three and two, and nothing else has any.
+    steps = Counter(node.op_type for body in bodies for node in body.node)
+    layers = steps["Sigmoid"] - steps["Tanh"]
     if layers != expected.scan_layers:
         yield (
-            f"Scan nodes compute {layers} GRU layers instead of {expected.scan_layers}: layers "
+            f"Scan nodes compute {layers} layers instead of {expected.scan_layers}: layers "
             "were lost or computed twice; export without the throughput form"
         )
 

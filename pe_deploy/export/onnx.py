@@ -21,8 +21,9 @@ from pe_deploy.export.adapt.blame import blamed
 from pe_deploy.export.adapt.copying import frozen_copy
 from pe_deploy.export.adapt.exact import slow_attention
 from pe_deploy.export.guards import guard, unguarded
-from pe_deploy.export.lint import RECURRENT, Expectation, lint
-from pe_deploy.export.passes import gru_to_scan, simplify
+from pe_deploy.export.lint import Expectation, lint
+from pe_deploy.export.passes import recurrent_to_scan, simplify
+from pe_deploy.export.passes.graph import RECURRENT
 from pe_deploy.export.stand_ins import numbers_made, ready_to_capture, standing_in
 from pe_deploy.parity import random_ids
 
@@ -132,7 +133,7 @@ def check_opset(opset: int) -> None:
 def to_throughput(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto | None:
     """The form of a graph from `to_onnx` that answers large batches faster, guarded and linted.
 
-    Gives None where the graph has no GRU node of which the form could be made.
+    Gives None where the graph has no recurrent node of which the form could be made.
 
     Raises:
         ExportError: the new graph breaks a lint rule.
@@ -140,17 +141,23 @@ def to_throughput(model: onnx.ModelProto, signature: Signature) -> onnx.ModelPro
     fast = scanned(model, signature)
     if fast is None:
         return None
-    layers, left = operators(model).get("GRU", 0), operators(fast).get("GRU", 0)
+    left = sum(node.op_type in RECURRENT for node in fast.graph.node)
     opset = next(opset.version for opset in model.opset_import if not opset.domain)
-    expected = Expectation(signature, left, opset, scan_layers=layers - left)
+    expected = Expectation(signature, left, opset, scan_layers=_ways(model) - _ways(fast))
     if findings := lint(fast, expected):
         raise ExportError("the throughput graph breaks the lint: " + " | ".join(findings))
     return fast
 
 
+def _ways(model: onnx.ModelProto) -> int:
+    """The directions of all recurrent nodes together: each weight has one row for each."""
+    rows = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if tensor.dims}
+    return sum(rows.get(n.input[1], 1) for n in model.graph.node if n.op_type in RECURRENT)
+
+
 def scanned(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto | None:
     """As `to_throughput`, without the lint: of a faulty graph, this has the same fault."""
-    fast = gru_to_scan(unguarded(model, signature))
+    fast = recurrent_to_scan(unguarded(model, signature))
     if fast is not None:
         guard(fast, signature)
     return fast

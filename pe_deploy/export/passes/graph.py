@@ -14,6 +14,9 @@ from onnx_ir.passes import common
 
 Array = NDArray[Any]
 
+RECURRENT = ("GRU", "LSTM", "RNN")
+"""The operators that read step by step; their outputs and first six inputs are alike."""
+
 
 def read(model: onnx.ModelProto) -> ir.Model:
     """A copy with shapes inferred and with uses and producers at hand."""
@@ -161,45 +164,24 @@ def is_range_of(value: ir.Value | None, ids: ir.Value, axis: int) -> bool:
     )
 
 
-def is_gru(node: ir.Node) -> bool:
-    """Whether a node is a GRU over time steps first, from left to right."""
-    return (
-        node.op_type == "GRU"
-        and node.domain in ("", "ai.onnx")
-        and node.attributes.get_string("direction", "forward") == "forward"
-        and node.attributes.get_int("layout", 0) == 0
-    )
-
-
-RECURRENT = ("GRU", "LSTM", "RNN")
-
-
-def is_recurrent(node: ir.Node) -> bool:
-    """Whether a node is a recurrent layer over time steps first, from left to right alone."""
+def is_recurrent(node: ir.Node, both_ways: bool = False) -> bool:
+    """Whether a node is recurrent over time steps first, from left to right (or both ways)."""
     return (
         node.op_type in RECURRENT
         and node.domain in ("", "ai.onnx")
-        and node.attributes.get_string("direction", "forward") == "forward"
+        and node.attributes.get_string("direction", "forward")
+        == ("bidirectional" if both_ways else "forward")
         and node.attributes.get_int("layout", 0) == 0
     )
 
 
-def layer_giving(value: ir.Value | None) -> ir.Node | None:
-    """The recurrent layer whose outputs of all steps a value is, without their directions."""
+def recurrent_giving(value: ir.Value | None) -> ir.Node | None:
+    """The node whose outputs of all steps a value is, without their axis of one direction."""
     squeezed = made_by(value, "Squeeze")
     if squeezed is None or axes(squeezed) != [1]:
         return None
-    layer = made_by(squeezed.inputs[0], *RECURRENT)
-    return None if layer is None or layer.outputs[0] is not squeezed.inputs[0] else layer
-
-
-def gru_giving(value: ir.Value | None) -> ir.Node | None:
-    """The GRU whose outputs of all steps a value is, without their axis of directions."""
-    squeezed = made_by(value, "Squeeze")
-    if squeezed is None or axes(squeezed) != [1]:
-        return None
-    gru = made_by(squeezed.inputs[0], "GRU")
-    return None if gru is None or gru.outputs[0] is not squeezed.inputs[0] else gru
+    node = made_by(squeezed.inputs[0], *RECURRENT)
+    return None if node is None or node.outputs[0] is not squeezed.inputs[0] else node
 
 
 def given(node: ir.Node, index: int) -> ir.Value | None:

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pe_deploy.export.passes.graph import axes, constant, integers, is_size_of, made_by, used_once
-from pe_deploy.export.passes.gru_layers import Floats, Layer
+from pe_deploy.export.passes.layer import Floats, Layer
 
 
 @dataclass(frozen=True)
@@ -79,33 +79,36 @@ def _position_rows(value: ir.Value | None, ids: ir.Value) -> Floats | None:
     return np.asarray(table, np.float64)
 
 
-def prefix_depth(stack: list[Layer], tokens: Tokens, numbers: int) -> int:
+def prefix_depth(layers: list[Layer], tokens: Tokens, numbers: int) -> int:
     """How many steps to look up, so that the table of states holds at most so many numbers."""
     longest = 8 if tokens.positions is None else len(tokens.positions) - 1
-    size, depth = sum(layer.hidden for layer in stack), 0
+    size, depth = sum(layer.hidden * layer.STATES for layer in layers), 0
     while depth < longest and (tokens.vocabulary + 1) ** (depth + 1) * size <= numbers:
         depth += 1
     return depth
 
 
-def prefix_states(stack: list[Layer], tokens: Tokens, depth: int) -> list[Floats]:
-    """The states of each layer after every beginning of up to `depth` ids: `[rows, hidden]`.
+def prefix_states(layers: list[Layer], tokens: Tokens, depth: int) -> list[Floats]:
+    """All states of each layer after every beginning of up to `depth` ids: `[rows, hidden]`.
 
     A beginning is a number of `depth` digits to the base `vocabulary + 1`: the first digit is that
     of the first id, an id's digit is one more than the id, and 0 means that the row has ended.
     """
-    states = [np.zeros((1, layer.hidden)) for layer in stack]
+    states = [[np.zeros((1, layer.hidden))] * layer.STATES for layer in layers]
     for position in range(depth):
         rows = tokens.tokens
         if tokens.positions is not None:
             rows = rows + tokens.positions[position]
-        known = len(states[0])
+        known = len(states[0][0])
         below = np.tile(rows, (known, 1))
-        for index, layer in enumerate(stack):
-            before = states[index]
-            below = layer.step(below, np.repeat(before, tokens.vocabulary, axis=0))
-            grown = np.concatenate(
-                [before[:, None], below.reshape(known, tokens.vocabulary, -1)], axis=1
-            )
-            states[index] = grown.reshape(-1, layer.hidden)
-    return states
+        for index, layer in enumerate(layers):
+            before = [np.repeat(state, tokens.vocabulary, axis=0) for state in states[index]]
+            after = layer.step(below, before)
+            below = after[0]
+            states[index] = [
+                np.concatenate(
+                    [old[:, None], new.reshape(known, tokens.vocabulary, -1)], axis=1
+                ).reshape(-1, layer.hidden)
+                for old, new in zip(states[index], after, strict=True)
+            ]
+    return [state for of_layer in states for state in of_layer]

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from pe_deploy.export.passes.graph import Nodes
-from pe_deploy.export.passes.gru_layers import Floats, Layer
+from pe_deploy.export.passes.graph import Nodes, given
+from pe_deploy.export.passes.layer import Floats, Layer
 from pe_deploy.export.passes.precompute import Tokens, prefix_states
-from pe_deploy.export.passes.scan_body import GATES, Body, projections
+from pe_deploy.export.passes.scan_body import Body
 
 Fed = tuple[list[ir.Value | None], list[ir.Value]]
 
@@ -29,6 +29,7 @@ class Feed:
         name: what the names of constants begin with.
         length: of the sequence, `[1]`.
         first: the first step, `[1]`; None for that at 0.
+        way: what the names of one direction end with.
     """
 
     nodes: Nodes
@@ -36,11 +37,18 @@ class Feed:
     name: str
     length: ir.Value
     first: ir.Value | None = None
+    way: str = ""
+
+    def of(self, layer: Layer, tokens: Tokens | None, projected: bool) -> Fed:
+        """The way that fits the first layer of a stack, and what it reads."""
+        if tokens is None:
+            return self.inputs(layer)
+        return self.tables(layer, tokens) if projected else self.lookups(layer, tokens)
 
     def inputs(self, layer: Layer) -> Fed:
-        """The inputs of the GRU are scanned as they are, and projected in each step."""
-        step = self.body.takes("inputs", ir.DataType.FLOAT, ["batch", layer.inputs.shape[2]])
-        return [layer.node.inputs[0]], projections(self.body, layer, 0, step)
+        """The inputs of the node are scanned as they are, and projected in each step."""
+        step = self.step("inputs", ir.DataType.FLOAT, ["batch", layer.inputs.shape[2]])
+        return [layer.node.inputs[0]], layer.projections(self.body, f"0{self.way}", step)
 
     def lookups(self, layer: Layer, tokens: Tokens) -> Fed:
         """The ids are scanned, looked up and projected in each step, while they are at hand.
@@ -48,14 +56,14 @@ class Feed:
         Looked up for all steps at once, they would be written to memory and read again.
         """
         body = self.body
-        step = body.takes("ids", ir.DataType.INT64, ["batch"])
+        step = self.step("ids", ir.DataType.INT64, ["batch"])
         inputs = body.op("Gather", body.weight(tokens.tokens, "tokens"), step, axis=0)
         scanned: list[ir.Value | None] = [tokens.ids]
         if tokens.positions is not None:
             scanned.append(self._by_step(tokens.positions, "positions"))
-            place = body.takes("position", ir.DataType.FLOAT, [1, tokens.positions.shape[1]])
+            place = self.step("position", ir.DataType.FLOAT, [1, tokens.positions.shape[1]])
             inputs = body.op("Add", inputs, place)
-        return scanned, projections(body, layer, 0, inputs)
+        return scanned, layer.projections(body, f"0{self.way}", inputs)
 
     def tables(self, layer: Layer, tokens: Tokens) -> Fed:
         """The ids are scanned, and each step looks their projections up: `E·Wᵀ + (P·Wᵀ + b)`.
@@ -64,12 +72,13 @@ class Feed:
         position, and an id outside the vocabulary is still refused.
         """
         nodes, body = self.nodes, self.body
-        step = body.takes("ids", ir.DataType.INT64, ["batch"])
+        step = self.step("ids", ir.DataType.INT64, ["batch"])
         scanned: list[ir.Value | None] = [
             tokens.ids if self.first is None else self._sliced(tokens.ids)
         ]
         parts = []
-        for gate, label in enumerate(GATES):
+        for gate, name in enumerate(layer.GATES):
+            label = f"{name}{self.way}"
             table = layer.projected(tokens.tokens, gate)
             if tokens.positions is None:
                 rows = body.weight(table + layer.bias[gate], f"tokens_{label}")
@@ -78,7 +87,7 @@ class Feed:
                 by_token = nodes.constant(table.astype(np.float32), f"{self.name}_tokens_{label}")
                 by_place = self._by_step(places, f"positions_{label}")
                 scanned.append(nodes.op("Add", by_token, by_place))
-                rows = body.takes(f"table_{label}", ir.DataType.FLOAT, list(table.shape))
+                rows = self.step(f"table_{name}", ir.DataType.FLOAT, list(table.shape))
             parts.append(body.op("Gather", rows, step, axis=0))
         return scanned, parts
 
@@ -94,6 +103,10 @@ class Feed:
         numbers = nodes.op("Cast", before, to=ir.DataType.FLOAT)
         return nodes.op("Unsqueeze", numbers, nodes.constant([2], "two"))
 
+    def step(self, name: str, dtype: ir.DataType, shape: list[int | str | None]) -> ir.Value:
+        """One step of what is scanned, in the body."""
+        return self.body.takes(f"{name}{self.way}", dtype, shape)
+
     def _by_step(self, rows: Floats, name: str) -> ir.Value:
         """A table's rows for the steps that the Scan runs over, `[steps, 1, …]`."""
         table = self.nodes.constant(rows[:, None].astype(np.float32), f"{self.name}_{name}")
@@ -106,24 +119,31 @@ class Feed:
         return self.nodes.op("Slice", value, first, self.length, zero, one)
 
 
-def start_of(nodes: Nodes, layer: Layer, start: ir.Value | None, batch: ir.Value) -> ir.Value:
-    """The state that a layer starts from: the one it is given, or zeros."""
-    if start is not None:
+def starts_of(nodes: Nodes, layer: Layer, batch: ir.Value) -> list[ir.Value]:
+    """The states that a layer starts from, `[batch, hidden]`: those that it is given, or zeros."""
+    return [_start(nodes, layer, given(layer.node, 5 + one), batch) for one in range(layer.STATES)]
+
+
+def _start(nodes: Nodes, layer: Layer, start: ir.Value | None, batch: ir.Value) -> ir.Value:
+    if start is None:
+        shape = nodes.op("Concat", batch, nodes.constant([layer.hidden], "hidden"), axis=0)
+        return nodes.op("ConstantOfShape", shape, value=ir.tensor(np.zeros(1, np.float32)))
+    if layer.node.attributes.get_string("direction", "forward") == "forward":
         return nodes.op("Squeeze", start, nodes.constant([0], "zero"))
-    shape = nodes.op("Concat", batch, nodes.constant([layer.hidden], "hidden"), axis=0)
-    return nodes.op("ConstantOfShape", shape, value=ir.tensor(np.zeros(1, np.float32)))
+    way = nodes.constant(np.array(int(layer.backwards)), "way")
+    return nodes.op("Gather", start, way, axis=0)
 
 
 def states_looked_up(
     nodes: Nodes,
-    stack: list[Layer],
+    layers: list[Layer],
     tokens: Tokens,
     depth: int,
     first: ir.Value,
     lengths: ir.Value | None,
     name: str,
 ) -> list[ir.Value]:
-    """Each layer's state after the first steps, `[batch, hidden]`, from tables of all beginnings.
+    """Each layer's states after the first steps, `[batch, hidden]`, from tables of all beginnings.
 
     Each id is looked up on its own first, so that none outside the vocabulary gets through.
     """
@@ -144,6 +164,6 @@ def states_looked_up(
     row = nodes.op("ReduceSum", number, zero, keepdims=0)
     tables = [
         nodes.constant(state.astype(np.float32), f"{name}_states{index}")
-        for index, state in enumerate(prefix_states(stack, tokens, depth))
+        for index, state in enumerate(prefix_states(layers, tokens, depth))
     ]
     return [nodes.op("Gather", table, row, axis=0) for table in tables]

@@ -6,11 +6,11 @@ import numpy as np
 import onnx_ir as ir
 
 from pe_deploy.export.passes import graph as g
-from pe_deploy.export.passes.gru_layers import layer_of
+from pe_deploy.export.passes.stacks import layers_of
 
 
 def stop_at_lengths(graph: ir.Graph, node: ir.Node) -> None:
-    """Let a GRU stop at each row's last token, if its state there is all that is gathered.
+    """Let a layer stop at each row's last token, if its state there is all that is gathered.
 
         Y = GRU(X);  GatherND(Squeeze(Y), Concat(max(count - 1, 0), row))
           ↓
@@ -28,13 +28,15 @@ def stop_at_lengths(graph: ir.Graph, node: ir.Node) -> None:
     if node.op_type != "GatherND" or node.attributes.get_int("batch_dims", 0) != 0:
         return
     outputs, joined = node.inputs[0], g.made_by(node.inputs[1], "Concat")
-    gru = g.gru_giving(outputs)
-    if joined is None or len(joined.inputs) != 2 or outputs is None or gru is None:
+    layer = g.recurrent_giving(outputs)
+    if joined is None or len(joined.inputs) != 2 or outputs is None or layer is None:
         return
-    if layer_of(gru) is None or g.given(gru, 4) is not None:
+    if not layers_of(layer) or g.given(layer, 4) is not None:
         return
     # Other readers would find zeros behind a row's end.
-    if not (g.used_once(gru.outputs[0]) and g.used_once(outputs)) or g.is_used(gru, 1):
+    if not (g.used_once(layer.outputs[0]) and g.used_once(outputs)):
+        return
+    if g.is_used(layer, 1) or g.is_used(layer, 2):
         return
     ends, rows = (g.made_by(part, "Unsqueeze") for part in joined.inputs)
     if ends is None or rows is None or any(g.axes(n) not in ([-1], [1]) for n in (ends, rows)):
@@ -43,14 +45,14 @@ def stop_at_lengths(graph: ir.Graph, node: ir.Node) -> None:
     count = _count_behind(ends.inputs[0], ids)
     if count is None or not g.is_range_of(rows.inputs[0], ids, 0):
         return
-    nodes = g.Nodes(graph, gru)
+    nodes = g.Nodes(graph, layer)
     lengths = nodes.op("Max", count, nodes.constant(np.array(1), "one"))
-    gru.resize_inputs(max(5, len(gru.inputs)))
-    gru.replace_input_with(4, nodes.op("Cast", lengths, to=ir.DataType.INT32))
-    if len(gru.outputs) < 2:
-        gru.resize_outputs(2)
+    layer.resize_inputs(max(5, len(layer.inputs)))
+    layer.replace_input_with(4, nodes.op("Cast", lengths, to=ir.DataType.INT32))
+    if len(layer.outputs) < 2:
+        layer.resize_outputs(2)
     zero = nodes.constant([0], "zero")
-    g.exchange(node.outputs[0], g.Nodes(graph, node).op("Squeeze", gru.outputs[1], zero))
+    g.exchange(node.outputs[0], g.Nodes(graph, node).op("Squeeze", layer.outputs[1], zero))
 
 
 def _count_behind(ends: ir.Value | None, ids: ir.Value) -> ir.Value | None:

@@ -135,6 +135,42 @@ class Backwards(nn.Module):
         return logits
 
 
+class Recurrent(nn.Module):
+    """`nn.LSTM` or `nn.GRU` as users end it; ids from 0 to 11, of which 3 may be padding."""
+
+    def __init__(self, kind: str, both_ways: bool, end: str, layers: int) -> None:
+        super().__init__()
+        torch.manual_seed(6)
+        self.end = end
+        self.tokens = nn.Embedding(12, 6)
+        self.places = nn.Embedding(9, 6)
+        self.layers = getattr(nn, kind)(6, 5, layers, batch_first=True, bidirectional=both_ways)
+        self.head = nn.Linear(10 if both_ways else 5, 3)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        embedded = self.tokens(input_ids) + self.places(torch.arange(input_ids.size(1)))
+        outputs, states = self.layers(embedded)
+        state, cell = states if isinstance(states, tuple) else (states, states)
+        ways = 2 if self.layers.bidirectional else 1
+        if self.end == "mean":
+            summary = outputs.mean(1)
+        elif self.end == "last output":
+            summary = outputs[:, -1]
+        elif self.end == "row's end":
+            ends = (input_ids.ne(3).sum(1) - 1).clamp(min=0)
+            summary = outputs[torch.arange(input_ids.size(0)), ends]
+        elif self.end == "cells":
+            summary = torch.cat([*cell[:ways]], 1) + torch.cat([*state[-ways:]], 1)
+        else:
+            summary = torch.cat([*state[-ways:]], 1)
+        logits: Tensor = self.head(summary)
+        return logits
+
+
+def _attributes(model: onnx.ModelProto) -> list[onnx.AttributeProto]:
+    return [attribute for node in model.graph.node for attribute in node.attribute]
+
+
 def ids_of(signature: Signature, batch: int, length: int) -> Ids:
     """Random ids, each row padded from another length on where there is padding."""
     numbers = np.random.default_rng(batch * 100 + length)
@@ -150,11 +186,17 @@ NOTEBOOKS = ("last state", "last output", "rows shared", "mean")
 OTHERS = ("start given", "two stacks", "bidirectional below")
 
 
+KINDS = ("GRU", "LSTM", "RNN")
+
+
 def module_of(name: str) -> nn.Module:
     if name in NOTEBOOKS:
         return Notebook(name)
     if name in OTHERS:
         return Other(name)
+    if name.startswith(KINDS):
+        kind, ways, end, layers = name.split("/")
+        return Recurrent(kind, ways == "both ways", end, int(layers))
     return Backwards() if name == "backwards" else Awkward(name)
 
 
@@ -162,7 +204,9 @@ def module_of(name: str) -> nn.Module:
 def captured(name: str, config: ModelConfig | None) -> tuple[nn.Module, Signature, onnx.ModelProto]:
     torch.manual_seed(0)
     module = GRUClassifier(config) if config else module_of(name)
-    signature = config.signature if config else Signature(vocab_size=12, max_length=8)
+    classes = 3 if name.startswith(KINDS) else 1
+    pad_id = 3 if "row's end" in name else None
+    signature = config.signature if config else Signature(12, 8, classes, pad_id)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export_onnx, "simplify", lambda model: model)
         model = export_onnx.to_onnx(module.eval(), signature)
@@ -194,9 +238,10 @@ def holds() -> Hold:
                 allowed = Tolerance().from_floor(float(np.abs(single - reference).max()))
                 answers = {"onnxruntime": session.run(None, {"input_ids": ids})[0]}
                 if batch == 5:
-                    answers |= {
-                        name: answer(ids) for name, answer in reference_runtimes(data).items()
-                    }
+                    engines = reference_runtimes(data)
+                    if any(a.name == "scan_input_directions" for a in _attributes(model)):
+                        engines.pop("onnx-ref", None)  # it reads no Scan from its end, and says so
+                    answers |= {name: answer(ids) for name, answer in engines.items()}
                 for name, answer in answers.items():
                     assert answer.shape == reference.shape, (name, ids.shape)
                     assert np.abs(answer - reference).max() <= allowed, (name, ids.shape)

@@ -16,7 +16,7 @@ from pe_deploy.export import onnx as export_onnx
 from pe_deploy.export import operators, to_onnx
 from pe_deploy.export.guards import unguarded
 from pe_deploy.export.onnx import to_throughput
-from pe_deploy.export.passes import gru_to_scan, simplify
+from pe_deploy.export.passes import recurrent_to_scan, simplify
 from pe_deploy.training import GRUClassifier
 
 Make = Callable[[str, ModelConfig | None], tuple[nn.Module, Signature, onnx.ModelProto]]
@@ -69,7 +69,7 @@ def test_every_row_of_a_tiny_vocabulary(made: Make) -> None:
     """Each beginning has its own row in the table of states, at each length and with padding."""
     config = ModelConfig(3, 4, 4, 6, 2, pad_id=1)
     module, _, graph = made("classifier", config)
-    model = gru_to_scan(simplify(graph))
+    model = recurrent_to_scan(simplify(graph))
     assert model is not None
     for length in range(1, 5):
         ids = np.array(list(itertools.product(range(3), repeat=length)))
@@ -94,7 +94,7 @@ def test_a_layer_below_goes_on_behind_a_rows_end() -> None:
     config = ModelConfig(3, 4, 4, 6, 2, pad_id=1)
     torch.manual_seed(1)
     module = BelowToo(config).eval()
-    model = gru_to_scan(unguarded(to_onnx(module, config.signature), config.signature))
+    model = recurrent_to_scan(unguarded(to_onnx(module, config.signature), config.signature))
     assert model is not None
     ids = np.array(list(itertools.product(range(3), repeat=4)))
     with torch.no_grad():
@@ -106,7 +106,7 @@ def test_a_layer_below_goes_on_behind_a_rows_end() -> None:
 @pytest.mark.parametrize("column", [0, 1, 2, 9])
 def test_an_id_above_the_vocabulary_is_refused(made: Make, bad: int, column: int) -> None:
     """In the table of beginnings as in the tables of tokens: none is read as another row."""
-    model = gru_to_scan(simplify(made("classifier", NOTEBOOK)[2]))
+    model = recurrent_to_scan(simplify(made("classifier", NOTEBOOK)[2]))
     assert model is not None
     ids = np.zeros((3, 10), np.int64)
     ids[1, column] = bad
@@ -115,7 +115,7 @@ def test_an_id_above_the_vocabulary_is_refused(made: Make, bad: int, column: int
 
 
 def test_a_sequence_longer_than_the_table_fails(made: Make) -> None:
-    model = gru_to_scan(simplify(made("classifier", NOTEBOOK)[2]))
+    model = recurrent_to_scan(simplify(made("classifier", NOTEBOOK)[2]))
     assert model is not None
     with pytest.raises(Exception, match="Scan"):
         run(model, np.zeros((3, 11), np.int64))
@@ -124,7 +124,7 @@ def test_a_sequence_longer_than_the_table_fails(made: Make) -> None:
 @pytest.mark.parametrize("end", ["last state", "last output", "mean"])
 def test_what_users_write(made: Make, holds: Hold, end: str) -> None:
     module, signature, graph = made(end, None)
-    model = gru_to_scan(simplify(graph))
+    model = recurrent_to_scan(simplify(graph))
     assert model is not None
     holds(model, module, signature)
     assert operators(model)["Scan"] == 1
@@ -133,7 +133,7 @@ def test_what_users_write(made: Make, holds: Hold, end: str) -> None:
 @pytest.mark.parametrize("kind", ["start of ones", "embeddings again", "end not clamped"])
 def test_what_is_no_pattern_stays_right(made: Make, holds: Hold, kind: str) -> None:
     module, signature, graph = made(kind, None)
-    model = gru_to_scan(simplify(graph))
+    model = recurrent_to_scan(simplify(graph))
     assert model is not None
     holds(model, module, signature)
     ids = np.array([[3, 3, 3, 3, 3], [1, 3, 3, 3, 3], [3, 1, 4, 3, 5]])
@@ -147,7 +147,8 @@ def test_what_is_no_pattern_stays_right(made: Make, holds: Hold, kind: str) -> N
     [
         ("start given", {"Scan": 1}),
         ("two stacks", {"Scan": 2}),
-        ("bidirectional below", {"GRU": 2, "Scan": 1}),
+        ("bidirectional below", {"Scan": 3}),
+        ("backwards", {"Scan": 1}),
     ],
 )
 def test_other_modules(made: Make, holds: Hold, kind: str, left: dict[str, int]) -> None:
@@ -159,8 +160,58 @@ def test_other_modules(made: Make, holds: Hold, kind: str, left: dict[str, int])
     assert {name: found[name] for name in ("GRU", "Scan") if name in found} == left
 
 
+@pytest.mark.parametrize(
+    ("layers", "scans"),
+    [
+        ("LSTM/one way/mean/2", 1),
+        ("LSTM/one way/last output/1", 1),
+        ("LSTM/one way/row's end/2", 1),
+        ("LSTM/one way/cells/2", 1),
+        ("LSTM/both ways/mean/2", 2),
+        ("LSTM/both ways/cells/1", 1),
+        ("GRU/both ways/mean/2", 2),
+        ("GRU/both ways/last state/2", 2),
+        ("GRU/both ways/row's end/1", 1),
+    ],
+)
+def test_other_layers_and_both_ways(made: Make, holds: Hold, layers: str, scans: int) -> None:
+    module, signature, graph = made(layers, None)
+    model = to_throughput(simplify(graph), signature)
+    assert model is not None
+    holds(model, module, signature)
+    found = operators(model)
+    assert {name: found.get(name, 0) for name in ("GRU", "LSTM", "Scan", "Reshape")} == {
+        "GRU": 0,
+        "LSTM": 0,
+        "Scan": scans,
+        "Reshape": 0,  # the outputs of both ways are joined as they are made
+    }
+    if "LSTM/one way/row" in layers:
+        assert "Where" in {node.op_type for node in body_of(model).node}, "it stops at a row's end"
+
+
+def test_a_node_both_ways_is_one_scan_from_both_ends(made: Make) -> None:
+    _, signature, graph = made("GRU/both ways/mean/2", None)
+    model = to_throughput(simplify(graph), signature)
+    assert model is not None
+    for node in (node for node in model.graph.node if node.op_type == "Scan"):
+        settings = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        assert settings["scan_output_directions"] == [0, 1]
+        half = settings["num_scan_inputs"] // 2
+        assert settings["scan_input_directions"] == [0] * half + [1] * half
+
+
+@pytest.mark.parametrize("input_forget", [0, 1])
+def test_an_lstm_of_another_formula_stays(made: Make, input_forget: int) -> None:
+    graph = onnx.ModelProto()
+    graph.CopyFrom(simplify(made("LSTM/one way/mean/1", None)[2]))
+    (node,) = [node for node in graph.graph.node if node.op_type == "LSTM"]
+    node.attribute.append(onnx.helper.make_attribute("input_forget", input_forget))
+    assert (recurrent_to_scan(graph) is None) == bool(input_forget)
+
+
 def test_nothing_to_rewrite(made: Make) -> None:
-    assert gru_to_scan(simplify(made("backwards", None)[2])) is None
+    assert recurrent_to_scan(simplify(made("RNN/one way/mean/2", None)[2])) is None
 
 
 def test_metadata_stays(made: Make) -> None:
@@ -175,13 +226,13 @@ def test_metadata_stays(made: Make) -> None:
 def test_the_lint_counts_layers_in_scans(made: Make, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def one_layer_lost(model: onnx.ModelProto) -> onnx.ModelProto | None:
-        fast = gru_to_scan(model)
+        fast = recurrent_to_scan(model)
         assert fast is not None
         next(n for n in body_of(fast).node if n.op_type == "Tanh").op_type = "Identity"
         return fast
 
-    monkeypatch.setattr(export_onnx, "gru_to_scan", one_layer_lost)
-    with pytest.raises(ExportError, match="Scan nodes compute 1 GRU layers instead of 2"):
+    monkeypatch.setattr(export_onnx, "recurrent_to_scan", one_layer_lost)
+    with pytest.raises(ExportError, match="Scan nodes compute 3 layers instead of 2"):
         to_throughput(simplify(made("classifier", NOTEBOOK)[2]), NOTEBOOK.signature)
 
 
