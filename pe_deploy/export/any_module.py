@@ -15,7 +15,7 @@ from pe_deploy.data import Dataset
 from pe_deploy.errors import ExportError
 from pe_deploy.export.adapt import preflight
 from pe_deploy.export.adapt.adapter import IdsToLogits, answer_of
-from pe_deploy.export.adapt.copying import in_float32, unwrapped
+from pe_deploy.export.adapt.copying import frozen_copy, in_float32, unwrapped
 from pe_deploy.export.adapt.endings import ending_of
 from pe_deploy.export.adapt.loading import Loaded
 from pe_deploy.export.adapt.outputs import taken
@@ -107,13 +107,14 @@ def ready(source: Source) -> Source:
 def _adapted(module: nn.Module, stated: Stated, outputs: Outputs) -> IdsToLogits:
     """The first reading that stands up to being used; else what is wrong with the likeliest."""
     first: ExportError | None = None
-    for adapted in readings(module, stated):
+    for adapted in readings(frozen_copy(module), stated):
         try:
             preflight.check(adapted)
+            tried = _with_logits(adapted, outputs)
         except ExportError as error:
             first = first or error
         else:
-            return _with_logits(adapted, outputs)
+            return tried.around(module)  # which no trial has left anything in
     raise first or ExportError("there is no way to call the module")
 
 

@@ -220,8 +220,9 @@ def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Man
         artifacts[names.ONNX] = model.SerializeToString(deterministic=True)
         if fast is not None and dispatch.crossover is not None:
             artifacts[names.THROUGHPUT] = fast.SerializeToString(deterministic=True)
-        for name, data in artifacts.items():
-            check_onnx_refuses(data, signature, name)
+        with _told(module):
+            for name, data in artifacts.items():
+                check_onnx_refuses(data, signature, name)
         manifest = dataclasses.replace(manifest, operators=operators(model), dispatch=dispatch)
         versions |= {
             "onnx": onnx.__version__,

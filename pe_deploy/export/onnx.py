@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import NamedTuple
 
 import numpy as np
@@ -104,13 +105,23 @@ def _captured(
         )
     ids = random_ids(signature, batch, length, np.random.default_rng(0))
     model = _capture(prepared, torch.from_numpy(ids), opset, signature)
-    recurrent = sum(node.op_type in RECURRENT for node in model.graph.node)
+    recurrent = _used_recurrent_nodes(model)
     _clean(model)
     model = simplify(model)
     guard(model, signature)
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
     return _Captured(model, recurrent)
+
+
+def _used_recurrent_nodes(model: onnx.ModelProto) -> int:
+    """How many recurrent nodes an answer is computed from."""
+    needed, count = {output.name for output in model.graph.output}, 0
+    for node in reversed(model.graph.node):
+        if needed & set(node.output):
+            needed.update(node.input)
+            count += node.op_type in RECURRENT
+    return count
 
 
 def _sample_shapes(signature: Signature) -> list[tuple[int, int]]:
@@ -175,7 +186,14 @@ def _capture(
     if signature.min_length == signature.max_length:
         del axes[1]
     try:
-        with _exporter_noise_silenced(), standing_in(), slow_attention(), numbers_made() as lines:
+        with (
+            _exporter_noise_silenced(),
+            redirect_stdout(io.StringIO()),  # graphs, where something fails; and the module's own
+            redirect_stderr(io.StringIO()),
+            standing_in(),
+            slow_attention(),
+            numbers_made() as lines,
+        ):
             program = torch.onnx.export(
                 module,
                 (ids,),

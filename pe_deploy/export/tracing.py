@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from pe_deploy.config import Signature
 from pe_deploy.errors import ExportError
 from pe_deploy.export.adapt.blame import blamed
+from pe_deploy.export.stand_ins.pooling import are_lengths
 from pe_deploy.parity import random_ids
 
 _SAMPLE_ROWS = 5
@@ -91,4 +92,6 @@ class _SizesKept(TorchFunctionMode):
             sizes = args[1] if isinstance(args[1], list | tuple) else args[1:]
             if all(isinstance(size, int | Tensor) for size in sizes):
                 return torch.zeros(tuple(sizes), dtype=args[0].dtype, device=args[0].device)
+        if func in (Tensor.tolist, Tensor.numpy) and are_lengths(args[0]):
+            return args[0]
         return func(*args, **(kwargs or {}))

@@ -35,6 +35,10 @@ class IdsToLogits(nn.Module):
         self.layout = layout
         self.ending = ending
 
+    def around(self, module: nn.Module) -> IdsToLogits:
+        """The same adapter round another copy of its module."""
+        return IdsToLogits(module, self.signature, self.call, self.place, self.layout, self.ending)
+
     @property
     def is_plain(self) -> bool:
         """Whether the module itself does all that this one does."""

@@ -51,6 +51,12 @@ def line_in(stack: Sequence[traceback.FrameSummary]) -> str:
     return ""
 
 
+def is_assert(stack: Sequence[traceback.FrameSummary]) -> bool:
+    """Whether the innermost line of a stack that is the user's own asserts something."""
+    own = next((frame for frame in reversed(stack) if _is_users(frame.filename)), None)
+    return own is not None and (own.line or "").strip().startswith("assert")
+
+
 def _reason(error: BaseException) -> str:
     causes = list(_chain(error))
     root = causes[-1] if causes else error

@@ -6,30 +6,54 @@ The module itself is never changed: people train on.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from pe_deploy.errors import ExportError
 from pe_deploy.export.adapt.unscript import unscripted
 
 
 def frozen_copy(module: nn.Module) -> nn.Module:
-    """A copy in eval mode that asks for no gradients."""
+    """A copy in eval mode that asks for no gradients.
+
+    What cannot be copied, such as a lock or an open file, is shared.
+
+    Raises:
+        ExportError: a lazy layer does not know its size yet.
+    """
+    for name, tensor in module.named_parameters():
+        if is_lazy(tensor):
+            raise ExportError(
+                f"{name} has no size yet; give the weights, or run the module once before"
+            )
+    values = [value for part in module.modules() for value in vars(part).values()]
     # Only leaves of autograd's graph can be copied; what hooks and caches leave behind is none.
     memo: dict[int, Any] = {
         id(value): value.detach().clone()
-        for part in module.modules()
-        for value in vars(part).values()
+        for value in values
         if isinstance(value, Tensor) and not value.is_leaf
     }
     with torch.no_grad():
-        copied = copy.deepcopy(module, memo)
+        try:
+            copied = copy.deepcopy(module, dict(memo))
+        except (TypeError, ValueError, RuntimeError):
+            memo |= {id(value): value for value in values if not _can_be_copied(value)}
+            copied = copy.deepcopy(module, memo)
     return copied.cpu().eval().requires_grad_(False)
+
+
+def _can_be_copied(value: Any) -> bool:
+    try:
+        copy.deepcopy(value)
+    except Exception:  # noqa: BLE001 - whatever an object says to it, the answer is no
+        return False
+    return True
 
 
 def unwrapped(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
@@ -54,7 +78,17 @@ def unwrapped(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
 
 
 def in_float32(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
-    """A frozen copy with float32 weights, and with no norm of weights left to compute."""
+    """A frozen copy with float32 weights, and with no norm of weights left to compute.
+
+    Raises:
+        ExportError: it is quantized, or a lazy layer does not know its size yet.
+    """
+    for name, part in module.named_modules():
+        if type(part).__module__.startswith(("torch.ao.nn.", "torch.nn.quantized")):
+            raise ExportError(
+                f"{name} is a quantized {type(part).__name__}; allowed: the module before that, "
+                "in float32"
+            )
     copied = frozen_copy(module)
     tensors = [*copied.parameters(), *copied.buffers()]
     kinds = sorted({str(t.dtype).removeprefix("torch.") for t in tensors if t.is_floating_point()})
@@ -80,10 +114,3 @@ def _fold(part: nn.Module) -> None:
             every = torch.arange(part.num_embeddings)
             torch.embedding_renorm_(part.weight, every, part.max_norm, part.norm_type)
         part.max_norm = None
-
-
-def layers_of(module: nn.Module, *kinds: type[nn.Module]) -> Iterator[tuple[str, Any]]:
-    """The layers of these kinds, by name."""
-    for name, part in module.named_modules():
-        if isinstance(part, kinds):
-            yield name, part

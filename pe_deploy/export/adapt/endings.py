@@ -32,6 +32,12 @@ _ENDS = {
 _KEEPS = {"clamp", "clamp_min", "clamp_max", "nan_to_num"}
 """What leaves a probability one, though it is then not the last thing done."""
 
+_SQUASHES = {*_ENDS, "tanh", "exp"}
+_ARITHMETIC = {
+    *_MOVES, *_KEEPS, "add", "sub", "rsub", "mul", "div", "reciprocal", "neg", "mean", "sum", "cat",
+    "stack", "pow", "sqrt", "amax", "amin", "max", "min",
+}  # fmt: skip
+
 _CALLS = {
     torch.sigmoid, torch.sigmoid_, Tensor.sigmoid, Tensor.sigmoid_, torch.special.expit,
     torch.nn.functional.sigmoid, torch.softmax, Tensor.softmax, torch.special.softmax,
@@ -54,7 +60,11 @@ class Ending(NamedTuple):
 
 
 def ending_of(run: Callable[[], Tensor]) -> Ending | None:
-    """How a call ends that gives logits, or should; None where it is not in probabilities."""
+    """How a call ends that gives logits, or should; None where it is not in probabilities.
+
+    `run` gives `[rows, …, classes]` or `[rows]`. A last call of sigmoid or softmax is found in what
+    was computed; several of them, averaged or joined, and one written by hand, by what they give.
+    """
     with torch.no_grad(), _Calls() as calls, _Made() as made:
         answer = run()
     plain, tensor = True, answer
@@ -63,17 +73,24 @@ def ending_of(run: Callable[[], Tensor]) -> Ending | None:
         if operator in _ENDS:
             numbers = [n for n, given in enumerate(calls.given) if given is tensor]
             return Ending(_ENDS[operator], numbers[0] if plain and numbers else None)
-        if operator == "exp" and source is not None and made.of(source)[0] == "_log_softmax":
-            return Ending("softmax", None)
-        if operator in ("reciprocal", "div", "mul") and _is_by_hand(made, tensor):
-            return Ending("sigmoid", None)
         if operator in _KEEPS:
             plain = False
-        elif operator not in _MOVES:
-            return None
+        elif operator not in _MOVES or source is None:
+            return _by_its_numbers(made, answer)
         if source is None:
             return None
         tensor = source
+
+
+def _by_its_numbers(made: _Made, answer: Tensor) -> Ending | None:
+    """Whether the answers are probabilities, though no single call makes them so."""
+    exact, columns = answer.double(), answer.shape[-1] if answer.dim() > 1 else 1
+    if columns > 1:
+        for name, each in (("softmax", exact), ("log_softmax", exact.exp())):
+            if (each >= 0).all() and torch.allclose(each.sum(-1), exact.new_ones(()), atol=1e-5):
+                return Ending(name, None)
+    inside = bool(((exact >= 0) & (exact <= 1)).all())
+    return Ending("sigmoid", None) if inside and made.is_squashed(answer) else None
 
 
 @contextmanager
@@ -84,19 +101,6 @@ def left_out(ending: Ending | None) -> Iterator[None]:
         return
     with _Calls(ending.call):
         yield
-
-
-def _is_by_hand(made: _Made, tensor: Tensor) -> bool:
-    """Whether it is `1 / (1 + exp(-x))`, which torch takes for `reciprocal(1 + exp(-x)) * 1`."""
-    operator, source = made.of(tensor)
-    if operator == "mul" and source is not None:
-        operator, source = made.of(source)
-    inputs = made.inputs(tensor)
-    below = inputs[-1] if operator == "div" and len(inputs) > 1 else source
-    if operator == "mul" or below is None:
-        return False
-    added, grown = made.of(below)
-    return added in ("add", "rsub") and grown is not None and made.of(grown)[0] == "exp"
 
 
 class _Made(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -111,7 +115,8 @@ class _Made(TorchDispatchMode):  # type: ignore[no-untyped-call]
         outputs = [
             t for t in (given if isinstance(given, tuple) else (given,)) if isinstance(t, Tensor)
         ]
-        inputs = [t for t in args if isinstance(t, Tensor)]
+        flat = [each for arg in args for each in (arg if isinstance(arg, list) else [arg])]
+        inputs = [t for t in flat if isinstance(t, Tensor)]
         for output in outputs[:1]:
             if not any(output is t for t in inputs) or func.overloadpacket.__name__ in _ENDS:
                 # The tensors are kept, so that no other one takes their number.
@@ -122,8 +127,12 @@ class _Made(TorchDispatchMode):  # type: ignore[no-untyped-call]
         operator, inputs, _ = self._by.get(id(tensor), ("", [], []))
         return operator, inputs[0] if inputs else None
 
-    def inputs(self, tensor: Tensor) -> list[Tensor]:
-        return self._by[id(tensor)][1]
+    def is_squashed(self, tensor: Tensor) -> bool:
+        """Whether it is made by arithmetic alone of what was squashed, and of nothing else."""
+        operator, inputs, _ = self._by.get(id(tensor), ("", [], []))
+        if operator in _SQUASHES:
+            return True
+        return operator in _ARITHMETIC and bool(inputs) and all(map(self.is_squashed, inputs))
 
 
 class _Calls(TorchFunctionMode):

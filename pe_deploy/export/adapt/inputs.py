@@ -30,6 +30,7 @@ _DTYPES: dict[str, tuple[torch.dtype, ...]] = {
     "padding mask": (torch.bool,),
     "mask": (torch.int64, torch.bool, torch.float32),
 }
+_OPPOSITE = {"mask": "padding mask", "padding mask": "mask"}
 _IDS = ("input_ids", "ids", "token_ids", "tokens", "text", "x", "input", "inputs")
 
 
@@ -100,7 +101,8 @@ def calls_of(module: nn.Module, pad_id: int | None) -> Iterator[Call]:
     if not named:
         if not parameters:
             raise ExportError(f"{type(module).__name__}.forward takes no input; allowed: the ids")
-        yield Call(None, ())
+        by_name = parameters[0].kind == inspect.Parameter.VAR_KEYWORD
+        yield Call("input_ids" if by_name else None, ())
         return
     names = [parameter.name for parameter in named]
     ids = next((name for name in ("input_ids",) if name in names), names[0])
@@ -120,10 +122,20 @@ def calls_of(module: nn.Module, pad_id: int | None) -> Iterator[Call]:
                 "which are made of the ids; give any other a default"
             )
         if required or (pad_id is not None and kind in ("mask", "padding mask", "lengths")):
-            dtypes = _DTYPES.get(str(kind), (torch.int64,))
-            choices.append([SecondInput(parameter.name, str(kind), dtype) for dtype in dtypes])
+            kinds = [str(kind)]
+            if kind in _OPPOSITE and pad_id is not None:  # which one, padding will tell
+                kinds.append(_OPPOSITE[kind])
+            choices.append(
+                [
+                    SecondInput(parameter.name, each, dtype)
+                    for each in kinds
+                    for dtype in _DTYPES.get(each, (torch.int64,))
+                ]
+            )
+    first = named[0]
+    by_name = ids != first.name or first.kind == first.KEYWORD_ONLY
     for chosen in itertools.product(*choices):
-        yield Call(None if ids == names[0] else ids, chosen)
+        yield Call(ids if by_name else None, chosen)
 
 
 def _kind_of(name: str) -> str | None:

@@ -38,8 +38,8 @@ def check(adapted: IdsToLogits) -> None:
         ids = _ids(signature, _ROWS, length)
         answers = _run(adapted, ids)
         if length in closely:
-            _check_alike(adapted, ids, answers)
             _check_repeats(adapted, ids, answers)
+            _check_alike(adapted, ids, answers)
 
 
 def some_ids(signature: Signature) -> NDArray[np.int64]:
@@ -74,8 +74,8 @@ def _check_repeats(adapted: IdsToLogits, ids: Tensor, answers: Tensor) -> None:
     if not _near(again, answers):
         raise ExportError(
             f"two calls with the same ids differ by {_apart(again, answers):.2g}: something in the "
-            "module is random; leave dropout to nn.Dropout (or pass training=self.training), and "
-            "draw no random numbers in eval mode"
+            "module is random, or kept from call to call; leave dropout to nn.Dropout (or pass "
+            "training=self.training), and begin each call from a new state"
         )
 
 

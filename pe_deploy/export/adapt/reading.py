@@ -195,7 +195,7 @@ def _answer(
 ) -> tuple[Place, int, Layout]:
     """Where the logits are, how many, and how they lie."""
     # Sizes that are alike by no chance: no batch is a length.
-    lengths = sorted({least, min(longest, least + 2), min(longest, 7)})
+    lengths = sorted({least, min(longest, least + 2), min(longest, max(least, 7))})
     shapes: dict[tuple[int, int], tuple[int, ...]] = {}
     place: Place = None
     for length in lengths:

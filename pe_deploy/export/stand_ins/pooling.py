@@ -6,12 +6,15 @@ a kernel as long as the sequence is one.
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from pe_deploy.export.adapt.blame import is_assert
 
 
 class SizesKeptFree(TorchFunctionMode):
@@ -22,8 +25,13 @@ class SizesKeptFree(TorchFunctionMode):
         ours = _OURS.get(func)
         if ours is not None and not kwargs.pop("return_indices", False):
             return ours(*args, **kwargs)
-        if func in (Tensor.tolist, Tensor.numpy) and _are_lengths(args[0]):
+        if func in (Tensor.tolist, Tensor.numpy) and are_lengths(args[0]):
             return args[0]  # pack_padded_sequence takes the tensor as well
+        if func in _REMAINDERS and isinstance(args[1], torch.SymInt):
+            size: Any = args[1]
+            return func(args[0], torch.scalar_tensor(size, dtype=args[0].dtype))
+        if func is Tensor.__bool__ and is_assert(traceback.extract_stack(limit=12)):
+            return True  # the guards of the graph look at the ids
         return func(*args, **kwargs)
 
 
@@ -88,9 +96,12 @@ def _is_whole(size: Any, input: Tensor) -> bool:  # noqa: A002 - torch's own nam
     return isinstance(size, torch.SymInt) and str(size) == str(input.shape[-1])
 
 
-def _are_lengths(tensor: Any) -> bool:
+def are_lengths(tensor: Any) -> bool:
+    """Whether a value may be the lengths of rows, `[batch]`."""
     return isinstance(tensor, Tensor) and tensor.dim() == 1 and tensor.dtype == torch.int64
 
+
+_REMAINDERS = (torch.remainder, Tensor.remainder, Tensor.__mod__, Tensor.fmod, torch.fmod)
 
 _OURS = {
     torch.max_pool1d: _max_pool1d,
