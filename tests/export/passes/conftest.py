@@ -136,7 +136,7 @@ class Backwards(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """`nn.LSTM` or `nn.GRU` as users end it; ids from 0 to 11, of which 3 may be padding."""
+    """A recurrent layer as users end it; ids from 0 to 11, of which 3 may be padding."""
 
     def __init__(self, kind: str, both_ways: bool, end: str, layers: int) -> None:
         super().__init__()
@@ -144,7 +144,15 @@ class Recurrent(nn.Module):
         self.end = end
         self.tokens = nn.Embedding(12, 6)
         self.places = nn.Embedding(9, 6)
-        self.layers = getattr(nn, kind)(6, 5, layers, batch_first=True, bidirectional=both_ways)
+        kind, _, activation = kind.partition(" ")
+        self.layers = getattr(nn, kind)(
+            6,
+            5,
+            layers,
+            batch_first=True,
+            bidirectional=both_ways,
+            **({"nonlinearity": activation} if activation else {}),
+        )
         self.head = nn.Linear(10 if both_ways else 5, 3)
 
     def forward(self, input_ids: Tensor) -> Tensor:
