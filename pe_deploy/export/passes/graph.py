@@ -85,7 +85,7 @@ def initializer(graph: ir.Graph, array: Array, name: str) -> ir.Value:
         count += 1
         unique = f"{name}_{count}"
     recorded = tape.Tape(graph)
-    return recorded.initializer(ir.tensor(np.ascontiguousarray(array), name=unique), unique)
+    return recorded.initializer(ir.tensor(np.asarray(array, order="C"), name=unique), unique)
 
 
 def constant(value: ir.Value | None) -> Array | None:
@@ -175,13 +175,13 @@ def is_recurrent(node: ir.Node, both_ways: bool = False) -> bool:
     )
 
 
-def recurrent_giving(value: ir.Value | None) -> ir.Node | None:
-    """The node whose outputs of all steps a value is, without their axis of one direction."""
+def layer_giving(value: ir.Value | None) -> ir.Node | None:
+    """The recurrent layer whose outputs of all steps a value is, without their directions."""
     squeezed = made_by(value, "Squeeze")
     if squeezed is None or axes(squeezed) != [1]:
         return None
-    node = made_by(squeezed.inputs[0], *RECURRENT)
-    return None if node is None or node.outputs[0] is not squeezed.inputs[0] else node
+    layer = made_by(squeezed.inputs[0], *RECURRENT)
+    return None if layer is None or layer.outputs[0] is not squeezed.inputs[0] else layer
 
 
 def given(node: ir.Node, index: int) -> ir.Value | None:

@@ -184,6 +184,6 @@ def _hand_on(graph: ir.Graph, nodes: g.Nodes, stack: Stack, given: list[ir.Value
         for index in range(layer.STATES):
             give_state(nodes, layer.node, 1 + index, [way[level][index] for way in finals])
     if outputs := list(taken):
-        give_outputs(graph, nodes, stack[0][-1].node, outputs)
+        give_outputs(nodes, stack[0][-1].node, outputs)
     for layer in reversed(stack[0]):
         remove(graph, layer.node)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -25,55 +26,100 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _zero_state_left_out(graph: ir.Graph, node: ir.Node) -> None:
-    """A recurrent node without an initial state starts from zeros: none need be made for it.
+    """A layer without initial states starts from zeros, so zeros need not be made for it.
 
     GRU(X, W, R, B, , zeros)  →  GRU(X, W, R, B)
     """
-    for index in (5, 6):  # of an LSTM, the cell's
-        if node.op_type in g.RECURRENT and _is_zero(g.given(node, index)):
-            node.replace_input_with(index, None)
+    if node.op_type in g.RECURRENT:
+        for index in (5, 6):  # an LSTM has two
+            if _is_zero(g.given(node, index)):
+                node.replace_input_with(index, None)
 
 
-def _state_of_one_layer(graph: ir.Graph, node: ir.Node) -> None:
-    """One row of the joined states of all layers is the state of one: no need to join them.
+def _row_of_joined(graph: ir.Graph, node: ir.Node) -> None:
+    """One row of the joined states of all layers is of one layer: no need to join them.
 
-        Gather(Concat(h0, h1), 1)  →  Squeeze(h1)
+        Gather(Concat(h0, h1), 1)                        →  Squeeze(h1)        in one direction
+        Gather(Concat(h0, h1), 3)                        →  Gather(h1, 1)      in two
+        Gather(Concat(Unsqueeze(a), Unsqueeze(b)), 1)    →  b
 
-    Only where each part is the `[1, batch, hidden]` of one direction, so that rows count layers.
+    Only where each part is known to be so many rows: the `[directions, batch, hidden]` of a
+    recurrent layer, or one row that was given an axis.
     """
-    if node.op_type != "Gather" or node.attributes.get_int("axis", 0) != 0:
+    index = g.constant(node.inputs[1]) if node.op_type == "Gather" else None
+    if index is None or index.shape != () or node.attributes.get_int("axis", 0) != 0:
         return
-    index = g.constant(node.inputs[1])
-    if index is None or index.shape != ():
+    rows = _rows(node.inputs[0])
+    if rows is None or not -len(rows) <= int(index) < len(rows):
         return
-    joined = g.made_by(node.inputs[0], "Concat")
-    if joined is not None and joined.attributes.get_int("axis") != 0:
-        return
-    states = [node.inputs[0]] if joined is None else list(joined.inputs)
-    if not all(_is_final_state(state) for state in states):
-        return
-    if -len(states) <= int(index) < len(states):
-        g.exchange(node.outputs[0], _without_layer_axis(graph, node, states[int(index)]))
+    part, row, count = rows[int(index)]
+    if row is None:
+        g.exchange(node.outputs[0], part)
+    elif count == 1:
+        g.exchange(node.outputs[0], _without_layer_axis(graph, node, part))
+    elif part is not node.inputs[0]:
+        nodes = g.Nodes(graph, node)
+        which = nodes.constant(np.array(row), "direction")
+        g.exchange(node.outputs[0], nodes.op("Gather", part, which, axis=0))
+
+
+def _rows(value: ir.Value | None) -> list[tuple[ir.Value, int | None, int]] | None:
+    """For each row of a value: where it is from, which row it is there, and of how many.
+
+    Which is None where it is all of what it is from; the whole is None where that is not known.
+    """
+    if (node := g.made_by(value, "Concat")) and node.attributes.get_int("axis", -1) == 0:
+        parts = [_rows(part) for part in node.inputs]
+        return None if None in parts else [row for part in parts for row in part or []]
+    if (node := g.made_by(value, "Unsqueeze")) and g.axes(node) == [0] and node.inputs[0]:
+        return [(node.inputs[0], None, 1)]
+    count = _directions(value)
+    if value is None or count is None:
+        return None
+    return [(value, row, count) for row in range(count)]
 
 
 def _last_step(graph: ir.Graph, node: ir.Node) -> None:
-    """The output at the last step is the final state, which needs no outputs of other steps.
+    """A layer's output at the last step is its final state, which needs no outputs of other steps.
 
     Gather(Transpose(Squeeze(Y)), -1)  →  Squeeze(Y_h)      Y, Y_h = GRU(…)
     """
-    if node.op_type != "Gather" or node.attributes.get_int("axis", 0) != 1:
+    index = g.constant(node.inputs[1]) if node.op_type == "Gather" else None
+    if index is None or index.shape != () or int(index) != -1:
         return
-    index = g.constant(node.inputs[1])
-    transposed = g.made_by(node.inputs[0], "Transpose")
-    if index is None or index.shape != () or int(index) != -1 or transposed is None:
+    steps, axis = node.inputs[0], node.attributes.get_int("axis", 0)
+    if axis == 1:
+        transposed = g.made_by(steps, "Transpose")
+        if transposed is None or g.perm(transposed) != [1, 0, 2]:
+            return
+        steps = transposed.inputs[0]
+    elif axis != 0:
         return
-    layer = g.recurrent_giving(transposed.inputs[0])
-    if g.perm(transposed) != [1, 0, 2] or layer is None or not g.is_recurrent(layer):
-        return
-    if g.given(layer, 4) is None:
+    layer = g.layer_giving(steps)
+    if layer is not None and g.is_recurrent(layer) and g.given(layer, 4) is None:
         if len(layer.outputs) < 2:
             layer.resize_outputs(2)
         g.exchange(node.outputs[0], _without_layer_axis(graph, node, layer.outputs[1]))
+
+
+def _side_by_side(graph: ir.Graph, node: ir.Node) -> None:
+    """The outputs of two directions join their last axes; no size need be asked for that.
+
+    Reshape(Transpose(Y), Concat(length, batch, 2 * hidden))  →  Reshape(Transpose(Y), [0, 0, -1])
+    """
+    transposed = g.made_by(node.inputs[0], "Transpose") if node.op_type == "Reshape" else None
+    sizes = None if transposed is None else g.made_by(node.inputs[1], "Concat")
+    if transposed is None or sizes is None or g.perm(transposed) != [0, 2, 1, 3]:
+        return
+    layer, ids = g.made_by(transposed.inputs[0], *g.RECURRENT), graph.inputs[0]
+    if layer is None or len(sizes.inputs) != 3:
+        return
+    length, batch, width = sizes.inputs
+    both = 2 * layer.attributes.get_int("hidden_size", 0)
+    if g.is_size_of(length, ids, 1) and g.is_size_of(batch, ids, 0) and g.integers(width) == [both]:
+        nodes = g.Nodes(graph, node)
+        node.replace_input_with(1, nodes.constant([0, 0, -1], "side_by_side"))
+        node.attributes.pop("allowzero", None)
 
 
 def _steps_gathered_time_first(graph: ir.Graph, node: ir.Node) -> None:
@@ -149,8 +195,9 @@ Rule = Callable[[ir.Graph, ir.Node], None]
 
 RULES: tuple[Rule, ...] = (
     _zero_state_left_out,
-    _state_of_one_layer,
+    _row_of_joined,
     _last_step,
+    _side_by_side,
     _steps_gathered_time_first,
     _positions_sliced,
     _time_first,
@@ -218,9 +265,12 @@ def _is_zero(value: ir.Value | None) -> bool:
     return node is not None and _is_zero(node.inputs[0])
 
 
-def _is_final_state(value: ir.Value | None) -> bool:
+def _directions(value: ir.Value | None) -> int | None:
+    """How many directions a final state has; None where a value is none."""
     node = g.made_by(value, *g.RECURRENT)
-    return node is not None and g.is_recurrent(node) and value is not node.outputs[0]
+    if node is None or node.attributes.get_int("layout", 0) != 0 or value is node.outputs[0]:
+        return None
+    return 2 if node.attributes.get_string("direction", "forward") == "bidirectional" else 1
 
 
 def _without_layer_axis(graph: ir.Graph, before: ir.Node, state: ir.Value | None) -> ir.Value:
