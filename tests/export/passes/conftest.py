@@ -13,6 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from pe_deploy import ModelConfig, Signature
 from pe_deploy.export import onnx as export_onnx
@@ -157,7 +158,12 @@ class Recurrent(nn.Module):
 
     def forward(self, input_ids: Tensor) -> Tensor:
         embedded = self.tokens(input_ids) + self.places(torch.arange(input_ids.size(1)))
-        outputs, states = self.layers(embedded)
+        if self.end == "packed":
+            lengths = input_ids.ne(3).sum(1)
+            packed = pack_padded_sequence(embedded, lengths, True, enforce_sorted=False)
+            outputs, states = self.layers(packed)
+        else:
+            outputs, states = self.layers(embedded)
         state, cell = states if isinstance(states, tuple) else (states, states)
         ways = 2 if self.layers.bidirectional else 1
         if self.end == "mean":
@@ -213,7 +219,7 @@ def captured(name: str, config: ModelConfig | None) -> tuple[nn.Module, Signatur
     torch.manual_seed(0)
     module = GRUClassifier(config) if config else module_of(name)
     classes = 3 if name.startswith(KINDS) else 1
-    pad_id = 3 if "row's end" in name else None
+    pad_id = 3 if "row's end" in name or "packed" in name else None
     signature = config.signature if config else Signature(12, 8, classes, pad_id)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export_onnx, "simplify", lambda model: model)

@@ -172,6 +172,7 @@ def test_other_modules(made: Make, holds: Hold, kind: str, left: dict[str, int])
         ("LSTM/one way/cells/2", 1),
         ("LSTM/both ways/mean/2", 2),
         ("LSTM/both ways/cells/1", 1),
+        ("LSTM/both ways/packed/2", 4),  # each way ends for itself
         ("GRU/both ways/mean/2", 2),
         ("GRU/both ways/last state/2", 2),
         ("GRU/both ways/row's end/1", 1),
