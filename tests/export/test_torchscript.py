@@ -72,7 +72,7 @@ def test_what_cannot_be_scripted_is_one_line() -> None:
         def forward(self, input_ids: Tensor) -> Tensor:
             total = torch.zeros(len(input_ids))
             for step in range(input_ids.shape[1]):
-                total = total + eval("input_ids[:, step].float()")
+                total = total + eval("input_ids[:, step].float()", {"step": step, **locals()})
             return total
 
     with pytest.raises(ExportError, match=r"cannot script Unscriptable: .*, and a trace") as error:

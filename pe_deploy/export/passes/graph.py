@@ -175,13 +175,13 @@ def is_recurrent(node: ir.Node, both_ways: bool = False) -> bool:
     )
 
 
-def layer_giving(value: ir.Value | None) -> ir.Node | None:
-    """The recurrent layer whose outputs of all steps a value is, without their directions."""
+def recurrent_giving(value: ir.Value | None) -> ir.Node | None:
+    """The node whose outputs of all steps a value is, without their axis of one direction."""
     squeezed = made_by(value, "Squeeze")
     if squeezed is None or axes(squeezed) != [1]:
         return None
-    layer = made_by(squeezed.inputs[0], *RECURRENT)
-    return None if layer is None or layer.outputs[0] is not squeezed.inputs[0] else layer
+    node = made_by(squeezed.inputs[0], *RECURRENT)
+    return None if node is None or node.outputs[0] is not squeezed.inputs[0] else node
 
 
 def given(node: ir.Node, index: int) -> ir.Value | None:

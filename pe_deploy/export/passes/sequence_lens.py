@@ -28,7 +28,7 @@ def stop_at_lengths(graph: ir.Graph, node: ir.Node) -> None:
     if node.op_type != "GatherND" or node.attributes.get_int("batch_dims", 0) != 0:
         return
     outputs, joined = node.inputs[0], g.made_by(node.inputs[1], "Concat")
-    layer = g.layer_giving(outputs)
+    layer = g.recurrent_giving(outputs)
     if joined is None or len(joined.inputs) != 2 or outputs is None or layer is None:
         return
     if not layers_of(layer) or g.given(layer, 4) is not None:

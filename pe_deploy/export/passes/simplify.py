@@ -95,7 +95,7 @@ def _last_step(graph: ir.Graph, node: ir.Node) -> None:
         steps = transposed.inputs[0]
     elif axis != 0:
         return
-    layer = g.layer_giving(steps)
+    layer = g.recurrent_giving(steps)
     if layer is not None and g.is_recurrent(layer) and g.given(layer, 4) is None:
         if len(layer.outputs) < 2:
             layer.resize_outputs(2)

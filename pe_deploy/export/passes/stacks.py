@@ -75,7 +75,7 @@ def stacks_of(graph: ir.Graph) -> list[Stack]:
 
 def _below(node: ir.Node) -> ir.Node | None:
     """The node from left to right all of whose outputs this one reads, and it alone."""
-    below, inputs = g.layer_giving(node.inputs[0]), node.inputs[0]
+    below, inputs = g.recurrent_giving(node.inputs[0]), node.inputs[0]
     if below is None or inputs is None or g.given(below, 4) is not None:
         return None
     if not g.is_recurrent(node) or not g.is_recurrent(below):
