@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
@@ -26,15 +25,19 @@ class Expectation:
         opset: the operator set that was asked for.
         sample_shape: `(batch, sequence)` of the sample that the graph was captured with; of 1
             and 1, which put no constant under suspicion, where there was none.
-        scan_layers: the layers that Scan nodes compute; of a bidirectional one, each direction.
+        scanned: how many layers of each operator Scan nodes compute, each direction for itself.
     """
 
     signature: Signature
     recurrent_nodes: int
     opset: int
     sample_shape: tuple[int, int] = (1, 1)
-    scan_layers: int = 0
+    scanned: Mapping[str, int] = field(default_factory=dict)
 
+
+_ACTIVATIONS = ("Sigmoid", "Tanh", "Relu")
+_IN_A_STEP = {"GRU": 3, "LSTM": 5, "RNN": 1}
+"""How many activations a layer has in a step."""
 
 Rule = Callable[[onnx.ModelProto, Expectation], Iterator[str]]
 
@@ -196,12 +199,11 @@ def _guards(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
 def _scan(model: onnx.ModelProto, expected: Expectation) -> Iterator[str]:
     scans = [node for node in model.graph.node if node.op_type == "Scan"]
     bodies = [a.g for scan in scans for a in scan.attribute if a.name == "body"]
-    # A GRU's step has two Sigmoids and a Tanh, an LSTM's three and two, and nothing else has any.
-    steps = Counter(node.op_type for body in bodies for node in body.node)
-    layers = steps["Sigmoid"] - steps["Tanh"]
-    if layers != expected.scan_layers:
+    found = sum(node.op_type in _ACTIVATIONS for body in bodies for node in body.node)
+    wanted = sum(_IN_A_STEP[kind] * count for kind, count in expected.scanned.items())
+    if found != wanted:
         yield (
-            f"Scan nodes compute {layers} layers instead of {expected.scan_layers}: layers "
+            f"Scan nodes hold {found} activations instead of {wanted}: layers "
             "were lost or computed twice; export without the throughput form"
         )
 

@@ -154,16 +154,20 @@ def to_throughput(model: onnx.ModelProto, signature: Signature) -> onnx.ModelPro
         return None
     left = sum(node.op_type in RECURRENT for node in fast.graph.node)
     opset = next(opset.version for opset in model.opset_import if not opset.domain)
-    expected = Expectation(signature, left, opset, scan_layers=_ways(model) - _ways(fast))
+    expected = Expectation(signature, left, opset, scanned=_ways(model) - _ways(fast))
     if findings := lint(fast, expected):
         raise ExportError("the throughput graph breaks the lint: " + " | ".join(findings))
     return fast
 
 
-def _ways(model: onnx.ModelProto) -> int:
-    """The directions of all recurrent nodes together: each weight has one row for each."""
+def _ways(model: onnx.ModelProto) -> Counter[str]:
+    """The directions of all recurrent nodes, by operator: their weights have a row for each."""
     rows = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if tensor.dims}
-    return sum(rows.get(n.input[1], 1) for n in model.graph.node if n.op_type in RECURRENT)
+    counts: Counter[str] = Counter()
+    for node in model.graph.node:
+        if node.op_type in RECURRENT:
+            counts[node.op_type] += rows.get(node.input[1], 1)
+    return counts
 
 
 def scanned(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto | None:

@@ -181,7 +181,7 @@ class _Checker:
             opset = int(subject.manifest.versions["opset"])
             layers = subject.classifier.config.num_layers
             in_scan = layers if format_name == "throughput" else 0
-            expected = Expectation(signature, layers - in_scan, opset, scan_layers=in_scan)
+            expected = Expectation(signature, layers - in_scan, opset, scanned={"GRU": in_scan})
             if lint(model, expected):
                 return True
             check_onnx_refuses(data, signature, ENGINES[format_name].file)

@@ -47,12 +47,15 @@ def refuse_misfits(
 def conversions(state: Mapping[str, Tensor], slots: Mapping[str, Slot]) -> tuple[str, ...]:
     """A line for each dtype that is not the slot's: it is read exactly, or rounded."""
     pairs = Counter((state[name].dtype, slot.dtype) for name, slot in slots.items())
-    return tuple(
-        f"{'read' if torch.promote_types(held, wanted) == wanted else 'rounded'} "
-        f"{count} tensor{'s' if count > 1 else ''} of {_kind(held)} as {_kind(wanted)}"
-        for (held, wanted), count in pairs.items()
-        if held != wanted
-    )
+    lines = []
+    for (held, wanted), count in pairs.items():
+        done, to = (
+            ("read", "as") if torch.promote_types(held, wanted) == wanted else ("rounded", "to")
+        )
+        tensors = f"{count} tensor{'s' if count > 1 else ''} of {_kind(held)}"
+        if held != wanted:
+            lines.append(f"{done} {tensors} {to} {_kind(wanted)}")
+    return tuple(lines)
 
 
 def _misfits(state: Mapping[str, Tensor], slots: Mapping[str, Slot]) -> Iterator[str]:

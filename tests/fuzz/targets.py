@@ -273,10 +273,15 @@ def _state_dict_seeds() -> list[bytes]:
     import torch
 
     state = safetensors.torch.load(_checkpoint_files()["model.safetensors"])
+    # As a trainer wraps them, and as another hand names them.
+    wrapped = {"epoch": 1, "state_dict": {f"model.{name}": one for name, one in state.items()}}
+    renamed = {
+        name.replace("rnn_lay", "gru").replace("fc_lay", "fc"): state[name] for name in state
+    }
     made: list[bytes] = []
-    for new in (True, False):
+    for content, new in ((state, True), (state, False), (wrapped, True), (renamed, False)):
         buffer = io.BytesIO()
-        torch.save(state, buffer, _use_new_zipfile_serialization=new)
+        torch.save(content, buffer, _use_new_zipfile_serialization=new)
         made.append(buffer.getvalue())
     return made
 

@@ -147,8 +147,8 @@ def test_norms_of_weights_under_their_former_and_new_names(
     ("held", "kept", "note"),
     [
         (torch.float16, torch.float32, "read 1 tensor of float16 as float32"),
-        (torch.float64, torch.float32, "rounded 1 tensor of float64 as float32"),
-        (torch.float32, torch.bfloat16, "rounded 1 tensor of float32 as bfloat16"),
+        (torch.float64, torch.float32, "rounded 1 tensor of float64 to float32"),
+        (torch.float32, torch.bfloat16, "rounded 1 tensor of float32 to bfloat16"),
         (torch.float32, torch.float64, "read 1 tensor of float32 as float64"),
     ],
 )

@@ -185,11 +185,11 @@ GOOD: dict[str, tuple[Writer, tuple[str, ...]]] = {
     ),
     "double": (
         _saved({name: tensor.double() for name, tensor in STATE.items()}),
-        ("rounded 12 tensors of float64 as float32",),
+        ("rounded 12 tensors of float64 to float32",),
     ),
     "a half of them": (
         _saved(STATE | {"fc_lay.bias": STATE["fc_lay.bias"].double()}),
-        ("rounded 1 tensor of float64 as float32",),
+        ("rounded 1 tensor of float64 to float32",),
     ),
 }
 

@@ -118,6 +118,16 @@ def numbers_of(node: ir.Node, gates: int) -> list[Numbers] | None:
     ]
 
 
+def standing(
+    body: Body, after: list[ir.Value], before: list[ir.Value], active: ir.Value | None
+) -> list[ir.Value]:
+    """The states after a step; where a row has ended, as they were before it."""
+    if active is None:
+        return after
+    going = body.op("Cast", active, to=ir.DataType.BOOL)
+    return [body.op("Where", going, *pair) for pair in zip(after, before, strict=True)]
+
+
 def sigmoid(values: Floats) -> Floats:
     """1 / (1 + exp(-x)) without its overflow."""
     made: Floats = (1 + np.tanh(values / 2)) / 2

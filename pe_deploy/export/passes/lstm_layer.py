@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from pe_deploy.export.passes.layer import Floats, Layer, Numbers, sigmoid
+from pe_deploy.export.passes.layer import Floats, Layer, Numbers, sigmoid, standing
 from pe_deploy.export.passes.scan_body import Body
 
 
@@ -58,7 +58,4 @@ class LSTMLayer(Layer):
         )
         moved = body.op("Add", body.op("Mul", kept, cell), body.op("Mul", taken, new))
         after = [body.op("Mul", given, body.op("Tanh", moved)), moved]
-        if active is None:
-            return after
-        going = body.op("Cast", active, to=ir.DataType.BOOL)
-        return [body.op("Where", going, *pair) for pair in zip(after, states, strict=True)]
+        return standing(body, after, states, active)

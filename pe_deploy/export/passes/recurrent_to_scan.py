@@ -1,9 +1,9 @@
-"""The throughput form: each stack of GRU and LSTM nodes as one Scan over time, over all its layers.
+"""The throughput form: each stack of recurrent nodes as one Scan over time, over all its layers.
 
 onnxruntime's kernels multiply all gates at once and then walk through them number by number. One
 matrix product a gate, and each activation as an operator of its own, use the vector units of a
-processor better, from some tens of rows upward (for an LSTM, from some hundreds); below that, the
-nodes cost more than they save. A plain RNN has one gate, and gains nothing.
+processor better: a GRU from some tens of rows upward, an LSTM from some hundreds, a plain RNN from
+some single ones. Below that, the nodes cost more than they save.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WAYS = ("", "_back")
 
 
 def recurrent_to_scan(model: onnx.ModelProto) -> onnx.ModelProto | None:
-    """A copy of a simplified graph in which Scans stand for its GRU and LSTM nodes; None without.
+    """A copy of a simplified graph in which Scans stand for its recurrent nodes; None without.
 
         ids ─ Gather ─ Add ─ GRU ─ Squeeze ─ GRU ─ final state
                                 ↓
@@ -184,6 +184,6 @@ def _hand_on(graph: ir.Graph, nodes: g.Nodes, stack: Stack, given: list[ir.Value
         for index in range(layer.STATES):
             give_state(nodes, layer.node, 1 + index, [way[level][index] for way in finals])
     if outputs := list(taken):
-        give_outputs(graph, nodes, stack[0][-1].node, outputs)
+        give_outputs(nodes, stack[0][-1].node, outputs)
     for layer in reversed(stack[0]):
         remove(graph, layer.node)

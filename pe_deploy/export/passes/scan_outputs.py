@@ -22,20 +22,20 @@ def give_state(nodes: g.Nodes, node: ir.Node, output: int, ways: list[ir.Value])
         return
     state = node.outputs[output]
     for user, _ in list(state.uses()):
-        if user.op_type == "Squeeze" and g.axes(user) == [0]:
-            g.exchange(user.outputs[0], ways[0])
+        way = _way_taken(user)
+        if way is not None and -len(ways) <= way < len(ways):
+            g.exchange(user.outputs[0], ways[way])
             remove(user.graph, user)
     if g.is_used(node, output):
         g.exchange(state, _stacked(nodes, ways, 0))
 
 
-def give_outputs(graph: ir.Graph, nodes: g.Nodes, node: ir.Node, ways: list[ir.Value]) -> None:
+def give_outputs(nodes: g.Nodes, node: ir.Node, ways: list[ir.Value]) -> None:
     """Let the readers of all steps, `[sequence, directions, batch, hidden]`, read each direction's.
 
         Reshape(Transpose(Y), [0, 0, -1])  →  Concat(forwards, backwards)
 
     Args:
-        graph: that of the node.
         nodes: where to put new nodes.
         node: the recurrent node.
         ways: the outputs of each direction, `[sequence, batch, hidden]`.
@@ -49,7 +49,7 @@ def give_outputs(graph: ir.Graph, nodes: g.Nodes, node: ir.Node, ways: list[ir.V
             joined = nodes.op("Concat", *ways, axis=2)
             for join in joins:
                 g.exchange(join.outputs[0], joined)
-            remove(graph, user)
+            remove(user.graph, user)
     if g.is_used(node, 0):
         g.exchange(outputs, _stacked(nodes, ways, 1))
 
@@ -62,11 +62,24 @@ def remove(graph: Any, node: ir.Node) -> None:
     graph.remove(node, safe=True)
 
 
+def _way_taken(user: ir.Node) -> int | None:
+    """Which direction's state a node takes from those of all."""
+    if user.op_type == "Squeeze":
+        return 0 if g.axes(user) == [0] else None
+    if user.op_type != "Gather" or user.attributes.get_int("axis", 0) != 0:
+        return None
+    index = g.constant(user.inputs[1])
+    return None if index is None or index.shape != () else int(index)
+
+
 def _joins_directions(node: ir.Node) -> bool:
-    """Whether a node, once simplified, gives `[sequence, batch, …]`, the rest in one axis."""
-    plain = node.op_type == "Reshape" and not node.attributes.get_int("allowzero", 0)
-    joins = plain and g.integers(node.inputs[1]) == [0, 0, -1]
-    return joins and not node.outputs[0].is_graph_output()
+    """Whether a node gives `[sequence, batch, …]`, the rest in one axis."""
+    return (
+        node.op_type == "Reshape"
+        and g.integers(node.inputs[1]) == [0, 0, -1]
+        and node.attributes.get_int("allowzero", 0) == 0
+        and not node.outputs[0].is_graph_output()
+    )
 
 
 def _stacked(nodes: g.Nodes, ways: list[ir.Value], axis: int) -> ir.Value:

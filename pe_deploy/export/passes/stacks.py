@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import onnx_ir as ir
 
 from pe_deploy.export.passes import graph as g
 from pe_deploy.export.passes.gru_layer import GRULayer
-from pe_deploy.export.passes.layer import Layer, numbers_of
+from pe_deploy.export.passes.layer import Layer, Numbers, numbers_of
 from pe_deploy.export.passes.lstm_layer import LSTMLayer
+from pe_deploy.export.passes.rnn_layer import RNNLayer
 
 Stack = list[list[Layer]]
 """The layers of one Scan, from below, for each direction.
@@ -17,24 +20,35 @@ directions is a stack of its own, since none can read both its outputs while the
 """
 
 
+_KINDS: dict[str, tuple[Callable[[ir.Node, bool, Numbers], Layer], int]] = {
+    "GRU": (GRULayer.of, 3),
+    "LSTM": (LSTMLayer.of, 4),
+    "RNN": (RNNLayer.of, 1),
+}
+"""How to read each kind, and how many gates it has."""
+
+_ACTIVATIONS = {"GRU": set[str](), "LSTM": set[str](), "RNN": {"Tanh", "Relu"}}
+"""What a node may name; torch's own GRU and LSTM are those that name none."""
+
+
 def layers_of(node: ir.Node) -> list[Layer]:
     """The directions of a recurrent node; none if it is not torch's formula of known weights."""
     both = node.attributes.get_string("direction", "forward") == "bidirectional"
-    if not g.is_recurrent(node, both_ways=both) or node.op_type not in ("GRU", "LSTM"):
+    if not g.is_recurrent(node, both_ways=both) or not _is_torchs(node):
         return []
-    if any(name in node.attributes for name in ("activations", "clip")):
-        return []
-    of_gru = node.op_type == "GRU"
-    if of_gru and node.attributes.get_int("linear_before_reset", 0) != 1:
-        return []
-    # Peepholes are an input that torch has no counterpart of.
-    if not of_gru and (
-        g.given(node, 7) is not None or node.attributes.get_int("input_forget", 0) != 0
-    ):
-        return []
-    numbers = numbers_of(node, 3 if of_gru else 4)
-    kind = GRULayer if of_gru else LSTMLayer
-    return [kind.of(node, way == 1, found) for way, found in enumerate(numbers or ())]
+    kind, gates = _KINDS[node.op_type]
+    return [kind(node, way == 1, found) for way, found in enumerate(numbers_of(node, gates) or ())]
+
+
+def _is_torchs(node: ir.Node) -> bool:
+    """Whether a node's formula is the one that torch has under its name."""
+    named = node.attributes.get_strings("activations", [])
+    if "clip" in node.attributes or not set(named) <= _ACTIVATIONS[node.op_type]:
+        return False
+    if node.op_type == "GRU":
+        return node.attributes.get_int("linear_before_reset", 0) == 1
+    # Torch has no peepholes, and no gates that are one.
+    return g.given(node, 7) is None and node.attributes.get_int("input_forget", 0) == 0
 
 
 def stacks_of(graph: ir.Graph) -> list[Stack]:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from pe_deploy import ModelConfig, Signature
 from pe_deploy.export import onnx as export_onnx
@@ -136,7 +137,7 @@ class Backwards(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """`nn.LSTM` or `nn.GRU` as users end it; ids from 0 to 11, of which 3 may be padding."""
+    """A recurrent layer as users end it; ids from 0 to 11, of which 3 may be padding."""
 
     def __init__(self, kind: str, both_ways: bool, end: str, layers: int) -> None:
         super().__init__()
@@ -144,12 +145,25 @@ class Recurrent(nn.Module):
         self.end = end
         self.tokens = nn.Embedding(12, 6)
         self.places = nn.Embedding(9, 6)
-        self.layers = getattr(nn, kind)(6, 5, layers, batch_first=True, bidirectional=both_ways)
+        kind, _, activation = kind.partition(" ")
+        self.layers = getattr(nn, kind)(
+            6,
+            5,
+            layers,
+            batch_first=True,
+            bidirectional=both_ways,
+            **({"nonlinearity": activation} if activation else {}),
+        )
         self.head = nn.Linear(10 if both_ways else 5, 3)
 
     def forward(self, input_ids: Tensor) -> Tensor:
         embedded = self.tokens(input_ids) + self.places(torch.arange(input_ids.size(1)))
-        outputs, states = self.layers(embedded)
+        if self.end == "packed":
+            lengths = input_ids.ne(3).sum(1)
+            packed = pack_padded_sequence(embedded, lengths, True, enforce_sorted=False)
+            outputs, states = self.layers(packed)
+        else:
+            outputs, states = self.layers(embedded)
         state, cell = states if isinstance(states, tuple) else (states, states)
         ways = 2 if self.layers.bidirectional else 1
         if self.end == "mean":
@@ -205,7 +219,7 @@ def captured(name: str, config: ModelConfig | None) -> tuple[nn.Module, Signatur
     torch.manual_seed(0)
     module = GRUClassifier(config) if config else module_of(name)
     classes = 3 if name.startswith(KINDS) else 1
-    pad_id = 3 if "row's end" in name else None
+    pad_id = 3 if "row's end" in name or "packed" in name else None
     signature = config.signature if config else Signature(12, 8, classes, pad_id)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export_onnx, "simplify", lambda model: model)

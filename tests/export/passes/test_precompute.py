@@ -19,7 +19,7 @@ from pe_deploy.export.stand_ins import ready_to_capture
 TOKENS, PLACES = np.random.default_rng(0).normal(size=(2, 3, 4))
 
 
-def stack_of(module: nn.GRU | nn.LSTM, **attributes: int) -> list[list[Layer]]:
+def stack_of(module: nn.RNNBase, **attributes: int) -> list[list[Layer]]:
     """Each layer's directions, read from nodes."""
     made = copy.deepcopy(module)
     ready_to_capture(made)
@@ -37,7 +37,7 @@ def stack_of(module: nn.GRU | nn.LSTM, **attributes: int) -> list[list[Layer]]:
     return [layers_of(node) for node in ir.serde.deserialize_graph(graph)]
 
 
-def forwards(module: nn.GRU | nn.LSTM) -> list[Layer]:
+def forwards(module: nn.RNNBase) -> list[Layer]:
     return [layer for (layer,) in stack_of(module)]
 
 
@@ -47,12 +47,12 @@ def states_of(found: Any) -> list[Any]:
     return [state[layer].numpy() for layer in range(len(states[0])) for state in states]
 
 
-KINDS = (nn.GRU, nn.LSTM)
+KINDS = (nn.GRU, nn.LSTM, nn.RNN)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("both_ways", [False, True])
-def test_a_step_is_torchs(kind: type[nn.GRU | nn.LSTM], both_ways: bool) -> None:
+def test_a_step_is_torchs(kind: type[nn.GRU | nn.LSTM | nn.RNN], both_ways: bool) -> None:
     torch.manual_seed(0)
     module = kind(4, 6, bidirectional=both_ways)
     (ways,) = stack_of(module)
@@ -79,7 +79,7 @@ def test_another_formula_is_not_read(attributes: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_states_after_every_beginning(kind: type[nn.GRU | nn.LSTM]) -> None:
+def test_the_states_after_every_beginning(kind: type[nn.GRU | nn.LSTM | nn.RNN]) -> None:
     torch.manual_seed(0)
     module = kind(4, 6, 2).double()
     tokens = Tokens(ir.Value(name="ids"), TOKENS, PLACES)

@@ -163,12 +163,16 @@ def test_other_modules(made: Make, holds: Hold, kind: str, left: dict[str, int])
 @pytest.mark.parametrize(
     ("layers", "scans"),
     [
+        ("RNN/one way/mean/2", 1),
+        ("RNN/one way/row's end/2", 1),
+        ("RNN relu/both ways/last state/1", 1),
         ("LSTM/one way/mean/2", 1),
         ("LSTM/one way/last output/1", 1),
         ("LSTM/one way/row's end/2", 1),
         ("LSTM/one way/cells/2", 1),
         ("LSTM/both ways/mean/2", 2),
         ("LSTM/both ways/cells/1", 1),
+        ("LSTM/both ways/packed/2", 4),  # each way ends for itself
         ("GRU/both ways/mean/2", 2),
         ("GRU/both ways/last state/2", 2),
         ("GRU/both ways/row's end/1", 1),
@@ -180,13 +184,14 @@ def test_other_layers_and_both_ways(made: Make, holds: Hold, layers: str, scans:
     assert model is not None
     holds(model, module, signature)
     found = operators(model)
-    assert {name: found.get(name, 0) for name in ("GRU", "LSTM", "Scan", "Reshape")} == {
+    assert {name: found.get(name, 0) for name in ("GRU", "LSTM", "RNN", "Scan", "Reshape")} == {
         "GRU": 0,
         "LSTM": 0,
+        "RNN": 0,
         "Scan": scans,
         "Reshape": 0,  # the outputs of both ways are joined as they are made
     }
-    if "LSTM/one way/row" in layers:
+    if layers.endswith("one way/row's end/2"):
         assert "Where" in {node.op_type for node in body_of(model).node}, "it stops at a row's end"
 
 
@@ -201,17 +206,25 @@ def test_a_node_both_ways_is_one_scan_from_both_ends(made: Make) -> None:
         assert settings["scan_input_directions"] == [0] * half + [1] * half
 
 
-@pytest.mark.parametrize("input_forget", [0, 1])
-def test_an_lstm_of_another_formula_stays(made: Make, input_forget: int) -> None:
+@pytest.mark.parametrize(
+    ("layers", "other"),
+    [
+        ("LSTM/one way/mean/2", {"input_forget": 1}),
+        ("RNN/one way/mean/2", {"activations": ["Affine"]}),
+        ("GRU/both ways/mean/2", {"linear_before_reset": 0}),
+        ("GRU/both ways/mean/2", {"clip": 3.0}),
+    ],
+)
+def test_another_formula_stays_a_node(made: Make, layers: str, other: dict[str, Any]) -> None:
     graph = onnx.ModelProto()
-    graph.CopyFrom(simplify(made("LSTM/one way/mean/1", None)[2]))
-    (node,) = [node for node in graph.graph.node if node.op_type == "LSTM"]
-    node.attribute.append(onnx.helper.make_attribute("input_forget", input_forget))
-    assert (recurrent_to_scan(graph) is None) == bool(input_forget)
-
-
-def test_nothing_to_rewrite(made: Make) -> None:
-    assert recurrent_to_scan(simplify(made("RNN/one way/mean/2", None)[2])) is None
+    graph.CopyFrom(simplify(made(layers, None)[2]))
+    for node in graph.graph.node:
+        if node.op_type in ("GRU", "LSTM", "RNN"):
+            kept = [a for a in node.attribute if a.name not in other]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+            node.attribute.extend(onnx.helper.make_attribute(*one) for one in other.items())
+    assert recurrent_to_scan(graph) is None
 
 
 def test_metadata_stays(made: Make) -> None:
@@ -232,7 +245,7 @@ def test_the_lint_counts_layers_in_scans(made: Make, monkeypatch: pytest.MonkeyP
         return fast
 
     monkeypatch.setattr(export_onnx, "recurrent_to_scan", one_layer_lost)
-    with pytest.raises(ExportError, match="Scan nodes compute 3 layers instead of 2"):
+    with pytest.raises(ExportError, match="Scan nodes hold 5 activations instead of 6"):
         to_throughput(simplify(made("classifier", NOTEBOOK)[2]), NOTEBOOK.signature)
 
 
