@@ -132,9 +132,10 @@ def _with_logits(adapted: IdsToLogits, outputs: Outputs) -> IdsToLogits:
     name = type(adapted.module).__name__
     if outputs == "logits":
         if ending is not None:
+            way_out = "" if ending.call is None else ", or state --outputs probabilities"
             raise ExportError(
                 f"{name} ends in {ending.name}: it gives probabilities, which would be squashed "
-                "twice; return the logits, or state --outputs probabilities"
+                f"twice; return the logits{way_out}"
             )
         return adapted
     if ending is None or ending.call is None or ending.name == "log_sigmoid":

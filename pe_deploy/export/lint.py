@@ -21,7 +21,7 @@ class Expectation:
 
     Attributes:
         signature: what the model takes and gives.
-        recurrent_nodes: the GRU, LSTM and RNN nodes that it was captured with.
+        recurrent_nodes: the GRU, LSTM and RNN nodes that it has once it is simplified.
         opset: the operator set that was asked for.
         sample_shape: `(batch, sequence)` of the sample that the graph was captured with; of 1
             and 1, which put no constant under suspicion, where there was none.

@@ -29,8 +29,8 @@ from pe_deploy.export.stand_ins import numbers_made, ready_to_capture, standing_
 from pe_deploy.parity import random_ids
 
 _NO_LOOPS = (
-    "let nn.GRU, nn.LSTM or nn.RNN run over the sequence in place of a loop, and take sizes from "
-    "tensors"
+    "let nn.GRU, nn.LSTM or nn.RNN run over the sequence in place of a loop, and take sizes by "
+    ".shape or .size(), not by len()"
 )
 
 DEFAULT_OPSET = 18
@@ -105,23 +105,13 @@ def _captured(
         )
     ids = random_ids(signature, batch, length, np.random.default_rng(0))
     model = _capture(prepared, torch.from_numpy(ids), opset, signature)
-    recurrent = _used_recurrent_nodes(model)
     _clean(model)
     model = simplify(model)
+    recurrent = sum(node.op_type in RECURRENT for node in model.graph.node)
     guard(model, signature)
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
     return _Captured(model, recurrent)
-
-
-def _used_recurrent_nodes(model: onnx.ModelProto) -> int:
-    """How many recurrent nodes an answer is computed from."""
-    needed, count = {output.name for output in model.graph.output}, 0
-    for node in reversed(model.graph.node):
-        if needed & set(node.output):
-            needed.update(node.input)
-            count += node.op_type in RECURRENT
-    return count
 
 
 def _sample_shapes(signature: Signature) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from torch import nn
 
 from pe_deploy.config import Signature
 from pe_deploy.errors import ExportError
-from pe_deploy.export.adapt.adapter import name_of
+from pe_deploy.export.adapt.adapter import IdsToLogits, name_of
 from pe_deploy.export.adapt.blame import blamed
 from pe_deploy.export.adapt.copying import frozen_copy
 from pe_deploy.export.adapt.exact import slow_attention
@@ -47,23 +47,35 @@ def to_torchscript(
     Raises:
         ExportError: the module can neither be scripted nor traced.
     """
-    buffer = io.BytesIO()
+    prepared, name, extra = frozen_copy(module), name_of(module), extra_files or {}
     with jit_deprecation_ignored(), _sources_read_once(), slow_attention():
-        prepared = frozen_copy(module)
         try:
-            scripted = torch.jit.script(Guarded(prepared, signature).eval())
+            if not isinstance(prepared, IdsToLogits):
+                return _archived(prepared, signature, extra)
+            # What calls a module is traced; the module itself may hold branches and loops.
+            scripted = torch.jit.script(prepared.module)
+            if prepared.ending is None:
+                return _archived(traced(prepared.around(scripted), signature), signature, extra)
         except Exception as error:  # noqa: BLE001 - told, if a trace will not do either
-            try:
-                trace = traced(prepared, signature)
-            except ExportError as other:
-                raise ExportError(
-                    f"torch cannot script {name_of(module)}: {blamed(error)}, and {other}; "
-                    "--format onnx leaves TorchScript out"
-                ) from error
-            scripted = torch.jit.script(Guarded(trace, signature).eval())
-        frozen = torch.jit.freeze(scripted)
-        # Saved to memory, not to a path: torch names the archive after the path.
-        torch.jit.save(frozen, buffer, _extra_files=dict(extra_files or {}))
+            scripting: Exception | None = error
+        else:
+            scripting = None
+        try:
+            return _archived(traced(prepared, signature), signature, extra)
+        except Exception as error:
+            why = "" if scripting is None else f": {blamed(scripting)}"
+            other = str(error) if isinstance(error, ExportError) else blamed(error)
+            raise ExportError(
+                f"torch cannot script {name}{why}, and {other}; --format onnx leaves TorchScript out"
+            ) from error
+
+
+def _archived(module: nn.Module, signature: Signature, extra_files: Mapping[str, str]) -> bytes:
+    """The bytes of a module, plain or traced, behind the checks of its input."""
+    frozen = torch.jit.freeze(torch.jit.script(Guarded(module, signature).eval()))
+    buffer = io.BytesIO()
+    # Saved to memory, not to a path: torch names the archive after the path.
+    torch.jit.save(frozen, buffer, _extra_files=dict(extra_files))
     return _canonical(buffer.getvalue())
 
 

@@ -47,7 +47,8 @@ def readings(module: nn.Module, stated: Stated) -> Iterator[IdsToLogits]:
         ExportError: it cannot be called with ids alone, gives no logits, or leaves a size open
             that was not stated.
     """
-    probe = _Probe(module, stated.pad_id)
+    # Few ids until the table is found: more might not be in it.
+    probe = _Probe(module, stated.pad_id, min(stated.vocab_size or 3, 3))
     calls, length = _callable_with(probe, stated)
     vocab_size = _vocabulary(probe, calls[0], length, stated)
     probe = dataclasses.replace(probe, vocab_size=vocab_size)
@@ -67,12 +68,11 @@ class _Probe:
 
     module: nn.Module
     pad_id: int | None
-    vocab_size: int | None = None
+    vocab_size: int
 
     def ids(self, batch: int, length: int) -> Tensor:
-        """Random ids `[batch, length]`: of the vocabulary, else of the least ids that are there."""
-        few = [n for n in range(3) if n != self.pad_id][:2]
-        tokens = [n for n in range(self.vocab_size or 0) if n != self.pad_id] or few
+        """Random ids `[batch, length]` that are no padding."""
+        tokens = [n for n in range(self.vocab_size) if n != self.pad_id] or [0]
         generator = torch.Generator().manual_seed(batch * 1009 + length)
         chosen = torch.randint(len(tokens), (batch, length), generator=generator)
         return torch.tensor(tokens)[chosen]
@@ -132,8 +132,6 @@ def _vocabulary(probe: _Probe, call: Call, length: int, stated: Stated) -> int:
 def _tables(probe: _Probe, call: Call, length: int) -> dict[str, int]:
     """Rows of each table that the ids themselves are looked up in, by the name of its weight."""
     ids = probe.ids(_ROWS, max(length, 2) if probe.takes(call, max(length, 2)) else length)
-    if length == 1 and ids.shape[1] == 1:
-        ids = torch.tensor([[0], [1], [1]]) if probe.pad_id not in (0, 1) else ids
     seen = _Lookups(ids)
     with seen:
         probe(call, ids)
