@@ -39,6 +39,13 @@ PREFIX = "guard_"
 _LONGEST_TABLE = 4096
 """Entries; the lengths of a longer `max_length` are divided first, which takes a node more."""
 
+_NEVER_FAIL = (
+    "Add", "Cast", "Concat", "ConstantOfShape", "Equal", "Gather", "GatherND", "Identity", "Less",
+    "Max", "Min", "Mul", "Neg", "Not", "Range", "Shape", "Slice", "Squeeze", "Sub", "Unsqueeze",
+    "Where",
+)  # fmt: skip
+"""Operators that take whatever sizes there are; a Gather by them is another matter."""
+
 _MOVES_IDS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity")
 
 
@@ -102,9 +109,9 @@ def unguarded(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto:
 
 
 def sizes_can_fail(graph: onnx.GraphProto) -> bool:
-    """Whether a lookup by nothing but the sizes of the ids may fail, and so before any guard does.
+    """Whether what is computed of nothing but the sizes of the ids may fail, before any guard does.
 
-    A table of positions is looked up by 0, 1, 2, … up to the length.
+    A table of positions is looked up by 0, 1, 2, … up to the length; or something is divided by it.
     """
     sizes: set[str] = set()
     known = {tensor.name for tensor in graph.initializer} | {""}
@@ -113,9 +120,10 @@ def sizes_can_fail(graph: onnx.GraphProto) -> bool:
             sizes.update(node.output)
         elif node.op_type == "Constant":
             known.update(node.output)
-        elif node.op_type.startswith("Gather") and node.input[1] in sizes:
-            return True
         elif sizes & {*node.input} and sizes | known >= {*node.input}:
+            looks_up = node.op_type == "Gather" and node.input[1] in sizes
+            if looks_up or node.op_type not in _NEVER_FAIL:
+                return True
             sizes.update(node.output)
     return False
 

@@ -25,7 +25,7 @@ from pe_deploy.export.guards import guard, unguarded
 from pe_deploy.export.lint import Expectation, lint
 from pe_deploy.export.passes import recurrent_to_scan, simplify
 from pe_deploy.export.passes.graph import RECURRENT
-from pe_deploy.export.stand_ins import numbers_made, ready_to_capture, standing_in
+from pe_deploy.export.stand_ins import len_kept_free, ready_to_capture, sizes_asked, standing_in
 from pe_deploy.parity import random_ids
 
 _NO_LOOPS = (
@@ -185,8 +185,9 @@ def _capture(
             redirect_stdout(io.StringIO()),  # graphs, where something fails; and the module's own
             redirect_stderr(io.StringIO()),
             standing_in(),
+            len_kept_free(module),
             slow_attention(),
-            numbers_made() as lines,
+            sizes_asked() as asked,
         ):
             program = torch.onnx.export(
                 module,
@@ -203,9 +204,15 @@ def _capture(
         raise
     except Exception as error:
         why = blamed(error)
-        if "static shape" in str(error) and lines:
-            why = f"a size is used as a Python number, which fixes it (at {lines[0]}); " + _NO_LOOPS
+        if "static shape" in str(error) and asked.numbers:
+            line = asked.numbers[0]
+            why = f"a size is used as a Python number, which fixes it (at {line}); {_NO_LOOPS}"
         raise ExportError(f"torch cannot capture {name_of(module)} for ONNX: {why}") from error
+    if line := asked.broken(signature, ids.shape[1]):
+        raise ExportError(
+            f"{name_of(module)} asks for a size, and a graph holds one answer only (at {line}); "
+            "compute both sides, or state --max-length and --min-length so that it has one"
+        )
     if program is None:
         raise ExportError(f"torch.onnx.export gave nothing for {name_of(module)}")
     model: onnx.ModelProto = program.model_proto

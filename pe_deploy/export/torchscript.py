@@ -66,7 +66,8 @@ def to_torchscript(
             why = "" if scripting is None else f": {blamed(scripting)}"
             other = str(error) if isinstance(error, ExportError) else blamed(error)
             raise ExportError(
-                f"torch cannot script {name}{why}, and {other}; --format onnx leaves TorchScript out"
+                f"torch cannot script {name}{why}, and {other}; "
+                "--format onnx leaves TorchScript out"
             ) from error
 
 

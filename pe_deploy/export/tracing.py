@@ -21,7 +21,8 @@ from torch.overrides import TorchFunctionMode
 from pe_deploy.config import Signature
 from pe_deploy.errors import ExportError
 from pe_deploy.export.adapt.blame import blamed
-from pe_deploy.export.stand_ins.pooling import are_lengths
+from pe_deploy.export.stand_ins.plain_python import len_kept_free
+from pe_deploy.export.stand_ins.pooling import SizesKeptFree
 from pe_deploy.parity import random_ids
 
 _SAMPLE_ROWS = 5
@@ -39,7 +40,7 @@ def traced(module: nn.Module, signature: Signature) -> nn.Module:
     def ids(batch: int, length: int) -> Tensor:
         return torch.from_numpy(random_ids(signature, batch, length, rng))
 
-    with torch.no_grad(), warnings.catch_warnings(), _traceable():
+    with torch.no_grad(), warnings.catch_warnings(), _traceable(), len_kept_free(module):
         warnings.simplefilter("ignore")  # of what the trials below find
         try:
             sample = ids(_SAMPLE_ROWS, (shortest + longest + 1) // 2)
@@ -66,6 +67,7 @@ def _traceable() -> Iterator[None]:
         for kind in (nn.GRU, nn.LSTM, nn.RNN):
             stack.enter_context(mock.patch.object(kind, "forward", _checked(kind)))
         stack.enter_context(_SizesKept())
+        stack.enter_context(SizesKeptFree())
         yield
 
 
@@ -92,6 +94,4 @@ class _SizesKept(TorchFunctionMode):
             sizes = args[1] if isinstance(args[1], list | tuple) else args[1:]
             if all(isinstance(size, int | Tensor) for size in sizes):
                 return torch.zeros(tuple(sizes), dtype=args[0].dtype, device=args[0].device)
-        if func in (Tensor.tolist, Tensor.numpy) and are_lengths(args[0]):
-            return args[0]
         return func(*args, **(kwargs or {}))

@@ -7,6 +7,7 @@ import re
 import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from pe_deploy.errors import line_of
@@ -36,7 +37,7 @@ def user_line(error: BaseException) -> str:
             return line
     for one in _chain(error):  # torch hands some on as text
         for name, number in reversed(_FILE_LINE.findall(str(one))):
-            if _is_users(name):
+            if is_users(name):
                 source = linecache.getline(name, int(number)).strip()
                 return f"{Path(name).name}:{number}: {source}"[:200].strip(": ")
     return ""
@@ -45,7 +46,7 @@ def user_line(error: BaseException) -> str:
 def line_in(stack: Sequence[traceback.FrameSummary]) -> str:
     """The innermost line of a stack that is the user's own; empty where none is."""
     for frame in reversed(stack):
-        if _is_users(frame.filename):
+        if is_users(frame.filename):
             source = (frame.line or "").strip()
             return f"{Path(frame.filename).name}:{frame.lineno}: {source}"[:200].strip(": ")
     return ""
@@ -53,7 +54,7 @@ def line_in(stack: Sequence[traceback.FrameSummary]) -> str:
 
 def is_assert(stack: Sequence[traceback.FrameSummary]) -> bool:
     """Whether the innermost line of a stack that is the user's own asserts something."""
-    own = next((frame for frame in reversed(stack) if _is_users(frame.filename)), None)
+    own = next((frame for frame in reversed(stack) if is_users(frame.filename)), None)
     return own is not None and (own.line or "").strip().startswith("assert")
 
 
@@ -75,7 +76,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen = seen.__cause__
 
 
-def _is_users(name: str) -> bool:
+@lru_cache(maxsize=4096)
+def is_users(name: str) -> bool:
+    """Whether a file is the user's own: none of Python's, of a library's or of ours."""
     path = str(Path(name).resolve()) if not name.startswith("<") else name
     if name.startswith("<") and not name.startswith("<ipython"):
         return False

@@ -101,7 +101,12 @@ def in_float32(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
 
 def _fold(part: nn.Module) -> None:
     """Compute once, in place, what a layer would make of its weights in every call."""
-    for name in list(getattr(part, "parametrizations", {})):
+    if names := list(getattr(part, "parametrizations", {})):
+        # A copy shares the class that its original was given for them, and gives it up here.
+        kind = type(part)
+        own = {k: v for k, v in vars(kind).items() if k not in ("__dict__", "__weakref__")}
+        part.__class__ = type(kind.__name__, kind.__bases__, own)
+    for name in names:
         parametrize.remove_parametrizations(part, name, leave_parametrized=True)
     for hook in list(part._forward_pre_hooks.values()):
         if isinstance(hook, WeightNorm):

@@ -204,6 +204,11 @@ def _answer(
             _check_numbers(logits, batch, length)
             shapes[batch, length] = tuple(logits.shape)
     classes, layout = layout_of(shapes, task)
+    if task == "tokens" and probe.pad_id is not None and longest > least:
+        ids = probe.ids(2, least + 1)
+        ids[:, -1] = probe.pad_id
+        steps = taken(probe(call, ids), place).shape[2 if layout.transposed else 1]
+        layout = layout._replace(shorter=steps == least)
     return place, classes, layout
 
 

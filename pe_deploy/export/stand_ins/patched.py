@@ -8,11 +8,13 @@ from typing import Any
 from unittest import mock
 
 from torch import nn
+from torch._subclasses import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.nn.modules import transformer
 from torch.nn.utils import rnn
 
 from pe_deploy.export.stand_ins import bags, packed, recurrent
-from pe_deploy.export.stand_ins.pooling import SizesKeptFree
+from pe_deploy.export.stand_ins.pooling import SizesKeptFree, are_lengths
 
 RECURRENT = (nn.GRU, nn.LSTM, nn.RNN)
 
@@ -43,7 +45,15 @@ def standing_in() -> Iterator[None]:
         for ours in (packed.pack_padded_sequence, packed.pad_packed_sequence):
             stack.enter_context(_with_code(getattr(rnn, ours.__name__), ours))
         stack.enter_context(SizesKeptFree())
+        for tensor in (FakeTensor, FunctionalTensor):  # which have their own, past every mode
+            stack.enter_context(mock.patch.object(tensor, "tolist", _tolist_of(tensor)))
         yield
+
+
+def _tolist_of(kind: Any) -> Any:
+    """Lengths stay what they are, which `pack_padded_sequence` takes as well as a list."""
+    own = kind.tolist
+    return lambda tensor: tensor if are_lengths(tensor) else own(tensor)
 
 
 def _forward_of(kind: type[nn.RNNBase]) -> Any:

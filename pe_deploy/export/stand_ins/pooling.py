@@ -93,6 +93,8 @@ def _one(size: Any) -> Any:
 
 
 def _is_whole(size: Any, input: Tensor) -> bool:  # noqa: A002 - torch's own name
+    if isinstance(size, Tensor):  # as a trace has sizes
+        return int(size) == int(input.shape[-1])
     return isinstance(size, torch.SymInt) and str(size) == str(input.shape[-1])
 
 
