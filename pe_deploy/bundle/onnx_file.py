@@ -153,10 +153,16 @@ class OnnxFile(NamedTuple):
                 )
             if tensor.values is None:
                 continue
-            # A single infinity may be a constant, as in a mask.
-            wrong = np.isnan(tensor.values) if tensor.dims == () else ~np.isfinite(tensor.values)
-            if wrong.any():
+            if not is_sound(tensor.values):
                 raise BundleError(f"{name}: tensor {tensor.name[:100]!r} is not finite")
+
+
+def is_sound(values: NDArray[Any]) -> bool:
+    """Whether numbers can be weights, all finite, or a mask: nothing but 0 and one infinity."""
+    if np.isfinite(values).all():
+        return True
+    rest = values[values != 0]
+    return bool(np.isinf(rest).all() and (rest == rest[0]).all())
 
 
 def read_onnx(data: bytes, name: str = ONNX) -> OnnxFile:

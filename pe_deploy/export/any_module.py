@@ -179,6 +179,8 @@ def _notes_on(adapted: IdsToLogits, stated: Stated) -> list[str]:
         found.append(f"{signature.min_length} to {signature.max_length} ids a row")
     found.append(f"logits [{', '.join(map(str, signature.output_axes))}]")
     notes = [f"read off: {', '.join(found)}"]
+    if adapted.place is not None:
+        notes.append(f"of what forward gives, the logits are {adapted.place!r}")
     notes += [f"computed from the ids: {second}" for second in adapted.call.seconds]
     if adapted.ending is not None:
         notes.append(f"left out: {adapted.ending.name}, which the bundle's decision applies")

@@ -55,7 +55,8 @@ def traced(module: nn.Module, signature: Signature) -> nn.Module:
                 answer = trace(given)
             except Exception as error:
                 raise ExportError(f"a trace of it fails at {place}") from error
-            if not torch.allclose(answer, module(given), 1e-3, 1e-4):
+            expected = module(given)
+            if answer.shape != expected.shape or not torch.allclose(answer, expected, 1e-3, 1e-4):
                 raise ExportError(f"a trace of it answers otherwise at {place}")
     return trace
 

@@ -61,7 +61,7 @@ def parity_cases(
             if batch < _LARGE_BATCH or length in few:
                 yield Case("shapes", random_ids(signature, batch, length, rng))
     many = np.resize(_tokens(signature), (CHUNK_ROWS, _short(signature, 3)))
-    for ids in [*_edges(signature), *_every_id(signature), many]:
+    for ids in [*_edges(signature), *every_id(signature), many]:
         yield Case("tokens", ids)
 
 
@@ -72,7 +72,7 @@ def golden_inputs(signature: Signature, seed: int = 1) -> list[NDArray[np.int64]
     shapes = [
         random_ids(signature, batch, length, rng) for length in lengths for batch in (1, 2, 7)
     ]
-    return [*shapes, *_edges(signature), *_every_id(signature)]
+    return [*shapes, *_edges(signature), *every_id(signature)]
 
 
 def random_batches(signature: Signature, seed: int) -> list[NDArray[np.int64]]:
@@ -125,7 +125,8 @@ def _edges(signature: Signature) -> Iterator[NDArray[np.int64]]:
             yield ids
 
 
-def _every_id(signature: Signature) -> Iterator[NDArray[np.int64]]:
+def every_id(signature: Signature) -> Iterator[NDArray[np.int64]]:
+    """Batches in which every id that is no padding stands once, or, if few, at every position."""
     tokens = _tokens(signature)
     if len(tokens) <= _LARGEST_SQUARE:
         # Row r, column c holds token r + c: a Latin square, cut or repeated to the length.

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pe_deploy.bundle.artifacts import TORCHSCRIPT
 from pe_deploy.bundle.bundle import Bundle
+from pe_deploy.bundle.onnx_file import is_sound
 from pe_deploy.errors import BundleError
 from pe_deploy.runtime.classifier import BundleClassifier, Run, in_chunks, opened_with
 
@@ -97,6 +98,5 @@ def _tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:
 
 
 def _is_sound(tensor: torch.Tensor) -> bool:
-    """Whether every value is finite; a single infinity may be a constant, as in a mask."""
-    wrong = torch.isnan(tensor) if tensor.dim() == 0 else ~torch.isfinite(tensor)
-    return not bool(wrong.any())
+    """Whether every value is finite, or the tensor is a mask."""
+    return not tensor.is_floating_point() or is_sound(tensor.detach().double().numpy())

@@ -64,6 +64,8 @@ def _reason(error: BaseException) -> str:
     text = str(root).strip()
     if "data-dependent" in text or "DataDependent" in type(root).__name__:
         return "the graph would depend on the values of the ids, in an `if` or a loop"
+    if unknown := re.search(r"No ONNX function found for .*?op='([\w.]+)'", text):
+        return f"torch's exporter knows no ONNX operator for {unknown[1]}"
     first = next((line for line in text.splitlines() if line.strip()), "")
     return f"{type(root).__name__}: {line_of(first)}" if first else type(root).__name__
 

@@ -84,6 +84,11 @@ def in_float32(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
         ExportError: it is quantized, or a lazy layer does not know its size yet.
     """
     for name, part in module.named_modules():
+        if (hidden := _hidden_layers(part, set(module.modules()))) is not None:
+            raise ExportError(
+                f"{name or type(part).__name__}.{hidden} keeps layers that its state_dict lacks; "
+                "use nn.ModuleList or nn.ModuleDict in place of a plain list or dict"
+            )
         if type(part).__module__.startswith(("torch.ao.nn.", "torch.nn.quantized")):
             raise ExportError(
                 f"{name} is a quantized {type(part).__name__}; allowed: the module before that, "
@@ -99,6 +104,17 @@ def in_float32(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     return copied.float(), notes
 
 
+def _hidden_layers(part: nn.Module, known: set[nn.Module]) -> str | None:
+    """The attribute in which a module keeps layers that torch does not see."""
+    for name, value in vars(part).items():
+        if name.startswith("_") or not isinstance(value, list | tuple | dict):
+            continue
+        inside = value.values() if isinstance(value, dict) else value
+        if any(isinstance(each, nn.Module) and each not in known for each in inside):
+            return name
+    return None
+
+
 def _fold(part: nn.Module) -> None:
     """Compute once, in place, what a layer would make of its weights in every call."""
     if names := list(getattr(part, "parametrizations", {})):
@@ -108,6 +124,10 @@ def _fold(part: nn.Module) -> None:
         part.__class__ = type(kind.__name__, kind.__bases__, own)
     for name in names:
         parametrize.remove_parametrizations(part, name, leave_parametrized=True)
+        if not isinstance(getattr(part, name), nn.Parameter):  # two tensors made it
+            weight = nn.Parameter(getattr(part, name).detach().clone(), requires_grad=False)
+            delattr(part, name)
+            part.register_parameter(name, weight)
     for hook in list(part._forward_pre_hooks.values()):
         if isinstance(hook, WeightNorm):
             remove_weight_norm(part, hook.name)

@@ -31,6 +31,7 @@ _DTYPES: dict[str, tuple[torch.dtype, ...]] = {
     "mask": (torch.int64, torch.bool, torch.float32),
 }
 _OPPOSITE = {"mask": "padding mask", "padding mask": "mask"}
+_OF_ATTENTION = ("src_mask", "attn_mask", "tgt_mask")
 _IDS = ("input_ids", "ids", "token_ids", "tokens", "text", "x", "input", "inputs")
 
 
@@ -114,6 +115,10 @@ def calls_of(module: nn.Module, pad_id: int | None) -> Iterator[Call]:
             continue
         kind, required = _kind_of(parameter.name), parameter.default is parameter.empty
         if kind == "state" and not hasattr(module, "init_hidden"):
+            kind = None
+        if (
+            parameter.name in _OF_ATTENTION and not required
+        ):  # [length, length], and not ours to give
             kind = None
         if required and kind is None:
             raise ExportError(

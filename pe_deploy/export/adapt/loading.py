@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,10 +18,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from pe_deploy.errors import ExportError
 from pe_deploy.export.adapt.blame import blamed
+from pe_deploy.export.adapt.copying import unwrapped
 from pe_deploy.storage.digest import sha256
 from pe_deploy.training.fit import fit_state
 from pe_deploy.training.weight_files import read_weights
@@ -83,11 +86,13 @@ def load_module(
                 f"{target} is a {type(found).__name__}; allowed: an nn.Module, a class of it, or a "
                 "function that returns one"
             )
-    notes = () if read is None else fit_state(module, read)
+    module, notes = unwrapped(module)
+    if read is not None:
+        notes += tuple(f"weights: {note}" for note in fit_state(module, read))
     origin = {"name": name}
     if code.__file__:
         origin["file_sha256"] = sha256(Path(code.__file__).read_bytes())
-    return Loaded(module, origin, tuple(f"weights: {note}" for note in notes))
+    return Loaded(module, origin, notes)
 
 
 def parsed(text: str) -> tuple[str, Value]:
@@ -156,6 +161,7 @@ def _imported(place: str) -> ModuleType:
 def _as_if_run(place: str) -> Iterator[None]:
     """The file's folder, or the working folder for a package, comes first where imports look."""
     here, argv, before = Path.cwd(), sys.argv, list(sys.path)
+    dtype, level, handlers = torch.get_default_dtype(), logging.root.level, [*logging.root.handlers]
     folder = Path(place).resolve().parent if place.endswith(".py") else here
     _forget_others(folder)
     sys.path.insert(0, str(folder))
@@ -165,6 +171,9 @@ def _as_if_run(place: str) -> Iterator[None]:
     finally:
         sys.path[:] = before
         sys.argv = argv
+        torch.set_default_dtype(dtype)
+        logging.root.setLevel(level)
+        logging.root.handlers[:] = handlers
         os.chdir(here)
 
 

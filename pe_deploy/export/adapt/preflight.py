@@ -13,7 +13,9 @@ from pe_deploy.config import Decision, Signature, takes_threshold
 from pe_deploy.errors import ExportError
 from pe_deploy.export.adapt.adapter import IdsToLogits
 from pe_deploy.export.adapt.blame import blamed
+from pe_deploy.export.adapt.narrow import narrowed
 from pe_deploy.parity import random_ids
+from pe_deploy.parity.cases import every_id
 
 _NEAR = 1e-3
 """Of the largest logit: float32 may differ by a thousandth of it between two batches at most."""
@@ -33,6 +35,11 @@ def check(adapted: IdsToLogits) -> None:
     """
     signature = adapted.signature
     lengths = list(_lengths(signature))
+    if found := narrowed(lambda: _run(adapted, _ids(signature, 2, lengths[-1]))):
+        raise ExportError(
+            f"forward itself computes in {found}; leave out .half(), .bfloat16() and autocast: a "
+            "bundle's answers are those of float32"
+        )
     closely = {*lengths[:2], lengths[len(lengths) // 2], lengths[-1]}
     for length in lengths:
         ids = _ids(signature, _ROWS, length)
@@ -40,6 +47,8 @@ def check(adapted: IdsToLogits) -> None:
         if length in closely:
             _check_repeats(adapted, ids, answers)
             _check_alike(adapted, ids, answers)
+    for batch in every_id(signature):
+        _check_halves(adapted, torch.from_numpy(batch))
 
 
 def some_ids(signature: Signature) -> NDArray[np.int64]:
@@ -76,6 +85,26 @@ def _check_repeats(adapted: IdsToLogits, ids: Tensor, answers: Tensor) -> None:
             f"two calls with the same ids differ by {_apart(again, answers):.2g}: something in the "
             "module is random, or kept from call to call; leave dropout to nn.Dropout (or pass "
             "training=self.training), and begin each call from a new state"
+        )
+
+
+def _check_halves(adapted: IdsToLogits, ids: Tensor) -> None:
+    """Whatever ids there are: the rows of a batch give what each half of it gives alone."""
+    whole = _run(adapted, ids)
+    finite = torch.isfinite(whole).flatten(1).all(1)
+    if not finite.all():
+        row = int((~finite).nonzero()[0])
+        raise ExportError(
+            f"the module gives NaN or infinity on {ids[row].tolist()[:8]}; allowed: finite logits"
+        )
+    halves = [half for half in ids.chunk(2) if len(half)]
+    apart = torch.cat([_run(adapted, half) for half in halves])
+    if not _near(apart, whole):
+        row = int((apart - whole).abs().flatten(1).amax(1).argmax())
+        raise ExportError(
+            f"a row's answer depends on its neighbours: with other rows beside it, "
+            f"{ids[row].tolist()[:8]} differs by {_apart(apart, whole):.2g}; let no `if` ask for "
+            "all rows"
         )
 
 

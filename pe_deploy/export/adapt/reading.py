@@ -98,7 +98,7 @@ def _callable_with(probe: _Probe, stated: Stated) -> tuple[list[Call], int]:
         if working := [call for call in calls if probe.takes(call, length)]:
             return working, length
     try:
-        probe(calls[0], probe.ids(_ROWS, lengths[-1]))
+        probe(calls[0], probe.ids(_ROWS, lengths[min(4, len(lengths) - 1)]))
     except Exception as error:
         tried = f"{lengths[0]} to {lengths[-1]} ids" if len(lengths) > 1 else f"{lengths[0]} ids"
         name = type(probe.module).__name__
@@ -131,10 +131,12 @@ def _vocabulary(probe: _Probe, call: Call, length: int, stated: Stated) -> int:
 
 def _tables(probe: _Probe, call: Call, length: int) -> dict[str, int]:
     """Rows of each table that the ids themselves are looked up in, by the name of its weight."""
-    ids = probe.ids(_ROWS, max(length, 2) if probe.takes(call, max(length, 2)) else length)
-    seen = _Lookups(ids)
-    with seen:
-        probe(call, ids)
+    seen = _Lookups()
+    for longer in (length + 1, length, length + 7, length + 20):  # a short row may be filled up
+        if not seen.tables and probe.takes(call, longer):
+            seen.ids = probe.ids(_ROWS, longer)
+            with seen:
+                probe(call, seen.ids)
     names = {p.data_ptr(): name for name, p in probe.module.named_parameters()}
     names |= {b.data_ptr(): name for name, b in probe.module.named_buffers()}
     return {names.get(table.data_ptr(), "a table"): table.shape[0] for table in seen.tables}
@@ -143,9 +145,9 @@ def _tables(probe: _Probe, call: Call, length: int) -> dict[str, int]:
 class _Lookups(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Finds the tables of which rows are taken by the ids."""
 
-    def __init__(self, ids: Tensor) -> None:
+    def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._forms = [ids, ids.t().contiguous()]
+        self.ids = torch.empty(0, 0)
         self.tables: list[Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -160,7 +162,9 @@ class _Lookups(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _look(self, table: Tensor, indices: Tensor) -> None:
         flat = indices.reshape(-1)
-        if table.dim() == 2 and any(torch.equal(flat, form.reshape(-1)) for form in self._forms):
+        if table.dim() == 2 and any(
+            torch.equal(flat, form.reshape(-1)) for form in (self.ids, self.ids.t())
+        ):
             self.tables.append(table)
 
 

@@ -193,6 +193,7 @@ def exchange(old: ir.Value, new: ir.Value) -> None:
     """Let everything that reads `old` read `new`; a graph's output keeps its name."""
     if old.is_graph_output():
         new.name, old.name = old.name, None
+        new.type, new.shape = old.type, old.shape
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
 
 
