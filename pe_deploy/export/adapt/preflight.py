@@ -91,7 +91,7 @@ def _check_repeats(adapted: IdsToLogits, ids: Tensor, answers: Tensor) -> None:
 def _check_halves(adapted: IdsToLogits, ids: Tensor) -> None:
     """Whatever ids there are: the rows of a batch give what each half of it gives alone."""
     whole = _run(adapted, ids)
-    finite = torch.isfinite(whole).flatten(1).all(1)
+    finite = torch.isfinite(whole).reshape(len(whole), -1).all(1)
     if not finite.all():
         row = int((~finite).nonzero()[0])
         raise ExportError(
@@ -100,7 +100,7 @@ def _check_halves(adapted: IdsToLogits, ids: Tensor) -> None:
     halves = [half for half in ids.chunk(2) if len(half)]
     apart = torch.cat([_run(adapted, half) for half in halves])
     if not _near(apart, whole):
-        row = int((apart - whole).abs().flatten(1).amax(1).argmax())
+        row = int((apart - whole).abs().reshape(len(whole), -1).amax(1).argmax())
         raise ExportError(
             f"a row's answer depends on its neighbours: with other rows beside it, "
             f"{ids[row].tolist()[:8]} differs by {_apart(apart, whole):.2g}; let no `if` ask for "
