@@ -153,16 +153,20 @@ class OnnxFile(NamedTuple):
                 )
             if tensor.values is None:
                 continue
-            if not is_sound(tensor.values):
+            if not is_sound(tensor.values, tensor.dims == ()):
                 raise BundleError(f"{name}: tensor {tensor.name[:100]!r} is not finite")
 
 
-def is_sound(values: NDArray[Any]) -> bool:
-    """Whether numbers can be weights, all finite, or a mask: nothing but 0 and one infinity."""
+def is_sound(values: NDArray[Any], is_scalar: bool) -> bool:
+    """Whether numbers can be weights, which are finite, or a constant that people mask with.
+
+    That is a single infinity of no axes, or an array of 0 and minus infinity.
+    """
     if np.isfinite(values).all():
         return True
-    rest = values[values != 0]
-    return bool(np.isinf(rest).all() and (rest == rest[0]).all())
+    if is_scalar:
+        return not np.isnan(values).any()
+    return bool((values == 0).any() and ((values == 0) | (values == -np.inf)).all())
 
 
 def read_onnx(data: bytes, name: str = ONNX) -> OnnxFile:

@@ -99,4 +99,6 @@ def _tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:
 
 def _is_sound(tensor: torch.Tensor) -> bool:
     """Whether every value is finite, or the tensor is a mask."""
-    return not tensor.is_floating_point() or is_sound(tensor.detach().double().numpy())
+    return not tensor.is_floating_point() or is_sound(
+        tensor.detach().double().numpy(), tensor.dim() == 0
+    )
