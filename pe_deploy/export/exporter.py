@@ -155,9 +155,10 @@ def export_module(
     if isinstance(module, Source):
         return _published(ready(module), output, options, progress)
     stated = Stated(vocab_size, max_length, min_length, pad_id, task)
-    source = source_of(
-        module, stated, labels=labels, threshold=threshold, outputs=outputs, data=data
-    )
+    with torch_threads(1):
+        source = source_of(
+            module, stated, labels=labels, threshold=threshold, outputs=outputs, data=data
+        )
     return _published(source, output, options, progress)
 
 

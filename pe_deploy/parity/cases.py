@@ -40,9 +40,9 @@ def parity_cases(
 
     `shapes`: random ids, padded where the model has a `pad_id`, in each batch of 1, 2, 3, 7, 32
     and 257 rows at each length that is allowed, or at 64 lengths spread evenly over them where
-    there are more. Of more than 16 lengths, the batches of 32 rows and more take the first two,
-    the last two, and every eighth: they cost the most, and a fault that only they show has nothing
-    to do with the length.
+    there are more. Of more than 16 lengths, the batches of 32 rows take the first two, the
+    last two, and every eighth, and larger ones the first, the middle and the last: they cost the
+    most, and a fault that only they show has nothing to do with the length.
 
     `tokens`: one id throughout, lowest and highest; one row many times; with a `pad_id`, rows of as
     few tokens as are allowed; every id at every position, or, for more than 64 ids, every id once;
@@ -53,12 +53,13 @@ def parity_cases(
         shortest, longest = signature.min_length, signature.max_length
         count = min(longest - shortest + 1, _MOST_LENGTHS)
         lengths = [int(length) for length in np.linspace(shortest, longest, count).round()]
-    few = set(lengths)
+    few, fewest = set(lengths), set(lengths)
     if len(lengths) > _FEW_LENGTHS:
         few = {*lengths[:2], *lengths[_SKIP - 1 :: _SKIP], *lengths[-2:]}
+        fewest = {lengths[0], lengths[len(lengths) // 2], lengths[-1]}
     for length in lengths:
         for batch in batches:
-            if batch < _LARGE_BATCH or length in few:
+            if batch < _LARGE_BATCH or length in (few if batch == _LARGE_BATCH else fewest):
                 yield Case("shapes", random_ids(signature, batch, length, rng))
     many = np.resize(_tokens(signature), (CHUNK_ROWS, _short(signature, 3)))
     for ids in [*_edges(signature), *every_id(signature), many]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import torch
@@ -23,12 +24,31 @@ def slow_attention() -> Iterator[None]:
 
     Torch's fast path of eval mode answers otherwise where padding is: it leaves zeros there.
     """
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
+    with _slow:
         yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+
+
+class _Slow:
+    """Torch's switch is of the process: the first thread that comes turns it off, the last on."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = Lock(), 0, True
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = torch.backends.mha.get_fastpath_enabled()
+                torch.backends.mha.set_fastpath_enabled(False)
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                torch.backends.mha.set_fastpath_enabled(self._before)
+
+
+_slow = _Slow()
 
 
 _NARROW = (torch.float32, torch.float16, torch.bfloat16)
