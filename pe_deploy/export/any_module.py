@@ -72,6 +72,17 @@ def source_of(
     )
 
 
+def stated_by(signature: Signature) -> Stated:
+    """A signature as what is stated of a module, so that nothing is read off."""
+    return Stated(
+        signature.vocab_size,
+        signature.max_length,
+        signature.min_length if signature.min_length > 1 else None,
+        signature.pad_id,
+        signature.task,
+    )
+
+
 def ready(source: Source) -> Source:
     """A source whose module is as its signature says: adapted, if it is not so by itself.
 
@@ -81,14 +92,7 @@ def ready(source: Source) -> Source:
     if source.is_ready:
         return source
     signature = source.signature
-    stated = Stated(
-        signature.vocab_size,
-        signature.max_length,
-        signature.min_length if signature.min_length > 1 else None,
-        signature.pad_id,
-        signature.task,
-    )
-    made = source_of(source.module, stated)
+    made = source_of(source.module, stated_by(signature))
     if made.signature.num_classes != signature.num_classes:
         raise ExportError(
             f"the module gives {made.signature.num_classes} classes; its signature says "
