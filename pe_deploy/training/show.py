@@ -34,14 +34,14 @@ def epochs_table(metrics: Sequence[EpochMetrics], best: EpochMetrics) -> Table:
 
 
 def picture(metrics: Sequence[EpochMetrics], initial: Positions, final: Positions) -> bytes:
-    """The loss of each epoch, and the positional table before and after: a PNG for any page."""
+    """The loss of each epoch, the positional table before and after: a PNG for any background."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(9.6, 2.7), dpi=90, layout="constrained")
+    figure = Figure(figsize=(12, 2.7), dpi=80, layout="constrained")
     FigureCanvasAgg(figure)
-    loss, before, after = figure.subplots(1, 3)
+    loss, before, after, change = figure.subplots(1, 4)
     epochs = [epoch.epoch for epoch in metrics]
     style = "o-" if len(epochs) < 3 else "-"
     loss.plot(epochs, [epoch.mean_loss for epoch in metrics], style, color="C0", label="training")
@@ -53,6 +53,7 @@ def picture(metrics: Sequence[EpochMetrics], initial: Positions, final: Position
     most = max(largest(initial), largest(final))  # one scale, so the two can be compared
     draw(before, initial, "Positions before", "value", most)
     draw(after, final, "Positions after", "value", most)
+    draw(change, final - initial, "What training added", "change", largest(final - initial))
     for axes in figure.axes:
         axes.tick_params(colors=_GREY)
         axes.patch.set_alpha(0)

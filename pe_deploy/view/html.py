@@ -6,7 +6,8 @@ It takes the notebook's colours, dark ones too. Where a cell shows no HTML, it s
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from html import escape
 
 from pe_deploy.view.text import cut
@@ -15,6 +16,7 @@ Table = tuple[str, tuple[str, ...], list[tuple[object, ...]]]
 """A title, the names of the columns, and the rows; without columns, each row is a name and what
 there is to say of it."""
 
+_NUMBER = re.compile(r"[-+]?\d[\d,.]*(e[-+]\d+)?[%×]?( ✗)?|–")
 _MOST_ROWS = 60
 _LONGEST = 1000
 
@@ -25,14 +27,18 @@ def page(title: str, *parts: str) -> str:
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A table whose first column is text and whose others are numbers, or one of facts."""
+    """A table with named columns, or, without names, one of facts."""
     names, given = tuple(columns), [tuple(row) for row in rows]
-    shown = [_row("td", row, numbers=bool(names)) for row in given[:_MOST_ROWS]]
+    top = given[:_MOST_ROWS]
+    numbers = {
+        at for at in range(1, len(names)) if all(_NUMBER.fullmatch(str(row[at])) for row in top)
+    }
+    shown = [_row("td", row, numbers, bold_first=not names) for row in top]
     rest = len(given) - len(shown)
     return (
         "<table>\n"
         + (f'<caption style="text-align:left"><b>{escape(title)}</b></caption>\n' if title else "")
-        + (_row("th", names, numbers=True) if names else "")
+        + (_row("th", names, numbers) if names else "")
         + "".join(shown)
         + "</table>\n"
         + (line(f"and {rest:,} more rows") if rest > 0 else "")
@@ -66,12 +72,14 @@ def picture(png: bytes, says: str) -> str:
     return f'<img style="max-width:100%" alt="{escape(says)}" src="data:image/png;base64,{data}">\n'
 
 
-def _row(tag: str, values: Iterable[object], numbers: bool) -> str:
+def _row(
+    tag: str, values: Iterable[object], numbers: Collection[int], bold_first: bool = False
+) -> str:
     cells = []
-    for index, value in enumerate(values):
-        side = "right" if numbers and index else "left"
-        bold = f"<b>{_text(value)}</b>" if not numbers and not index else _text(value)
-        cells.append(f'<{tag} style="text-align:{side}">{bold}</{tag}>')
+    for at, value in enumerate(values):
+        side = "right" if at in numbers else "left"
+        shown = f"<b>{_text(value)}</b>" if bold_first and not at else _text(value)
+        cells.append(f'<{tag} style="text-align:{side}">{shown}</{tag}>')
     return f"<tr>{' '.join(cells)}</tr>\n"
 
 
