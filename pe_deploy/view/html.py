@@ -58,7 +58,7 @@ def line(text: str) -> str:
 def code(text: str) -> str:
     """Something to copy, which is broken where it is long."""
     shown = escape(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
-    return f'<pre style="white-space:pre-wrap">{shown}</pre>\n'
+    return f'<pre style="white-space:pre-wrap"><code>{shown}</code></pre>\n'
 
 
 def folded(title: str, *parts: str) -> str:

@@ -65,7 +65,7 @@ class Bar:
         self.note = ""
         self.finished = False
         self._began = self._drawn = time.monotonic()
-        self._shown: Any = display(self, display_id=True)  # type: ignore[no-untyped-call]
+        self._shown: Any = display(self, display_id=True)
 
     def expect(self, more: int) -> None:
         """So many calls are to come, beside those that were expected before."""

@@ -62,7 +62,7 @@ def test_a_module_that_was_trained_on_is_told(bag: Bag, made: Exported) -> None:
 
 
 def test_a_module_of_other_classes_is_refused(made: Exported) -> None:
-    with pytest.raises(ExportError, match="the module gives 4 classes; .* has 3"):
+    with pytest.raises(ExportError, match=r"the module gives 4 classes; .* has 3"):
         compare(Bag(4), made.bundle)
 
 
