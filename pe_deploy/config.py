@@ -40,6 +40,8 @@ Weights = Literal["best", "last"]
 LARGEST_SIZE = 2**31 - 1
 """The largest number of tokens, ids, classes or units."""
 
+_LABELS_SHOWN = 10
+
 
 class Config:
     """JSON in and out for a frozen dataclass that checks itself when made."""
@@ -212,6 +214,12 @@ class Decision:
     labels: tuple[Label, ...]
     threshold: float | None = None
     task: Task = "classes"
+
+    def __repr__(self) -> str:
+        rest = len(self.labels) - _LABELS_SHOWN
+        labels = ", ".join(map(repr, self.labels[:_LABELS_SHOWN]))
+        labels += f", … {rest:,} more" if rest > 0 else ""
+        return f"Decision(labels=({labels}), threshold={self.threshold!r}, task={self.task!r})"
 
     def check(self, signature: Signature) -> None:
         """Check that labels and threshold fit a model's output.

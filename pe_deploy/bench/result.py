@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pe_deploy
+from pe_deploy.bench.tables import latency_table, ratios_table
 from pe_deploy.machine import processor_name
 from pe_deploy.runtime import usable_cpus
 from pe_deploy.storage.atomic import write_bytes
+from pe_deploy.view import html
 
 _PACKAGES = ("onnxruntime", "numpy", "torch", "onnx", "openvino", "pyarrow")
 
@@ -85,6 +87,28 @@ class Benchmark:
     timings: tuple[Timing, ...]
     left_out: Mapping[str, str]
     about: Mapping[str, str | int]
+
+    def __repr__(self) -> str:
+        ours = self.engines[0] if self.engines else ""
+        ratios = [timing.ratio.median for timing in self.timings if timing.engine == ours]
+        span = f"{min(ratios):.2f} to {max(ratios):.2f} times as fast" if ratios else "nothing"
+        return (
+            f"<Benchmark {self.bundle}, {self.length} ids a row: {span} as {self.baseline}; "
+            f"{len(self.timings)} timings>"
+        )
+
+    def _repr_html_(self) -> str:
+        ratios = [html.table(*ratios_table(self, count)) for count in self.threads]
+        times = [html.table(*latency_table(self, count)) for count in self.threads]
+        left_out = (f"not measured: {name} ({why})" for name, why in self.left_out.items())
+        return html.page(
+            f"Benchmark {self.bundle}: {self.length} ids a row",
+            html.line(f"Baseline: {self.baseline}"),
+            *ratios,
+            *map(html.line, left_out),
+            html.folded("Times", *times),
+            html.line(f"On: {', '.join(f'{what} {value}' for what, value in self.about.items())}"),
+        )
 
     @property
     def engines(self) -> tuple[str, ...]:

@@ -50,6 +50,17 @@ class Bundle:
     manifest_json: bytes = b""
     signature: bytes | None = None
 
+    def __repr__(self) -> str:
+        from pe_deploy.bundle.describe import sentence  # not at an app's start, as below
+
+        said = sentence(self.manifest.signature, self.manifest.decision)
+        return f"<Bundle {self.folder}: {said}\n  {', '.join(self.files)}>"
+
+    def _repr_html_(self) -> str:
+        from pe_deploy.bundle.describe import manifest_html
+
+        return manifest_html(f"Bundle {self.folder}", self.manifest)
+
     @property
     def path(self) -> Path:
         """The folder that it is read from."""

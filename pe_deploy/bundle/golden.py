@@ -47,6 +47,15 @@ class GoldenCase:
     labels: NDArray[Any] | None = None
     targets: NDArray[Any] | None = None
 
+    def __repr__(self) -> str:
+        rows, length = self.input_ids.shape
+        extra = [name for name in _DECISIONS if getattr(self, name) is not None]
+        has = f", with {' and '.join(extra)}" if extra else ""
+        return (
+            f"<GoldenCase {rows} × {length} ids, logits {list(self.float64.shape)}{has}; "
+            f"float32 is off by {self.rounding:.1e}>"
+        )
+
     @property
     def rounding(self) -> float:
         """The largest error that float32 torch makes itself."""

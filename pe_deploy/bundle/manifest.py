@@ -95,6 +95,16 @@ class Manifest:
         """How labels are taken from logits."""
         return Decision(self.labels, self.threshold, self.signature.task)
 
+    def __repr__(self) -> str:
+        from pe_deploy.bundle.describe import sentence  # not at an app's start, as below
+
+        return f"<Manifest: {sentence(self.signature, self.decision)}; {len(self.files)} files>"
+
+    def _repr_html_(self) -> str:
+        from pe_deploy.bundle.describe import manifest_html
+
+        return manifest_html("Manifest", self)
+
     def config(self) -> dict[str, Any]:
         """What each artifact repeats under `CONFIG_KEY`, so that it says whose export it is of."""
         return {

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from pe_deploy import bench as wing
-from pe_deploy.bench import Benchmark, ColdStart, FileRate, Spread, Timing
+from pe_deploy.bench import Benchmark, ColdStart, FileRate
 from pe_deploy.bench.plot import check_plot
+from pe_deploy.bench.tables import latency_table, quartiles, ratios_table, threads_in_words
 from pe_deploy.bundle.bundle import open_bundle
 from pe_deploy.cli.console import facts, out, print_about, share_of, table
 from pe_deploy.cli.shared_options import ARG, MODULE, WEIGHTS
@@ -117,44 +118,12 @@ def _engines(bundle: Path, plot_file: Path | None, **settings: Any) -> Benchmark
         wing.plot(result, plot_file)
     out.print(f"{bundle}: {result.length} ids a row", markup=False, style="bold")
     out.print(f"Baseline: {result.baseline}\n", markup=False)
-    for show in (_show_ratios, _show_latency):
+    for made in (ratios_table, latency_table):
         for count in result.threads:
-            show(result, count)
+            table(*made(result, count))
     for engine, reason in result.left_out.items():
         out.print(f"not measured: {engine} ({reason})", markup=False)
     return result
-
-
-def _show_ratios(result: Benchmark, threads: int) -> None:
-    """How many times as fast as the baseline: ours with its quartiles, then the others."""
-    ours, _, *others = result.engines
-    rows = [
-        [
-            f"{batch:,}",
-            f"{cell[ours].ratio.median:.2f}×",
-            _quartiles(cell[ours].ratio),
-            *(f"{cell[name].ratio.median:.2f}×" if name in cell else "–" for name in others),
-            f"{cell[ours].sequences_per_second:,.0f}",
-        ]
-        for batch, cell in result.of(threads).items()
-    ]
-    table(
-        f"{_threads(threads)}: speed as a multiple of the baseline's",
-        ("batch", ours, "quartiles", *others, "rows/s"),
-        rows,
-    )
-
-
-def _show_latency(result: Benchmark, threads: int) -> None:
-    cells = result.of(threads)
-    table(
-        f"{_threads(threads)}: a call in µs, median and 95th percentile",
-        ("engine", *(f"× {batch:,}" for batch in cells)),
-        [
-            [name, *(_latency(cell[name]) if name in cell else "–" for cell in cells.values())]
-            for name in result.engines
-        ],
-    )
 
 
 def _file(bundle: Path, source: Path, threads: int | None, seconds: float) -> FileRate:
@@ -162,7 +131,7 @@ def _file(bundle: Path, source: Path, threads: int | None, seconds: float) -> Fi
         result = wing.file_rate(bundle, source, threads=threads, seconds=seconds, progress=progress)
     share = result.ratio
     facts(
-        f"{source}: {result.rows:,} rows, {_threads(result.threads)}",
+        f"{source}: {result.rows:,} rows, {threads_in_words(result.threads)}",
         [
             ("file to file", f"{result.file_rows_per_second:,.0f} rows a second"),
             ("in memory", f"{result.memory_rows_per_second:,.0f} rows a second"),
@@ -187,7 +156,7 @@ def _cold(bundle: Path, seconds: float) -> ColdStart:
                 start.name,
                 f"{start.seconds.median:.3f}",
                 f"{start.times_raw.median:.2f}×",
-                _quartiles(start.times_raw),
+                quartiles(start.times_raw),
                 f"{start.resident_bytes / _MB:,.0f}",
                 f"{start.installed_bytes / _MB:,.0f}",
             )
@@ -195,19 +164,6 @@ def _cold(bundle: Path, seconds: float) -> ColdStart:
         ),
     )
     return result
-
-
-def _quartiles(spread: Spread) -> str:
-    return f"{spread.lower:.2f}–{spread.upper:.2f}"
-
-
-def _latency(timing: Timing) -> str:
-    digits = 1 if timing.median_us < 100 else 0
-    return f"{timing.median_us:,.{digits}f}\n{timing.p95_us:,.{digits}f}"
-
-
-def _threads(count: int) -> str:
-    return f"{count} thread{'' if count == 1 else 's'}"
 
 
 def _parts(text: str) -> list[str]:

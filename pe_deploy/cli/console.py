@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -29,12 +28,29 @@ def progress_bar() -> Progress:
     )
 
 
+class Counted:
+    """Moves a bar by each thing that it is called with; without an end before `expect` sets one."""
+
+    def __init__(self, bar: Progress, name: str) -> None:
+        self._bar = bar
+        self._task = bar.add_task(name, total=None)
+        self._total = 0
+
+    def expect(self, more: int) -> None:
+        """So many things are to come, beside those that were expected before."""
+        self._total += more
+        self._bar.update(self._task, total=self._total)
+
+    def __call__(self, done: object) -> None:
+        """One more is done."""
+        self._bar.advance(self._task)
+
+
 @contextmanager
-def counted(name: str) -> Iterator[Callable[[Any], None]]:
-    """A bar for work of unknown length; call what it yields with each thing that is done."""
+def counted(name: str) -> Iterator[Counted]:
+    """A bar for work whose end it learns; call what it yields with each thing that is done."""
     with progress_bar() as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda _: bar.advance(task)
+        yield Counted(bar, name)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +13,7 @@ from pe_deploy.cli.console import facts, progress_bar, table
 from pe_deploy.model_config import ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from pe_deploy.training import EpochMetrics, Progress
-
-_EPOCHS_SHOWN = 30
+    from pe_deploy.training import Progress
 
 
 def train(
@@ -67,6 +65,7 @@ def train(
         update_gate_bias=update_gate_bias,
     )
     from pe_deploy.training import train as run
+    from pe_deploy.training.show import epochs_table
 
     with epochs_shown() as progress:
         result = run(
@@ -83,7 +82,7 @@ def train(
             resume=resume,
             progress=progress,
         )
-    _show_epochs(result.metrics, result.best)
+    table(*epochs_table(result.metrics, result.best))
     best, last, shift = result.best, result.last, result.shift
     moved = (
         f"yes: {shift.mean:.3g} on average, at most {shift.max:.3g} (position {shift.position})"
@@ -116,20 +115,3 @@ def epochs_shown() -> Iterator[Callable[[Progress], None]]:
                 bar.update(task, description=f"train {at.epoch}/{at.epochs}, {right}")
 
         yield move
-
-
-def _show_epochs(metrics: Sequence[EpochMetrics], best: EpochMetrics) -> None:
-    """A line an epoch, thinned out where there are many; ★ marks the best."""
-    step = -(-len(metrics) // _EPOCHS_SHOWN)
-    columns = ["epoch", "loss (sum)", "accuracy", "val loss", "val accuracy"]
-    rows = []
-    for epoch in metrics:
-        if epoch.epoch % step and epoch not in (best, metrics[-1]):
-            continue
-        number = f"{epoch.epoch}{' ★' if epoch is best else ''}"
-        loss, val_loss = f"{epoch.loss:.6f}", f"{epoch.val_loss:.4f}"
-        row = [number, loss, f"{epoch.accuracy:.1%}", val_loss, f"{epoch.val_accuracy:.1%}"]
-        rows.append(row if epoch.val_auc is None else [*row, f"{epoch.val_auc:.3f}"])
-    if best.val_auc is not None:
-        columns.append("val AUC")
-    table("Training" if step == 1 else f"Training (every {step}th epoch)", columns, rows)

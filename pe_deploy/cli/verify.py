@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -32,11 +31,8 @@ from pe_deploy.parity import (
     worst,
 )
 from pe_deploy.parity.bundle import REPLAY
-from pe_deploy.runtime.engines import ENGINES, Engine, engines_of, predictors
+from pe_deploy.runtime.engines import ENGINES, engines_of, predictors
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime
-
-if TYPE_CHECKING:
-    from pe_deploy.mutation.run import Outcome
 
 _BANDS = 8
 
@@ -162,34 +158,16 @@ def _self_test(bundle: Bundle, trained: TrainedFrom | None) -> None:
     module = None if trained is None else trained_module(bundle, trained)
     with counted("self-test") as progress:
         outcomes = self_test(bundle, module, progress=progress)
-    planted = [outcome for outcome in outcomes if outcome.planted]
-    _show_faults(planted, [ENGINES[name] for name in dict.fromkeys(o.format for o in outcomes)])
-    for fault, note in {o.fault: o.note for o in outcomes if not o.planted}.items():
-        out.print(f"not planted: {fault} ({note})", markup=False)
-    missed = [f"{outcome.fault} ({outcome.format})" for outcome in planted if not outcome.caught]
-    if missed:
-        raise ParityError(f"{len(missed)} planted faults were not caught: {', '.join(missed)}")
-    out.print(f"[green]all {len(planted)} planted faults are caught[/green]")
-
-
-def _show_faults(planted: Sequence[Outcome], marked: Sequence[Engine]) -> None:
-    """A line a fault; under each check a mark for every format in which it catches the fault."""
-    faults: dict[str, dict[str, Outcome]] = {}
-    for outcome in planted:
-        faults.setdefault(outcome.fault, {})[outcome.format] = outcome
-    checks = list(dict.fromkeys(check for outcome in planted for check in outcome.caught_by))
-    out.print("Planted faults, and what catches each:")
-    out.print(", ".join(f"{engine.mark} in {engine.file}" for engine in marked) + "\n")
-    rows = []
-    for fault, formats in faults.items():
-        catches = {(name, check) for name, o in formats.items() for check in o.caught_by}
-        marks = (
-            "".join(engine.mark for engine in marked if (engine.name, check) in catches)
-            for check in checks
-        )
-        rows.append((fault, *marks))
-    table("Faults", ("fault", *(check[:4] for check in checks)), rows)
-    out.print("Checks: " + ", ".join(checks) + "\n")
+    title, columns, rows = outcomes.table()
+    out.print(title)
+    out.print(outcomes.marks + "\n")
+    table("Faults", columns, rows)
+    out.print("Checks: " + ", ".join(outcomes.checks) + "\n")
+    for line in outcomes.not_planted:
+        out.print(line, markup=False)
+    if outcomes.missed:
+        raise ParityError(outcomes.headline)
+    out.print(f"[green]{outcomes.headline}[/green]")
 
 
 def _show(report: Report) -> None:

@@ -59,6 +59,22 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def __repr__(self) -> str:
+        from pe_deploy.view.text import few
+
+        padded = "" if self.pad_id is None else f", padded with {self.pad_id}"
+        return (
+            f"<Dataset: {len(self):,} rows of {self.input_ids.shape[1]} ids{padded}; "
+            f"labels {few(self.labels)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        from pe_deploy.view import html
+
+        counts = np.bincount(self.targets, minlength=len(self.labels)).tolist()
+        rows = zip(self.labels, counts, strict=True)
+        return html.page(repr(self)[1:-1], html.table("", ("label", "rows"), rows))
+
     def take(self, rows: NDArray[np.int64]) -> Dataset:
         """The given rows, in the given order."""
         return Dataset(self.input_ids[rows], self.targets[rows], self.labels, self.pad_id)

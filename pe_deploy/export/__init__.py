@@ -3,6 +3,7 @@
 from pe_deploy.errors import requires_extra
 
 with requires_extra("train"):
+    from pe_deploy.export.comparison import compare
     from pe_deploy.export.exporter import Exported, export, export_module
     from pe_deploy.export.onnx import operators, to_onnx, to_throughput
     from pe_deploy.export.options import ExportOptions
@@ -14,6 +15,7 @@ __all__ = [
     "Exported",
     "LabelledRows",
     "Source",
+    "compare",
     "export",
     "export_module",
     "operators",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
 from pe_deploy.config import Label, Signature, takes_threshold
 from pe_deploy.data import Dataset
-from pe_deploy.errors import ExportError
+from pe_deploy.errors import ExportError, InvalidInputError
 from pe_deploy.export.adapt import preflight
 from pe_deploy.export.adapt.adapter import IdsToLogits, answer_of
 from pe_deploy.export.adapt.copying import frozen_copy, in_float32, unwrapped
@@ -48,6 +48,14 @@ def source_of(
         DataError: the data cannot be read, or does not fit the model.
     """
     given = module if isinstance(module, Loaded) else Loaded(module, {})
+    if not isinstance(given.module, nn.Module):
+        raise InvalidInputError(
+            f"module is {_shown(given.module)}; allowed: an nn.Module, made and trained"
+        )
+    if labels is not None and not isinstance(labels, list | tuple | range):
+        raise InvalidInputError(f"labels are {labels!r}; allowed: a list, in the order of classes")
+    if outputs not in get_args(Outputs):
+        raise InvalidInputError(f"outputs is {outputs!r}; allowed: {', '.join(get_args(Outputs))}")
     inner, unwrapping = unwrapped(given.module)
     plain, upcast = in_float32(inner)
     adapted = _adapted(plain, stated, outputs)
@@ -72,6 +80,21 @@ def source_of(
     )
 
 
+def stated_by(signature: Signature) -> Stated:
+    """A signature as what is stated of a module, so that nothing is read off."""
+    return Stated(
+        signature.vocab_size,
+        signature.max_length,
+        signature.min_length if signature.min_length > 1 else None,
+        signature.pad_id,
+        signature.task,
+    )
+
+
+def _shown(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
 def ready(source: Source) -> Source:
     """A source whose module is as its signature says: adapted, if it is not so by itself.
 
@@ -81,14 +104,7 @@ def ready(source: Source) -> Source:
     if source.is_ready:
         return source
     signature = source.signature
-    stated = Stated(
-        signature.vocab_size,
-        signature.max_length,
-        signature.min_length if signature.min_length > 1 else None,
-        signature.pad_id,
-        signature.task,
-    )
-    made = source_of(source.module, stated)
+    made = source_of(source.module, stated_by(signature))
     if made.signature.num_classes != signature.num_classes:
         raise ExportError(
             f"the module gives {made.signature.num_classes} classes; its signature says "

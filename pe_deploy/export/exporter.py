@@ -18,6 +18,7 @@ from torch import nn
 import pe_deploy
 from pe_deploy.bundle import artifacts as names
 from pe_deploy.bundle.bundle import Bundle, open_bundle, write_bundle
+from pe_deploy.bundle.describe import files_table, sentence, signature_facts
 from pe_deploy.bundle.golden import golden_to_bytes
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.bundle.signing import signer
@@ -43,6 +44,8 @@ from pe_deploy.runtime.quiet_onnxruntime import onnxruntime
 from pe_deploy.storage.atomic import publishing
 from pe_deploy.training import load_checkpoint, torch_threads
 from pe_deploy.training.state_dict import weights_sha256
+from pe_deploy.view import html
+from pe_deploy.view.progress import shown
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,21 @@ class Exported:
     bundle: Bundle
     report: Report
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        manifest = self.bundle.manifest
+        lines = [sentence(manifest.signature, manifest.decision), self.report.headline]
+        return f"<Exported {self.bundle.folder}: " + "\n  ".join(lines) + ">"
+
+    def _repr_html_(self) -> str:
+        manifest = self.bundle.manifest
+        return html.page(
+            f"Published {self.bundle.folder}; {self.report.headline}",
+            *map(html.line, self.notes),
+            html.facts(signature_facts(manifest.signature, manifest.decision)),
+            html.table(*files_table(manifest)),
+            html.folded("The proof", self.report._repr_html_()),
+        )
 
 
 def export(
@@ -72,7 +90,7 @@ def export(
         output: the bundle's folder; a bundle that is there is replaced in one step.
         options: what to make, and what is allowed.
         weights: "best" or "last", of a checkpoint folder.
-        progress: called with each cell of the parity gate.
+        progress: called with each cell of the parity gate; a notebook shows a bar without.
 
     Raises:
         CheckpointError: the weights are missing, damaged or do not fit.
@@ -130,7 +148,7 @@ def export_module(
             out, and applied by the bundle's decision.
         data: held-out rows that the decisions are judged on: a file, or a `Dataset`.
         formats: as in `options`.
-        progress: called with each cell of the parity gate.
+        progress: called with each cell of the parity gate; a notebook shows a bar without.
 
     Raises:
         ExportError: also where the module does what no bundle can hold to: the line says what, in
@@ -172,7 +190,7 @@ def _published(
     source.decision.check(source.signature)
     check_destination(output)
     signature_of = None if options.sign is None else signer(options.sign)
-    with torch_threads(1):
+    with shown("export and compare", progress) as told, torch_threads(1):
         golden = golden_cases(source.module, source.signature, source.decision, source.rows)
         artifacts, manifest = _make(source, options)
         artifacts[names.GOLDEN] = golden_to_bytes(golden, manifest.weights_sha256)
@@ -183,7 +201,7 @@ def _published(
             reference_of(source.module, source.signature),
             tolerance=options.tolerance,
             about={"torch": str(torch.__version__), "onnxruntime": onnxruntime.__version__},
-            progress=progress,
+            progress=told,
         )
     report.raise_if_failed()
 

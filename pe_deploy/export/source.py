@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from pe_deploy.bundle.describe import sentence, signature_facts
 from pe_deploy.config import Decision, Label, Signature
 from pe_deploy.training import Checkpoint
+from pe_deploy.view import html
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,11 @@ class LabelledRows:
 
     input_ids: NDArray[np.int64]
     targets: NDArray[np.int64] | None
+
+    def __repr__(self) -> str:
+        rows, length = self.input_ids.shape
+        known = "without" if self.targets is None else "with"
+        return f"<LabelledRows: {rows:,} rows of {length} ids, {known} their classes>"
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,17 @@ class Source:
             None if rows is None else LabelledRows(rows.input_ids, rows.targets),
             notes=tuple(f"weights: {note}" for note in trained.notes),
             is_ready=True,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Source {type(self.module).__name__}: {sentence(self.signature, self.decision)}>"
+
+    def _repr_html_(self) -> str:
+        return html.page(
+            f"Source: {type(self.module).__name__}",
+            html.facts(signature_facts(self.signature, self.decision)),
+            html.line(f"judged on: {self.rows or 'random rows'}"),
+            *map(html.line, self.notes),
         )
 
     @property

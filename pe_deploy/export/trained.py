@@ -10,8 +10,7 @@ from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.config import Weights
 from pe_deploy.errors import CheckpointError
 from pe_deploy.export.adapt.loading import load_module
-from pe_deploy.export.adapt.reading import Stated
-from pe_deploy.export.any_module import source_of
+from pe_deploy.export.any_module import source_of, stated_by
 from pe_deploy.export.eager import reference_of
 from pe_deploy.model_config import TrainedFrom
 from pe_deploy.parity import Reference
@@ -40,16 +39,9 @@ def trained_module(bundle: Bundle, trained: TrainedFrom) -> nn.Module:
 def _of_a_file(bundle: Bundle, trained: TrainedFrom) -> nn.Module:
     manifest = bundle.manifest
     signature = manifest.signature
-    stated = Stated(
-        signature.vocab_size,
-        signature.max_length,
-        signature.min_length,
-        signature.pad_id,
-        signature.task,
-    )
     source = source_of(
         load_module(trained.place, trained.weights, trained.arguments),
-        stated,
+        stated_by(signature),
         labels=manifest.labels,
         threshold=manifest.threshold,
         outputs="probabilities" if (manifest.origin or {}).get("left_out") else "logits",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,13 @@ from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refu
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.mutation.faults import FAULTS, PLACES, Fault
 from pe_deploy.mutation.graphs import rarely_tried
+from pe_deploy.mutation.outcomes import Outcome, Outcomes
 from pe_deploy.mutation.subject import Subject
 from pe_deploy.parity import Predictor, verify
 from pe_deploy.runtime.engines import ENGINES, predictors
 from pe_deploy.runtime.floors import Floors
 from pe_deploy.training import torch_threads
+from pe_deploy.view.progress import expect
 
 LINT = "lint"
 
@@ -38,30 +39,6 @@ that bad inputs are refused."""
 BATCHES = (1, 2, 7)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one fault in one format.
-
-    Attributes:
-        fault: its name.
-        format: one of `PLACES`.
-        caught_by: the checks that failed, in the order of `CHECKS`.
-        planted: whether it was planted, so that this outcome counts.
-        note: why it was not planted, or why it went unseen; empty where it was caught.
-    """
-
-    fault: str
-    format: str
-    caught_by: tuple[str, ...] = ()
-    planted: bool = True
-    note: str = ""
-
-    @property
-    def caught(self) -> bool:
-        """Whether a check saw the fault."""
-        return bool(self.caught_by)
-
-
 def self_test(
     bundle: Bundle,
     module: nn.Module | None = None,
@@ -69,7 +46,7 @@ def self_test(
     checks: Sequence[str] = CHECKS,
     faults: Sequence[Fault] = FAULTS,
     progress: Callable[[Outcome], None] | None = None,
-) -> tuple[Outcome, ...]:
+) -> Outcomes:
     """Plant each fault into copies of a bundle's models, and say which checks catch it.
 
     The bundle itself goes first: a check that fails without a fault would seem to catch them all.
@@ -91,13 +68,14 @@ def self_test(
         subject = Subject.of(bundle, module)
         checker = _Checker(subject, checks)
         _check_control(bundle, subject, checker)
+        expect(progress, len(faults) * len(PLACES))
         outcomes = []
         for fault in faults:
             for outcome in _outcomes(fault, subject, checker):
                 outcomes.append(outcome)
                 if progress is not None:
                     progress(outcome)
-    return tuple(outcomes)
+    return Outcomes(outcomes)
 
 
 def _outcomes(fault: Fault, subject: Subject, checker: _Checker) -> Iterator[Outcome]:

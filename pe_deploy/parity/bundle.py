@@ -14,6 +14,7 @@ from pe_deploy.parity.report import Cell, Report
 from pe_deploy.parity.tolerance import Tolerance
 from pe_deploy.runtime.engines import ENGINES, Predictor, predictors
 from pe_deploy.runtime.floors import Floors
+from pe_deploy.view.progress import shown
 
 REPLAY = ("golden", "padding", "batches", "decisions")
 """The checks that hold each engine against what was recorded, and against itself."""
@@ -59,7 +60,7 @@ def verify_bundle(
             coarse grid, as one is slow. One that cannot be imported is named in `not_run`.
         tolerance: how far apart two logits may be.
         about: what to record of the machine and the engines.
-        progress: called with each finished cell.
+        progress: called with each finished cell, as by `verify`; a notebook shows a bar without.
 
     Raises:
         BundleError: a model does not load, or the bundle holds no golden vectors.
@@ -76,51 +77,52 @@ def verify_bundle(
     floors = Floors.of_summary(manifest.parity)
     if not floors.by_length and not {*checks} & {*AGAINST_REFERENCE}:
         floors = Floors()  # golden vectors show a nearer one than the single one of all lengths
-    report = verify(
-        judged,
-        manifest.signature,
-        bundle.golden(),
-        exact=exact,
-        exact_beside=True,
-        decision=manifest.decision,
-        tolerance=tolerance,
-        floors=None if whole else floors,
-        floor_from="eager",
-        checks=checks,
-        batches=batches,
-        about=about,
-        progress=progress,
-    )
-    if not independent:
-        return report
-    others: dict[str, Predictor] = {}
-    not_run: dict[str, str] = {}
-    for engine in ENGINES.values():
-        if engine.independent and engine.file in bundle.files:
-            try:
-                others[engine.name] = engine.predictor(bundle)
-            except MissingDependencyError as error:
-                not_run[engine.name] = str(error)
-    if not others:
-        return dataclasses.replace(report, not_run=not_run)
-    first = {} if exact else dict([next(iter(judged.items()))])
-    shortest, longest = manifest.signature.min_length, manifest.signature.max_length
-    half = -(-longest // 2)
-    coarse = verify(
-        {**first, **others},
-        manifest.signature,
-        exact=exact,
-        exact_beside=True,
-        tolerance=tolerance,
-        floors=report.floors,
-        checks=AGAINST_REFERENCE,
-        batches=_COARSE_BATCHES,
-        lengths=sorted({shortest, min(shortest + 1, longest), max(shortest, half), longest}),
-        progress=progress,
-    )
-    return dataclasses.replace(
-        report,
-        cells=report.cells + coarse.cells,
-        smallest=report.smallest + coarse.smallest,
-        not_run=not_run,
-    )
+    with shown("verify", progress) as told:
+        report = verify(
+            judged,
+            manifest.signature,
+            bundle.golden(),
+            exact=exact,
+            exact_beside=True,
+            decision=manifest.decision,
+            tolerance=tolerance,
+            floors=None if whole else floors,
+            floor_from="eager",
+            checks=checks,
+            batches=batches,
+            about=about,
+            progress=told,
+        )
+        if not independent:
+            return report
+        others: dict[str, Predictor] = {}
+        not_run: dict[str, str] = {}
+        for engine in ENGINES.values():
+            if engine.independent and engine.file in bundle.files:
+                try:
+                    others[engine.name] = engine.predictor(bundle)
+                except MissingDependencyError as error:
+                    not_run[engine.name] = str(error)
+        if not others:
+            return dataclasses.replace(report, not_run=not_run)
+        first = {} if exact else dict([next(iter(judged.items()))])
+        shortest, longest = manifest.signature.min_length, manifest.signature.max_length
+        half = -(-longest // 2)
+        coarse = verify(
+            {**first, **others},
+            manifest.signature,
+            exact=exact,
+            exact_beside=True,
+            tolerance=tolerance,
+            floors=report.floors,
+            checks=AGAINST_REFERENCE,
+            batches=_COARSE_BATCHES,
+            lengths=sorted({shortest, min(shortest + 1, longest), max(shortest, half), longest}),
+            progress=told,
+        )
+        return dataclasses.replace(
+            report,
+            cells=report.cells + coarse.cells,
+            smallest=report.smallest + coarse.smallest,
+            not_run=not_run,
+        )

@@ -29,6 +29,7 @@ from pe_deploy.parity.tolerance import Tolerance
 from pe_deploy.runtime.engines import Predictor
 from pe_deploy.runtime.floors import Floors
 from pe_deploy.runtime.replay import floors_with
+from pe_deploy.view.progress import expect
 
 CHECKS = ("golden", "shapes", "tokens", "padding", "batches", "positions", "decisions")
 
@@ -91,7 +92,8 @@ def verify(
         batches: the batch sizes of `shapes`.
         lengths: the lengths of `shapes`; by default those of `parity_cases`.
         about: what to record of the machine and the engines.
-        progress: called with each finished cell.
+        progress: called with each finished cell; if it has a method `expect`, that is called
+            before, with how many there will be where every answer can be compared.
 
     Raises:
         InvalidInputError: no predictor, or a check that there is not.
@@ -110,6 +112,7 @@ def verify(
         )
     beside = exact_beside and exact is not None
     run = _Run(predictors, signature, golden, exact, beside, batches, lengths)
+    expect(progress, run.count(checks))
     cells = []
     for cell in run.cells(checks):
         cells.append(cell)
@@ -186,6 +189,21 @@ class _Run:
         if "positions" in checks and self.judged and self.signature.max_length > 1:
             pairs = np.stack(exchanged(self.signature), axis=1)
             yield from self._against_reference("positions", [pairs], self.judged)
+
+    def count(self, checks: Sequence[str]) -> int:
+        """How many cells there are, unless a reference or a part of a batch has no answer."""
+        judged, every = len(self.judged), len(self.predictors)
+        counts = dict.fromkeys(CHECKS, 0)
+        counts["golden"] = len(self.golden) * every
+        if judged and {"shapes", "tokens"} & {*checks}:
+            for case in self.cases:
+                counts[case.check] += judged
+        if self.signature.pad_id is not None:
+            counts["padding"] = len(random_batches(self.signature, seed=2)) * every
+        counts["batches"] = 2 * len(random_batches(self.signature, seed=4)) * every
+        if self.signature.max_length > 1:
+            counts["positions"] = judged
+        return sum(counts[check] for check in {*checks})
 
     def sanity(self, floor: float, decides: bool) -> list[Cell]:
         """What would make the other checks mean nothing, as cells that fail."""

@@ -12,6 +12,8 @@ from pe_deploy.errors import InvalidInputError
 from pe_deploy.parity.report import Cell, Report, worst
 from pe_deploy.runtime.engines import ENGINES
 from pe_deploy.storage.atomic import check_writable, write_bytes
+from pe_deploy.view import html
+from pe_deploy.view.html import Table
 
 
 def save_report(report: Report, path: Path) -> None:
@@ -41,10 +43,6 @@ def check_report_path(path: Path) -> None:
 def ratio(error: float, floor: float) -> str:
     """An error beside torch's own: `1.1×`, or `–` where torch has none."""
     return f"{error / floor:.1f}×" if floor else "–"
-
-
-Table = tuple[str, tuple[str, ...], list[tuple[object, ...]]]
-"""A title, the names of the columns, and the rows."""
 
 
 def checks_table(report: Report) -> Table:
@@ -117,6 +115,26 @@ def _markdown(table: Table) -> Iterator[str]:
     _, columns, rows = table
     for row in (columns, ["---"] * len(columns), *rows):
         yield f"| {' | '.join(map(str, row))} |"
+
+
+def to_html(report: Report) -> str:
+    """The report as a notebook shows it: what fails first, its smallest input above all."""
+    title, columns, rows = checks_table(report)
+    failed = columns.index("failed")
+    rows.sort(key=lambda row: not row[failed])
+    marked = [
+        tuple(f"{it} ✗" if at == failed and it else it for at, it in enumerate(row)) for row in rows
+    ]
+    parts = []
+    for cell, ids in report.smallest:
+        parts += [html.line(f"✗ {cell}; the smallest input:")]
+        parts += [html.code(repeat_line(cell, ids, report.bundle))]
+    parts += [html.table(title, columns, marked)]
+    if report.decisions:
+        parts += [html.table(*decisions_table(report))]
+    parts += [html.line(f"Allowed: {report.tolerance}.")]
+    parts += [html.line(f"Not run: {engine}: {why}") for engine, why in report.not_run.items()]
+    return html.page(f"Parity {report.headline}", *parts)
 
 
 def to_junit(report: Report) -> str:

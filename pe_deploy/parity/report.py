@@ -14,6 +14,7 @@ from pe_deploy.errors import DataError, ParityError, line_of
 from pe_deploy.parity.decisions import UNITS, Decisions
 from pe_deploy.parity.tolerance import Tolerance
 from pe_deploy.runtime.floors import Floors
+from pe_deploy.view.text import cut
 
 EXACT = "float64"
 GOLDEN = "golden"
@@ -79,6 +80,25 @@ class Report:
     smallest: tuple[tuple[Cell, list[list[int]]], ...] = ()
     about: Mapping[str, str] = field(default_factory=dict)
     not_run: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        smallest = "".join(f"\n  smallest: {cut(str(cell), 200)}" for cell, _ in self.smallest[:1])
+        return f"<Report {self.headline}{smallest}>"
+
+    def _repr_html_(self) -> str:
+        from pe_deploy.parity.render import to_html  # which imports this module
+
+        return to_html(self)
+
+    @property
+    def headline(self) -> str:
+        """The outcome in a line."""
+        count, failures = len(self.cells), len(self.failures)
+        worst = f"worst difference {self.worst:.2g}, float32 torch itself {self.floor:.2g}"
+        if self.passed:
+            return f"passed: {count:,} cells, {worst}"
+        checks = ", ".join(self.failed_checks) or "nothing was compared"
+        return f"FAILED ({checks}): {failures:,} of {count:,} cells, {worst}"
 
     @property
     def floor(self) -> float:

@@ -84,6 +84,30 @@ class Classifier(ABC):
         """
         return self.decision.threshold
 
+    def __repr__(self) -> str:
+        from pe_deploy.bundle.describe import sentence  # not at an app's start, as below
+
+        return f"<{self._title}: {sentence(self.signature, self.decision)}{self._state}>"
+
+    def _repr_html_(self) -> str:
+        from pe_deploy.bundle.describe import signature_facts
+        from pe_deploy.view import html
+
+        rows = [*signature_facts(self.signature, self.decision), *self._engine_facts()]
+        return html.page(f"{self._title}{self._state}", html.facts(rows))
+
+    @property
+    def _title(self) -> str:
+        return type(self).__name__
+
+    @property
+    def _state(self) -> str:
+        return "; closed" if self._closed else ""
+
+    def _engine_facts(self) -> list[tuple[str, object]]:
+        """What there is to say of the engine, a line each."""
+        return []
+
     def predict_logits(self, input_ids: Any) -> NDArray[np.float32]:
         """The raw output of the model, every number of it finite.
 
@@ -240,6 +264,10 @@ class BundleClassifier(Classifier):
         self._models = {name: bundle.read(name) for name in names}
         # Not by `_open`: these bytes have just been checked, or are being published.
         self._hold(self._load)
+
+    @property
+    def _title(self) -> str:
+        return f"{type(self).__name__} {self._folder}"
 
     def close(self) -> None:
         """Give the engine and the model's bytes back; see `Classifier.close`."""

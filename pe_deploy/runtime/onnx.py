@@ -113,6 +113,17 @@ class OnnxClassifier(BundleClassifier):
         if self_test:
             self._replay(opened)
 
+    def _engine_facts(self) -> list[tuple[str, object]]:
+        return [
+            ("threads", self._threads),
+            ("runs", ", ".join(self._models) or "nothing"),
+            ("engine", f"onnxruntime {ort.__version__}, {', '.join(self.providers)}"),
+        ]
+
+    @property
+    def _threads(self) -> int:
+        return self._num_threads or usable_cpus()
+
     def _replay(self, bundle: Bundle) -> None:
         """Replay golden vectors by each graph alone, however many rows it is meant for."""
         from pe_deploy.runtime.floors import Floors  # not at every app's start
@@ -130,7 +141,7 @@ class OnnxClassifier(BundleClassifier):
                 replay(alone.predict_logits, golden, where, decide, floors)
 
     def _load(self) -> Run:
-        threads = self._num_threads or usable_cpus()
+        threads = self._threads
         # None of this holds `self`: an engine that knew its classifier would be freed with it only
         # when the garbage collector next looks for cycles.
         models, folder, wanted, signature = self._models, self._folder, self._wanted, self.signature

@@ -65,6 +65,10 @@ class TorchScriptClassifier(BundleClassifier):
     ) -> None:
         super().__init__(opened_with(bundle, [TORCHSCRIPT], public_key), [TORCHSCRIPT], threshold)
 
+    def _engine_facts(self) -> list[tuple[str, object]]:
+        threads = torch.get_num_threads()
+        return [("threads", f"{threads}, torch's own"), ("engine", f"torch {torch.__version__}")]
+
     def _load(self) -> Run:
         where, model = f"{self._folder}/{TORCHSCRIPT}", self._models[TORCHSCRIPT]
         try:

@@ -22,6 +22,7 @@ from typing import Any, get_args
 
 import torch
 
+from pe_deploy.bundle.describe import sentence, signature_facts
 from pe_deploy.config import Decision, Label, Weights
 from pe_deploy.data import Dataset
 from pe_deploy.errors import CheckpointError, DataError, InvalidInputError
@@ -34,6 +35,7 @@ from pe_deploy.training import state_dict
 from pe_deploy.training.model import GRUClassifier
 from pe_deploy.training.renamed import read_notebook
 from pe_deploy.training.weight_files import read_weights
+from pe_deploy.view import html
 
 CONFIG_FILE = "config.json"
 BEST_FILE = "model.safetensors"
@@ -88,6 +90,28 @@ class Checkpoint:
     threshold: float | None
     validation: Dataset | None = None
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Checkpoint: {sentence(self.config.signature, self.decision)}; {self._size}>"
+
+    def _repr_html_(self) -> str:
+        sizes = ", ".join(f"{name} {value}" for name, value in self.config.to_dict().items())
+        validation = "no rows" if self.validation is None else f"{len(self.validation):,} rows"
+        return html.page(
+            f"Checkpoint of {self._size}",
+            html.facts(
+                [
+                    *signature_facts(self.config.signature, self.decision),
+                    ("model", sizes),
+                    ("validated on", validation),
+                ]
+            ),
+            *map(html.line, self.notes),
+        )
+
+    @property
+    def _size(self) -> str:
+        return f"{sum(weights.numel() for weights in self.model.parameters()):,} weights"
 
     @property
     def decision(self) -> Decision:

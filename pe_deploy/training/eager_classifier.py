@@ -48,6 +48,11 @@ class EagerClassifier(Classifier):
         self.config = loaded.config
         self._model = copy.deepcopy(loaded.model).eval().requires_grad_(False)
 
+    def _engine_facts(self) -> list[tuple[str, object]]:
+        sizes = ", ".join(f"{name} {value}" for name, value in self.config.to_dict().items())
+        threads = f"{torch.get_num_threads()}, torch's own"
+        return [("model", sizes), ("threads", threads), ("engine", f"torch {torch.__version__}")]
+
     def _open(self) -> Run:
         model = self._model
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -22,14 +22,18 @@ from pe_deploy.training.epoch import EpochMetrics, best_of, run_epoch
 from pe_deploy.training.model import GRUClassifier, in_memory, keep_states_longer
 from pe_deploy.training.positions import (
     PositionShift,
+    Table,
     plot_positions,
     save_positions,
     shift_between,
 )
 from pe_deploy.training.resume import RunState, identity_of, load_run, run_to_bytes
+from pe_deploy.training.show import epochs_table, picture
 from pe_deploy.training.sources import Source, check_rows, draw_synthetic, load_rows, sizes_of
 from pe_deploy.training.state_dict import tensors_to_bytes
 from pe_deploy.training.threads import torch_threads
+from pe_deploy.view import html
+from pe_deploy.view.progress import expect, shown
 
 _NOTEBOOK = TrainConfig()
 
@@ -47,6 +51,13 @@ class Progress:
     batches: int
     metrics: EpochMetrics | None = None
 
+    @property
+    def note(self) -> str:
+        """Where that is, in a few words for a bar."""
+        of = f"epoch {self.epoch} of {self.epochs}"
+        right = "" if self.metrics is None else f", validation {self.metrics.val_accuracy:.1%}"
+        return of + right
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -61,6 +72,8 @@ class TrainResult:
         validation_rows: how many rows it was validated on.
         metrics: of every epoch, in order.
         shift: how far the positional table moved up to the last epoch.
+        positions: the table before training and after the last epoch, each float32
+            `[max_length, embedding_dim]`.
     """
 
     output: Path
@@ -71,6 +84,25 @@ class TrainResult:
     validation_rows: int
     metrics: tuple[EpochMetrics, ...]
     shift: PositionShift
+    positions: tuple[Table, Table] = field(compare=False)
+
+    def __repr__(self) -> str:
+        best, last = self.best, self.last
+        return (
+            f"<TrainResult {self.output}: {last.epoch} epochs on {self.train_rows:,} rows, "
+            f"loss {self.metrics[0].mean_loss:.3g} → {last.mean_loss:.3g}\n"
+            f"  best epoch {best.epoch}: {best.val_accuracy:.1%} of {self.validation_rows:,} "
+            f"validation rows right; positions moved by {self.shift.mean:.2g} on average>"
+        )
+
+    def _repr_html_(self) -> str:
+        title, *lines = repr(self)[1:-1].splitlines()
+        return html.page(
+            title,
+            *map(html.line, lines),
+            html.picture(picture(self.metrics, *self.positions), "loss, and positions"),
+            html.table(*epochs_table(self.metrics, self.best)),
+        )
 
     @property
     def last(self) -> EpochMetrics:
@@ -123,8 +155,8 @@ def train(
             `"synthetic"` a second random set is drawn, as in the notebook.
         resume: go on from the last finished epoch at `output`. More `epochs` than at first are
             fine; every other setting and the data must be the same.
-        progress: called after every batch and after every epoch. What it raises ends the run,
-            which can then be resumed.
+        progress: called after every batch and after every epoch; a notebook shows a bar without.
+            What it raises ends the run, which can then be resumed.
 
     Raises:
         InvalidInputError: a setting is out of range, a model of the sizes does not fit in memory,
@@ -201,7 +233,8 @@ def train(
         with torch_threads(threads), atomic.sole_writer(output) as alone:
             if not alone:
                 raise CheckpointError(f"{output}: another process is training here")
-            return _train(model, train_config, rows, validation, output, resume, progress)
+            with shown("train", progress) as told:
+                return _train(model, train_config, rows, validation, output, resume, told)
 
 
 def _train(
@@ -233,6 +266,7 @@ def _train(
         if progress is not None:
             progress(Progress(epoch, config.epochs, batch, batches, metrics))
 
+    expect(progress, (config.epochs - done) * (batches + 1))
     for epoch in range(done + 1, config.epochs + 1):
         metrics = run_epoch(
             model, optimizer, rows, validation, config, decision, epoch, partial(report, epoch)
@@ -264,6 +298,7 @@ def _train(
         validation_rows=len(validation),
         metrics=tuple(state.metrics),
         shift=shift_between(initial_positions, final_positions),
+        positions=(initial_positions.copy(), final_positions.copy()),
     )
 
 

@@ -80,18 +80,18 @@ def plot_positions(initial: Table, final: Table, path: Path) -> None:
         gridspec_kw={"hspace": 0.06, "wspace": 0.04},
     )
 
-    largest = max(_largest(initial), _largest(final))  # one scale, so the two can be compared
-    _draw(axes["initial"], initial, "Before training: random", "value", largest)
-    _draw(axes["final"], final, "After training", "value", largest)
+    most = max(largest(initial), largest(final))  # one scale, so the two can be compared
+    draw(axes["initial"], initial, "Before training: random", "value", most)
+    draw(axes["final"], final, "After training", "value", most)
     difference = final - initial
-    _draw(axes["difference"], difference, "What training added", "change", _largest(difference))
+    draw(axes["difference"], difference, "What training added", "change", largest(difference))
     distances = _distances(initial, final)
     axes["distances"].barh(np.arange(len(distances)), distances, height=0.8, color="0.35")
     axes["distances"].sharey(axes["difference"])
     axes["distances"].set_title("How far")
     axes["distances"].set_xlabel("distance (L2)")
     axes["distances"].tick_params(labelleft=False)
-    _draw(
+    draw(
         axes["similarity"],
         _cosine_similarities(final),
         "How alike positions are after training",
@@ -105,7 +105,7 @@ def plot_positions(initial: Table, final: Table, path: Path) -> None:
     atomic.write_bytes(path, buffer.getvalue())
 
 
-def _draw(
+def draw(
     axes: Axes,
     values: Table,
     title: str,
@@ -113,6 +113,7 @@ def _draw(
     largest: float,
     across: str = "embedding dimension",
 ) -> None:
+    """Draw a table as a picture of its values; white is 0."""
     from matplotlib.ticker import MaxNLocator
 
     image = axes.imshow(
@@ -143,5 +144,6 @@ def _cosine_similarities(table: Table) -> Table:
     return similarities
 
 
-def _largest(values: Table) -> float:
+def largest(values: Table) -> float:
+    """The largest absolute value."""
     return float(np.abs(values).max()) or 1.0  # a scale needs some extent

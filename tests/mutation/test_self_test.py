@@ -12,7 +12,8 @@ from pe_deploy.bundle.artifacts import TORCHSCRIPT
 from pe_deploy.bundle.bundle import Bundle, open_bundle
 from pe_deploy.export import ExportOptions, Source, export_module, to_torchscript
 from pe_deploy.mutation.faults import FAULTS, PLACES, Fault
-from pe_deploy.mutation.run import CHECKS, Outcome, self_test
+from pe_deploy.mutation.outcomes import Outcome
+from pe_deploy.mutation.run import CHECKS, self_test
 from pe_deploy.mutation.subject import Subject
 from pe_deploy.parity import CHECKS as PARITY_CHECKS
 from pe_deploy.training import GRUClassifier

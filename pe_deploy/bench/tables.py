@@ -1,0 +1,53 @@
+"""A benchmark as the command prints it and a notebook shows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pe_deploy.view.html import Table
+
+if TYPE_CHECKING:
+    from pe_deploy.bench.result import Benchmark, Spread, Timing
+
+
+def ratios_table(result: Benchmark, threads: int) -> Table:
+    """How many times as fast as the baseline: ours with its quartiles, then the others."""
+    ours, _, *others = result.engines
+    rows: list[tuple[object, ...]] = [
+        (
+            f"{batch:,}",
+            f"{cell[ours].ratio.median:.2f}×",
+            quartiles(cell[ours].ratio),
+            *(f"{cell[name].ratio.median:.2f}×" if name in cell else "–" for name in others),
+            f"{cell[ours].sequences_per_second:,.0f}",
+        )
+        for batch, cell in result.of(threads).items()
+    ]
+    title = f"{threads_in_words(threads)}: speed as a multiple of the baseline's"
+    return title, ("batch", ours, "quartiles", *others, "rows/s"), rows
+
+
+def latency_table(result: Benchmark, threads: int) -> Table:
+    """The time of a call at each batch size, a row for each engine."""
+    cells = result.of(threads)
+    rows: list[tuple[object, ...]] = [
+        (name, *(_latency(cell[name]) if name in cell else "–" for cell in cells.values()))
+        for name in result.engines
+    ]
+    title = f"{threads_in_words(threads)}: a call in µs, median and 95th percentile"
+    return title, ("engine", *(f"× {batch:,}" for batch in cells)), rows
+
+
+def quartiles(spread: Spread) -> str:
+    """The lower and the upper one."""
+    return f"{spread.lower:.2f}–{spread.upper:.2f}"
+
+
+def threads_in_words(count: int) -> str:
+    """How many threads."""
+    return f"{count} thread{'' if count == 1 else 's'}"
+
+
+def _latency(timing: Timing) -> str:
+    digits = 1 if timing.median_us < 100 else 0
+    return f"{timing.median_us:,.{digits}f}\n{timing.p95_us:,.{digits}f}"
