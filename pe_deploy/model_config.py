@@ -1,8 +1,10 @@
-"""What a model is inside, and how it is trained."""
+"""What a model is inside, how it is trained, and where it is to be had."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pe_deploy.config import LARGEST_SIZE, Config, Signature
 from pe_deploy.errors import InvalidInputError
@@ -44,6 +46,50 @@ class ModelConfig(Config):
     def signature(self) -> Signature:
         """The part of the config that callers see."""
         return Signature(self.vocab_size, self.max_length, self.num_classes, self.pad_id)
+
+
+@dataclass(frozen=True)
+class TrainedFrom:
+    """Where the torch module that a bundle was made from is to be had again.
+
+    Attributes:
+        place: a checkpoint, or weights of the notebook's architecture; or `model.py:NAME`.
+        weights: of a checkpoint folder "best" or "last"; of a module the file with its weights,
+            None where NAME brings its own.
+        arguments: `key=value` each, for the class or the function that NAME is.
+        is_module: whether `place` is `model.py:NAME`.
+    """
+
+    place: str
+    weights: str | None = None
+    arguments: tuple[str, ...] = ()
+    is_module: bool = False
+
+
+def trained_from(
+    checkpoint: str | Path | None,
+    module: str | None,
+    weights: str | None,
+    arguments: Sequence[str] = (),
+) -> TrainedFrom | None:
+    """What the options `--checkpoint`, `--module`, `--weights` and `--arg` say; None if nothing.
+
+    Raises:
+        InvalidInputError: they do not go together.
+    """
+    if checkpoint is not None and module is not None:
+        raise InvalidInputError("--checkpoint and --module name two sources; give one of them")
+    if module is not None:
+        return TrainedFrom(module, weights, tuple(arguments), is_module=True)
+    if arguments:
+        raise InvalidInputError("--arg is for the NAME of --module")
+    if checkpoint is None:
+        if weights is not None:
+            raise InvalidInputError("--weights is for --checkpoint (best or last) or --module")
+        return None
+    if weights not in (None, "best", "last"):
+        raise InvalidInputError(f"--weights is {weights}; allowed with --checkpoint: best, last")
+    return TrainedFrom(str(checkpoint), weights or "best")
 
 
 @dataclass(frozen=True)

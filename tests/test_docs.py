@@ -6,6 +6,8 @@ import csv
 import doctest
 import os
 import re
+import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -19,7 +21,7 @@ from pe_deploy import CheckpointError, ExportError, ModelConfig, OnnxClassifier
 from pe_deploy.cli import COMMANDS, app_for
 from pe_deploy.export import export, export_module
 from pe_deploy.runtime.torchscript import TorchScriptClassifier
-from pe_deploy.training import GRUClassifier, load_checkpoint, train
+from pe_deploy.training import GRUClassifier, load_checkpoint, torch_threads, train
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted(page.name for page in (ROOT / "docs").glob("*.md"))
@@ -83,9 +85,29 @@ def says(shown: str, printed: str) -> bool:
     return re.fullmatch(".*".join(parts).strip(), shape_of(printed)) is not None
 
 
+WEIGHTS = {
+    "bilstm_packed": "bilstm.pt",
+    "transformer_mask": "encoder.pt",
+    "textcnn": "textcnn.pt",
+    "token_tagger": "tagger.pt",
+    "multilabel_attention": "motifs.pt",
+}
+
+
+def train_examples() -> None:
+    """Each example and the weights that it leaves, of two steps, in the working folder."""
+    for example, weights in WEIGHTS.items():
+        shutil.copy(ROOT / "examples" / f"{example}.py", ".")
+        with torch_threads(1):
+            runpy.run_path(f"{example}.py")["main"](steps=2)
+        Path("weights.pt").rename(weights)
+
+
 @pytest.mark.parametrize("story", STORIES, ids=" ".join)
 @pytest.mark.usefixtures("folder")
 def test_every_command_prints_what_it_says(story: Sequence[str]) -> None:
+    if "docs/your-model.md" in story:
+        train_examples()
     for page in story:
         for command, shown in commands_of(page):
             # The whole demo is a step of .ci/run.

@@ -117,7 +117,8 @@ def why_not(name: str, subject: Subject) -> str:
     if reason := ENGINES[name].missing:
         return reason
     own_file = name == "torchscript" and subject.has_torchscript
-    if subject.config is None and name in ("eager", "torchscript", "compile") and not own_file:
+    needs_module = name in ("eager", "torchscript", "compile") and not own_file
+    if needs_module and not subject.has_module:
         return "the bundle does not give its torch module"
     if name == "compile" and not any(map(shutil.which, ("g++", "clang++", "cl"))):
         return "there is no C++ compiler"

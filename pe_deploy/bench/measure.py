@@ -18,8 +18,8 @@ from pe_deploy.bench.result import Benchmark, Spread, Timing, about
 from pe_deploy.bench.rounds import Progress, check_seconds, in_turns
 from pe_deploy.bench.worker import Worker, worker
 from pe_deploy.bundle.bundle import open_bundle
-from pe_deploy.config import Weights
 from pe_deploy.errors import InvalidInputError, ParityError, PeDeployError
+from pe_deploy.model_config import TrainedFrom
 from pe_deploy.runtime import usable_cpus
 
 BATCHES = (1, 8, 64, 512, 4096)
@@ -39,8 +39,7 @@ def bench(
     length: int | None = None,
     engines: Sequence[str] = USUAL_ENGINES,
     seconds: float = SECONDS,
-    checkpoint: Path | None = None,
-    weights: Weights = "best",
+    trained: TrainedFrom | None = None,
     progress: Progress | None = None,
 ) -> Benchmark:
     """Measure a bundle and the other engines side by side.
@@ -56,8 +55,8 @@ def bench(
         engines: which to run; `pe_deploy` and `baseline` always are.
         seconds: about how long to measure, warm-up and the start of processes aside; where calls
             are long it takes more, since each engine gets at least three turns.
-        checkpoint: the weights that the bundle was made from, if they shall come from there.
-        weights: "best" or "last", of a checkpoint folder.
+        trained: where the torch module that the bundle was made from is to be had; by default,
+            if it was exported from a checkpoint, it is built again from its weights.
         progress: called with the share that is done, 0 to 1.
 
     Raises:
@@ -77,7 +76,7 @@ def bench(
     length = longest if length is None else length
     if not shortest <= length <= longest:
         raise InvalidInputError(f"length is {length}; allowed: {shortest} to {longest}")
-    subject = subject_of(opened, checkpoint, weights)
+    subject = subject_of(opened, trained)
     left_out = {name: reason for name in names if (reason := why_not(name, subject))}
 
     timings: list[Timing] = []

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.bundle.artifacts import ONNX, TORCHSCRIPT
-from pe_deploy.bundle.bundle import Bundle
-from pe_deploy.config import BATCH, INPUT_IDS, LOGITS, SEQUENCE, Signature, Weights
-from pe_deploy.errors import ExportError, requires_extra
-from pe_deploy.model_config import ModelConfig
+from pe_deploy.bundle.bundle import Bundle, open_bundle
+from pe_deploy.config import BATCH, INPUT_IDS, LOGITS, SEQUENCE, Signature
+from pe_deploy.errors import ExportError, line_of, requires_extra
+from pe_deploy.model_config import ModelConfig, TrainedFrom
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from pe_deploy.training import GRUClassifier
 
 _PLAIN_OPSET = 18
@@ -37,8 +39,9 @@ class Subject:
         has_torchscript: whether the bundle holds a `model.pt`.
         plain: the bytes of the ONNX file that the baseline runs.
         baseline: in words, what that is.
-        config: the sizes of the torch module; None where there is none.
+        config: the sizes of the notebook's module; None where it is another or there is none.
         state: its weights.
+        trained: where a user's own module is to be had.
     """
 
     bundle: Path
@@ -48,13 +51,23 @@ class Subject:
     baseline: str
     config: ModelConfig | None = None
     state: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    trained: TrainedFrom | None = None
 
-    def module(self) -> GRUClassifier:
+    @property
+    def has_module(self) -> bool:
+        """Whether there is a torch module."""
+        return self.config is not None or self.trained is not None
+
+    def module(self) -> nn.Module:
         """The torch module in eval mode."""
         import torch
 
         from pe_deploy.training import GRUClassifier
 
+        if self.trained is not None:
+            from pe_deploy.export.trained import trained_module
+
+            return trained_module(open_bundle(self.bundle), self.trained)
         if self.config is None:
             raise ExportError(f"{self.bundle} does not give its torch module")
         module = GRUClassifier(self.config)
@@ -62,9 +75,7 @@ class Subject:
         return module.eval().requires_grad_(False)
 
 
-def subject_of(
-    bundle: Bundle, checkpoint: Path | None = None, weights: Weights = "best"
-) -> Subject:
+def subject_of(bundle: Bundle, trained: TrainedFrom | None = None) -> Subject:
     """A bundle, and the plain export of its torch module where there is one.
 
     Without torch, or with a bundle that was not exported from a checkpoint, the baseline is the
@@ -77,21 +88,32 @@ def subject_of(
     """
     given = (bundle.path, bundle.manifest.signature, TORCHSCRIPT in bundle.files)
     model = bundle.read(ONNX)
-    module, reason = _module_of(bundle, checkpoint, weights)
+    module, reason = _module_of(bundle, trained)
     if module is None:
         return Subject(*given, model, f"{_RAW} ({reason})")
-    state = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
-    return Subject(*given, plain_export(module), _PLAIN, module.config, state)
+    if isinstance(module, _notebooks()):
+        state = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+        plain = plain_export(module, bundle.manifest.signature)
+        return Subject(*given, plain, _PLAIN, module.config, state)
+    try:
+        plain, baseline = plain_export(module, bundle.manifest.signature), _PLAIN
+    except Exception as error:  # noqa: BLE001 - torch's old exporter fails in any way
+        plain, baseline = model, f"{_RAW} (plain torch.onnx.export fails: {line_of(error)[:80]})"
+    return Subject(*given, plain, baseline, trained=trained)
 
 
-def _module_of(
-    bundle: Bundle, checkpoint: Path | None, weights: Weights
-) -> tuple[GRUClassifier | None, str]:
+def _notebooks() -> type[GRUClassifier]:
+    from pe_deploy.training import GRUClassifier
+
+    return GRUClassifier
+
+
+def _module_of(bundle: Bundle, trained: TrainedFrom | None) -> tuple[nn.Module | None, str]:
     """The torch module of a bundle, or None and why there is none."""
-    if checkpoint is not None:
+    if trained is not None:
         with requires_extra("train"):
             from pe_deploy.export.trained import trained_module
-        return trained_module(bundle, checkpoint, weights), ""
+        return trained_module(bundle, trained), ""
     if missing := [name for name in ("torch", "onnx", "onnxscript") if find_spec(name) is None]:
         return None, f"{missing[0]} is not installed"
     from pe_deploy.export.rebuild import rebuilt
@@ -102,14 +124,18 @@ def _module_of(
         return None, str(error)
 
 
-def plain_export(module: GRUClassifier) -> bytes:
+def plain_export(module: nn.Module, signature: Signature) -> bytes:
     """The ONNX file that `torch.onnx.export(dynamo=False)` makes, with free batch and sequence."""
     import torch
 
     from pe_deploy.training import torch_threads
 
     buffer = io.BytesIO()
-    sample = torch.ones(2, module.config.max_length, dtype=torch.int64)
+    token = 1 if signature.pad_id == 0 else 0
+    sample = torch.full((2, signature.max_length), token)
+    axes = {
+        place: axis for place, axis in enumerate(signature.output_axes) if axis in (BATCH, SEQUENCE)
+    }
     with torch_threads(1), warnings.catch_warnings():
         # torch has much to say of its old exporter, which is measured here and not recommended.
         warnings.simplefilter("ignore")
@@ -121,6 +147,6 @@ def plain_export(module: GRUClassifier) -> bytes:
             opset_version=_PLAIN_OPSET,
             input_names=[INPUT_IDS],
             output_names=[LOGITS],
-            dynamic_axes={INPUT_IDS: {0: BATCH, 1: SEQUENCE}, LOGITS: {0: BATCH}},
+            dynamic_axes={INPUT_IDS: {0: BATCH, 1: SEQUENCE}, LOGITS: axes},
         )
     return buffer.getvalue()

@@ -13,8 +13,9 @@ from pe_deploy.bench.plot import check_plot
 from pe_deploy.bench.tables import latency_table, quartiles, ratios_table, threads_in_words
 from pe_deploy.bundle.bundle import open_bundle
 from pe_deploy.cli.console import facts, out, print_about, share_of, table
-from pe_deploy.config import Weights
+from pe_deploy.cli.shared_options import ARG, MODULE, WEIGHTS
 from pe_deploy.errors import InvalidInputError, requires_extra
+from pe_deploy.model_config import trained_from
 
 _MB = 1e6
 
@@ -39,7 +40,9 @@ def bench(
     checkpoint: Annotated[
         Path | None, typer.Option(help="Take the torch module from here, not from the bundle.")
     ] = None,
-    weights: Annotated[Weights, typer.Option(help="Of a checkpoint folder.")] = "best",
+    module: Annotated[str | None, MODULE] = None,
+    weights: Annotated[str | None, WEIGHTS] = None,
+    arg: Annotated[list[str] | None, ARG] = None,
     file: Annotated[
         Path | None,
         typer.Option("--file", help="Measure predict on this file against the rows in memory."),
@@ -85,8 +88,7 @@ def bench(
             length=length,
             engines=wing.USUAL_ENGINES if engines is None else _parts(engines),
             seconds=seconds,
-            checkpoint=checkpoint,
-            weights=weights,
+            trained=trained_from(checkpoint, module, weights, arg or ()),
         )
     print_about(result.about)
     if json_file:

@@ -16,10 +16,10 @@ from pe_deploy.bundle.artifacts import ONNX
 from pe_deploy.bundle.bundle import Bundle, open_bundle, open_parts
 from pe_deploy.bundle.inventory import check_strictly
 from pe_deploy.cli.console import counted, out, print_about, table
-from pe_deploy.cli.shared_options import PUBLIC_KEY
-from pe_deploy.config import Weights
+from pe_deploy.cli.shared_options import ARG, MODULE, PUBLIC_KEY, WEIGHTS
 from pe_deploy.errors import BundleError, InvalidInputError, ParityError, requires_extra
 from pe_deploy.machine import processor_name
+from pe_deploy.model_config import TrainedFrom, trained_from
 from pe_deploy.parity import (
     CHECKS,
     Cell,
@@ -42,7 +42,9 @@ def verify(
     checkpoint: Annotated[
         Path | None, typer.Option(help="The weights it was made from: adds eager torch.")
     ] = None,
-    weights: Annotated[Weights, typer.Option(help="Of a checkpoint folder.")] = "best",
+    module: Annotated[str | None, MODULE] = None,
+    weights: Annotated[str | None, WEIGHTS] = None,
+    arg: Annotated[list[str] | None, ARG] = None,
     golden_only: Annotated[
         bool, typer.Option("--golden-only", help="Replay the golden vectors; needs no torch.")
     ] = False,
@@ -66,12 +68,15 @@ def verify(
     """Compare a bundle's models with each other, with torch, and with its golden vectors."""
     started = time.perf_counter()
     tolerance = Tolerance(atol=atol, rtol=rtol)
-    if golden_only and checkpoint is not None:
-        raise InvalidInputError("--golden-only runs no torch; leave out --checkpoint")
+    trained = trained_from(checkpoint, module, weights, arg or ())
+    if golden_only and trained is not None:
+        raise InvalidInputError("--golden-only runs no torch; leave out --checkpoint and --module")
     if self_test:
         if golden_only or checkpoint or report_file or strict or tolerance.is_stated:
-            raise InvalidInputError("--self-test takes no option beside it but --public-key")
-        _self_test(open_bundle(bundle, public_key=public_key))
+            raise InvalidInputError(
+                "--self-test takes no option beside it but --module and --public-key"
+            )
+        _self_test(open_bundle(bundle, public_key=public_key), trained)
         return
     if report_file is not None:
         render.check_report_path(report_file)
@@ -86,9 +91,9 @@ def verify(
         opened = open_parts(bundle, public_key=public_key)
         if strict:
             check_strictly(opened)
-        report = _measure(opened, checkpoint, weights, golden_only, tolerance)
+        report = _measure(opened, trained, golden_only, tolerance)
         proved = "holds one model, and it answers as its golden vectors say"
-        if checkpoint:
+        if trained:
             proved = "computes what was trained"
         elif golden_only:
             proved = "answers as its golden vectors say"
@@ -107,8 +112,7 @@ def verify(
 
 def _measure(
     bundle: Bundle,
-    checkpoint: Path | None,
-    weights: Weights,
+    trained: TrainedFrom | None,
     golden_only: bool,
     tolerance: Tolerance,
 ) -> Report:
@@ -130,8 +134,8 @@ def _measure(
 
         torch.set_num_threads(1)  # for the steps that are small; see torch_threads
         about["torch"] = str(torch.__version__)
-        if checkpoint is not None:
-            reference = trained_reference(bundle, checkpoint, weights)
+        if trained is not None:
+            reference = trained_reference(bundle, trained)
     with counted("verify") as progress:
         return verify_bundle(
             bundle,
@@ -145,13 +149,15 @@ def _measure(
         )
 
 
-def _self_test(bundle: Bundle) -> None:
+def _self_test(bundle: Bundle, trained: TrainedFrom | None) -> None:
     """Print which check catches each planted fault; a fault that none does is an error."""
     with requires_extra("train"):
+        from pe_deploy.export.trained import trained_module
         from pe_deploy.mutation.run import self_test
 
+    module = None if trained is None else trained_module(bundle, trained)
     with counted("self-test") as progress:
-        outcomes = self_test(bundle, progress=progress)
+        outcomes = self_test(bundle, module, progress=progress)
     title, columns, rows = outcomes.table()
     out.print(title)
     out.print(outcomes.marks + "\n")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
 from pe_deploy.config import Label, Signature, takes_threshold
 from pe_deploy.data import Dataset
-from pe_deploy.errors import ExportError
+from pe_deploy.errors import ExportError, InvalidInputError
 from pe_deploy.export.adapt import preflight
 from pe_deploy.export.adapt.adapter import IdsToLogits, answer_of
 from pe_deploy.export.adapt.copying import frozen_copy, in_float32, unwrapped
@@ -48,6 +48,14 @@ def source_of(
         DataError: the data cannot be read, or does not fit the model.
     """
     given = module if isinstance(module, Loaded) else Loaded(module, {})
+    if not isinstance(given.module, nn.Module):
+        raise InvalidInputError(
+            f"module is {_shown(given.module)}; allowed: an nn.Module, made and trained"
+        )
+    if labels is not None and not isinstance(labels, list | tuple | range):
+        raise InvalidInputError(f"labels are {labels!r}; allowed: a list, in the order of classes")
+    if outputs not in get_args(Outputs):
+        raise InvalidInputError(f"outputs is {outputs!r}; allowed: {', '.join(get_args(Outputs))}")
     inner, unwrapping = unwrapped(given.module)
     plain, upcast = in_float32(inner)
     adapted = _adapted(plain, stated, outputs)
@@ -81,6 +89,10 @@ def stated_by(signature: Signature) -> Stated:
         signature.pad_id,
         signature.task,
     )
+
+
+def _shown(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 def ready(source: Source) -> Source:

@@ -13,6 +13,7 @@ from pe_deploy.errors import ExportError
 from pe_deploy.export.any_module import Outputs, source_of, stated_by
 from pe_deploy.export.eager import reference_of
 from pe_deploy.export.trained import trained_module
+from pe_deploy.model_config import TrainedFrom
 from pe_deploy.parity import CHECKS, Cell, Report, Tolerance, verify_bundle
 from pe_deploy.training import torch_threads
 
@@ -64,7 +65,7 @@ def compare(
 def _module_of(module: nn.Module | str | Path, bundle: Bundle, weights: Weights) -> nn.Module:
     """A module that maps ids to logits as a bundle's signature says."""
     if not isinstance(module, nn.Module):
-        return trained_module(bundle, module, weights)
+        return trained_module(bundle, TrainedFrom(str(module), weights))
     signature = bundle.manifest.signature
     ending_left_out = "left_out" in (bundle.manifest.origin or {})
     outputs: Outputs = "probabilities" if ending_left_out else "logits"

@@ -35,7 +35,7 @@ def eager_predictor(
     precision = InFloat64() if dtype == torch.float64 else nullcontext()
 
     def predict(input_ids: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
-        ids = torch.from_numpy(to_input_ids(input_ids, signature))
+        ids = torch.from_numpy(to_input_ids(input_ids, signature).copy())
         with torch.inference_mode(), slow_attention(), precision:
             logits: NDArray[np.floating[Any]] = frozen(ids).numpy()
         return logits

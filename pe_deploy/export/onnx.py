@@ -142,12 +142,19 @@ def to_throughput(model: onnx.ModelProto, signature: Signature) -> onnx.ModelPro
     fast = scanned(model, signature)
     if fast is None:
         return None
-    left = sum(node.op_type in RECURRENT for node in fast.graph.node)
-    opset = next(opset.version for opset in model.opset_import if not opset.domain)
-    expected = Expectation(signature, left, opset, scanned=_ways(model) - _ways(fast))
-    if findings := lint(fast, expected):
+    if findings := lint(fast, expectation_of(model, signature, throughput=True)):
         raise ExportError("the throughput graph breaks the lint: " + " | ".join(findings))
     return fast
+
+
+def expectation_of(
+    model: onnx.ModelProto, signature: Signature, throughput: bool = False
+) -> Expectation:
+    """What a good graph of `to_onnx`, or the throughput form of it, is to be held to."""
+    opset = next(opset.version for opset in model.opset_import if not opset.domain)
+    graph = (scanned(model, signature) if throughput else model) or model
+    nodes = sum(node.op_type in RECURRENT for node in graph.graph.node)
+    return Expectation(signature, nodes, opset, scanned=_ways(model) - _ways(graph))
 
 
 def _ways(model: onnx.ModelProto) -> Counter[str]:

@@ -68,7 +68,7 @@ class Source:
             trained.threshold,
             trained.config.to_dict(),
             None if rows is None else LabelledRows(rows.input_ids, rows.targets),
-            notes=trained.notes,
+            notes=tuple(f"weights: {note}" for note in trained.notes),
             is_ready=True,
         )
 

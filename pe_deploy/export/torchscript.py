@@ -71,6 +71,16 @@ def to_torchscript(
             ) from error
 
 
+def is_scriptable(module: nn.Module) -> bool:
+    """Whether `torch.jit.script` takes a module; else its TorchScript is a trace."""
+    try:
+        with jit_deprecation_ignored(), _sources_read_once():
+            torch.jit.script(frozen_copy(module))
+    except Exception:  # noqa: BLE001 - it says so in many ways
+        return False
+    return True
+
+
 def _archived(module: nn.Module, signature: Signature, extra_files: Mapping[str, str]) -> bytes:
     """The bytes of a module, plain or traced, behind the checks of its input."""
     frozen = torch.jit.freeze(torch.jit.script(Guarded(module, signature).eval()))

@@ -4,30 +4,57 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import nn
+
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.config import Weights
 from pe_deploy.errors import CheckpointError
+from pe_deploy.export.adapt.loading import load_module
+from pe_deploy.export.any_module import source_of, stated_by
 from pe_deploy.export.eager import reference_of
+from pe_deploy.model_config import TrainedFrom
 from pe_deploy.parity import Reference
 from pe_deploy.training import GRUClassifier, load_checkpoint
 from pe_deploy.training.state_dict import weights_sha256
 
 
-def trained_reference(
-    bundle: Bundle, checkpoint: str | Path, weights: Weights = "best"
-) -> Reference:
+def trained_reference(bundle: Bundle, trained: TrainedFrom) -> Reference:
     """Eager torch in float32 and in float64, of the `trained_module`."""
-    return reference_of(trained_module(bundle, checkpoint, weights), bundle.manifest.signature)
+    return reference_of(trained_module(bundle, trained), bundle.manifest.signature)
 
 
-def trained_module(
-    bundle: Bundle, checkpoint: str | Path, weights: Weights = "best"
-) -> GRUClassifier:
-    """The module of a checkpoint, once it is known to be what a bundle was made from.
+def trained_module(bundle: Bundle, trained: TrainedFrom) -> nn.Module:
+    """The module, from ids to logits, once it is known to be what a bundle was made from.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read, or holds another model or other weights.
+        CheckpointError: it cannot be read, or is another model or has other weights.
+        ExportError: a user's module cannot be loaded, or does not fit the bundle's signature.
     """
+    if trained.is_module:
+        return _of_a_file(bundle, trained)
+    weights: Weights = "last" if trained.weights == "last" else "best"
+    return _of_a_checkpoint(bundle, Path(trained.place), weights)
+
+
+def _of_a_file(bundle: Bundle, trained: TrainedFrom) -> nn.Module:
+    manifest = bundle.manifest
+    signature = manifest.signature
+    source = source_of(
+        load_module(trained.place, trained.weights, trained.arguments),
+        stated_by(signature),
+        labels=manifest.labels,
+        threshold=manifest.threshold,
+        outputs="probabilities" if (manifest.origin or {}).get("left_out") else "logits",
+    )
+    if source.weights_sha256 != manifest.weights_sha256:
+        raise CheckpointError(
+            f"{trained.place} with {trained.weights or 'its own weights'} has other weights than "
+            f"{bundle.path} was made from"
+        )
+    return source.module
+
+
+def _of_a_checkpoint(bundle: Bundle, checkpoint: Path, weights: Weights) -> GRUClassifier:
     trained = load_checkpoint(checkpoint, weights=weights)
     if trained.config.signature != bundle.manifest.signature:
         raise CheckpointError(

@@ -33,6 +33,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("linear_before_reset flipped", graphs.linear_before_reset_flipped),
     Fault("gates swapped", weights.gates_swapped),
     Fault("a layer's bias dropped", weights.bias_dropped),
+    Fault("directions exchanged", weights.directions_exchanged),
     Fault("positional table zeroed", weights.positions(torch.zeros_like)),
     Fault("positional table shifted by one", weights.positions(lambda table: table.roll(1, 0))),
     Fault("positional table reversed", weights.positions(lambda table: table.flip(0))),

@@ -11,6 +11,7 @@ from onnx import helper, numpy_helper, parser
 from torch import nn
 
 from pe_deploy.config import LOGITS, Signature
+from pe_deploy.export.adapt.adapter import IdsToLogits
 from pe_deploy.export.guards import CHECKED_IDS, unguarded
 from pe_deploy.mutation.modules import (
     CentredOverBatch,
@@ -21,24 +22,36 @@ from pe_deploy.mutation.modules import (
     with_gru,
 )
 from pe_deploy.mutation.subject import Subject
+from pe_deploy.training import GRUClassifier
 
 FROZEN_ROWS = 2
 """A batch that the checks try, so that a frozen one is right there and wrong elsewhere."""
 
 
-def linear_before_reset_flipped(subject: Subject) -> Subject:
+_OF_THE_NOTEBOOK = "it is planted into the notebook's architecture alone"
+
+
+def linear_before_reset_flipped(subject: Subject) -> Subject | str:
     """The other formula of a GRU: the default of ONNX, where torch's is the exception."""
-    module = with_gru(subject.classifier, ResetFirst(subject.classifier.rnn_lay))
-    model = copy.deepcopy(subject.model)
+    model, classifier = copy.deepcopy(subject.model), subject.classifier
+    if not any(node.op_type == "GRU" for node in model.graph.node):
+        return "the model has no GRU"
+    if isinstance(classifier, GRUClassifier):
+        module: nn.Module = with_gru(classifier, ResetFirst(classifier.rnn_lay))
+        only = None
+    else:
+        module, only = classifier, ("onnx",)
     for node in model.graph.node:
         for attribute in node.attribute:
             if attribute.name == "linear_before_reset":
                 attribute.i = 0
-    return dataclasses.replace(subject, module=module, model=model)
+    return dataclasses.replace(subject, module=module, model=model, only=only)
 
 
 def first_layers_state(subject: Subject) -> Subject | str:
     """The head reads the first layer's last state instead of the last layer's."""
+    if not isinstance(subject.classifier, GRUClassifier):
+        return _OF_THE_NOTEBOOK
     whole = subject.classifier.rnn_lay
     if whole.num_layers == 1:
         return "the model has one layer"
@@ -49,8 +62,10 @@ def first_layers_state(subject: Subject) -> Subject | str:
     return subject.made_of(with_gru(subject.classifier, first))
 
 
-def batch_and_sequence_mixed_up(subject: Subject) -> Subject:
+def batch_and_sequence_mixed_up(subject: Subject) -> Subject | str:
     """The GRU takes rows for time steps."""
+    if not isinstance(subject.classifier, GRUClassifier):
+        return _OF_THE_NOTEBOOK
     return subject.made_of(with_gru(subject.classifier, MixedUp(subject.classifier.rnn_lay)))
 
 
@@ -61,15 +76,21 @@ def frozen_batch(subject: Subject) -> Subject:
 
 def frozen_sequence(subject: Subject) -> Subject:
     """Every row is read as one of the greatest length."""
-    return _reshaped(subject, -1, subject.classifier.config.max_length)
+    return _reshaped(subject, -1, subject.manifest.signature.max_length)
 
 
 def padding_counted(subject: Subject) -> Subject | str:
     """Padding is read as if it were tokens."""
-    if subject.classifier.config.pad_id is None:
+    signature = subject.manifest.signature
+    if signature.pad_id is None:
         return "the model has no padding"
     module = copy.deepcopy(subject.classifier)
-    module.pad_id = None
+    if isinstance(module, GRUClassifier):
+        module.pad_id = None
+    elif isinstance(module, IdsToLogits) and module.call.seconds:
+        module.signature = dataclasses.replace(signature, pad_id=None)
+    else:
+        return "the module finds its padding itself"
     return subject.made_of(module)
 
 
@@ -79,14 +100,14 @@ def sigmoid_too_many(subject: Subject) -> Subject:
     return _with_tail(subject, module, "logits = Sigmoid(before)")
 
 
-def rarely_tried(longest: int) -> int:
+def rarely_tried(signature: Signature) -> int:
     """Neither the longest nor a short length, which golden vectors and others try too."""
-    return max(1, longest - 2)
+    return max(signature.min_length, signature.max_length - 2)
 
 
 def wrong_at_one_length(subject: Subject) -> Subject:
     """Wrong at one length, and right at every other."""
-    length = rarely_tried(subject.classifier.config.max_length)
+    length = rarely_tried(subject.manifest.signature)
     return _with_tail(
         subject,
         WrongAtOneLength(subject.classifier, length),
@@ -128,7 +149,8 @@ def guards_left_out(subject: Subject) -> Subject:
     """Nothing refuses an input that the signature does not allow."""
     model = unguarded(subject.model, subject.manifest.signature)
     anything = Signature(vocab_size=2**31 - 1, max_length=2**31 - 1)
-    return dataclasses.replace(subject, model=model, guarded_for=anything)
+    only = None if subject.scriptable else ("onnx",)
+    return dataclasses.replace(subject, model=model, guarded_for=anything, only=only)
 
 
 def _reshaped(subject: Subject, rows: int, columns: int) -> Subject:
@@ -142,7 +164,7 @@ def _reshaped(subject: Subject, rows: int, columns: int) -> Subject:
     reshape = helper.make_node("Reshape", [CHECKED_IDS, "frozen_shape"], ["frozen"])
     graph.node.insert(place, reshape)
     module = nn.Sequential(Reshape(rows, columns), subject.classifier)
-    return dataclasses.replace(subject, module=module, model=model)
+    return dataclasses.replace(subject, module=module, model=model, only=_forms(subject))
 
 
 def _with_tail(subject: Subject, module: nn.Module, nodes: str) -> Subject:
@@ -152,4 +174,9 @@ def _with_tail(subject: Subject, module: nn.Module, nodes: str) -> Subject:
         node.output[:] = ["before" if name == LOGITS else name for name in node.output]
     tail = parser.parse_graph(f"tail (float before) => (float {LOGITS}) {{ {nodes} }}")
     model.graph.node.extend(tail.node)
-    return dataclasses.replace(subject, module=module, model=model)
+    return dataclasses.replace(subject, module=module, model=model, only=_forms(subject))
+
+
+def _forms(subject: Subject) -> tuple[str, ...] | None:
+    """Where a fault round a module is planted: a trace of it would follow no other shape."""
+    return None if subject.scriptable else ("onnx", "throughput")

@@ -78,7 +78,7 @@ class Reshape(nn.Module):
 class WrongAtOneLength(nn.Module):
     """A classifier whose answers are off where rows have one length, and right elsewhere."""
 
-    def __init__(self, classifier: GRUClassifier, length: int) -> None:
+    def __init__(self, classifier: nn.Module, length: int) -> None:
         super().__init__()
         self.classifier = classifier
         self.length = length

@@ -10,13 +10,14 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from pe_deploy import parity
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.errors import BundleError, ExportError, ParityError
 from pe_deploy.export.eager import eager_predictor
-from pe_deploy.export.lint import Expectation, lint
-from pe_deploy.export.onnx import scanned
+from pe_deploy.export.lint import lint
+from pe_deploy.export.onnx import expectation_of, scanned
 from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.mutation.faults import FAULTS, PLACES, Fault
@@ -40,6 +41,7 @@ BATCHES = (1, 2, 7)
 
 def self_test(
     bundle: Bundle,
+    module: nn.Module | None = None,
     *,
     checks: Sequence[str] = CHECKS,
     faults: Sequence[Fault] = FAULTS,
@@ -50,7 +52,9 @@ def self_test(
     The bundle itself goes first: a check that fails without a fault would seem to catch them all.
 
     Args:
-        bundle: an open bundle with a `model.onnx`, exported from a checkpoint.
+        bundle: an open bundle with a `model.onnx`.
+        module: the trained module, from ids to logits as the signature has them; not needed of a
+            bundle that was exported from a checkpoint.
         checks: which of `CHECKS` to run.
         faults: what to plant.
         progress: called with each outcome.
@@ -61,7 +65,7 @@ def self_test(
         ParityError: the bundle fails a check as it is.
     """
     with torch_threads(1):
-        subject = Subject.of(bundle)
+        subject = Subject.of(bundle, module)
         checker = _Checker(subject, checks)
         _check_control(bundle, subject, checker)
         expect(progress, len(faults) * len(PLACES))
@@ -79,8 +83,8 @@ def _outcomes(fault: Fault, subject: Subject, checker: _Checker) -> Iterator[Out
     for name in PLACES:
         if isinstance(faulty, str):
             yield Outcome(fault.name, name, planted=False, note=faulty)
-        elif name not in fault.formats:
-            note = f"it is a fault of {', '.join(fault.formats)} alone"
+        elif name not in (formats := faulty.only or fault.formats):
+            note = f"it is a fault of {', '.join(formats)} alone"
             yield Outcome(fault.name, name, planted=False, note=note)
         elif (data := _made(faulty, name)) is None:
             note = "this graph has no form for large batches"
@@ -124,10 +128,12 @@ class _Checker:
             engines = predictors(
                 Bundle(Path("self-test"), subject.manifest, artifacts), [format_name]
             )
-        except BundleError:  # no app would run it either
+        except BundleError:  # no app would run it either: that too is a rule for an artifact
+            failed |= {LINT} & {*self.checks}
             return tuple(failed), "" if failed else "no classifier opens it"
         same = subject.trained is self.good.trained
-        longest = subject.manifest.signature.max_length
+        signature = subject.manifest.signature
+        shortest, longest = signature.min_length, signature.max_length
         report = verify(
             engines,
             subject.manifest.signature,
@@ -139,7 +145,13 @@ class _Checker:
             checks=[check for check in self.checks if check != LINT],
             batches=BATCHES,
             lengths=sorted(
-                {1, min(2, longest), (longest + 1) // 2, rarely_tried(longest), longest}
+                {
+                    shortest,
+                    min(shortest + 1, longest),
+                    (shortest + longest) // 2,
+                    rarely_tried(signature),
+                    longest,
+                }
             ),
         )
         failed |= set(report.failed_checks)
@@ -156,11 +168,7 @@ class _Checker:
                 check_torchscript_refuses(data, signature)
                 return False
             model = onnx.load_from_string(data)
-            opset = int(subject.manifest.versions["opset"])
-            layers = subject.classifier.config.num_layers
-            in_scan = layers if format_name == "throughput" else 0
-            expected = Expectation(signature, layers - in_scan, opset, scanned={"GRU": in_scan})
-            if lint(model, expected):
+            if lint(model, expectation_of(self.good.model, signature, format_name == "throughput")):
                 return True
             check_onnx_refuses(data, signature, ENGINES[format_name].file)
         except ExportError:

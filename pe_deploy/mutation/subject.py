@@ -24,6 +24,7 @@ from pe_deploy.export.eager import eager_predictor
 from pe_deploy.export.onnx import to_onnx
 from pe_deploy.export.rebuild import rebuilt
 from pe_deploy.export.stand_ins import ready_to_capture
+from pe_deploy.export.torchscript import is_scriptable
 from pe_deploy.parity import Tolerance
 from pe_deploy.training import GRUClassifier
 
@@ -41,9 +42,11 @@ class Subject:
         golden: the vectors that travel.
         tolerance: the one that a user states; None for the usual one.
         guarded_for: the signature that TorchScript checks its input by, if not the manifest's.
+        only: the forms that the fault is in, if not in all.
+        scriptable: whether `torch.jit.script` takes the classifier; else it is traced.
     """
 
-    classifier: GRUClassifier
+    classifier: nn.Module
     trained: nn.Module
     module: nn.Module
     model: onnx.ModelProto
@@ -51,26 +54,40 @@ class Subject:
     golden: tuple[GoldenCase, ...]
     tolerance: Tolerance | None = None
     guarded_for: Signature | None = None
+    only: tuple[str, ...] | None = None
+    scriptable: bool = True
 
     @classmethod
-    def of(cls, bundle: Bundle) -> Subject:
-        """What a bundle holds, its torch module `rebuilt`.
+    def of(cls, bundle: Bundle, module: nn.Module | None = None) -> Subject:
+        """What a bundle holds, and the torch module that it was made from.
+
+        That is `module`, from ids to logits as the signature has them, or what is `rebuilt`.
 
         Raises:
             BundleError: the bundle holds no `model.onnx`.
             ExportError: the module cannot be built again from it.
         """
-        classifier = rebuilt(bundle)
+        classifier = rebuilt(bundle) if module is None else frozen_copy(module)
         model = onnx.load_from_string(bundle.read(ONNX))
         golden = tuple(bundle.golden())
-        return cls(classifier, classifier, classifier, model, bundle.manifest, golden)
+        return cls(
+            classifier,
+            classifier,
+            classifier,
+            model,
+            bundle.manifest,
+            golden,
+            scriptable=is_scriptable(classifier),
+        )
 
     def with_manifest(self, **changes: Any) -> Subject:
         """The same models under a manifest with these fields changed."""
         return dataclasses.replace(self, manifest=dataclasses.replace(self.manifest, **changes))
 
-    def with_weights_of(self, module: GRUClassifier) -> Subject:
+    def with_weights_of(self, module: nn.Module) -> Subject:
         """Both formats with the weights of a module of the same architecture."""
+        if not isinstance(module, GRUClassifier):  # whose weights may be folded in the graph
+            return self.made_of(module)
         ready = frozen_copy(module)
         ready_to_capture(ready)
         state = ready.state_dict()

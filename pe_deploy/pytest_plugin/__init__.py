@@ -25,11 +25,13 @@ class BundleNode(pytest.Collector):
     def collect(self) -> Iterator[pytest.Item]:
         """The tests; a bundle that does not open has one, which says so."""
         from pe_deploy.bundle.bundle import open_bundle
+        from pe_deploy.model_config import trained_from
         from pe_deploy.pytest_plugin.evidence import Evidence
 
-        checkpoint = self.config.getoption("pe_checkpoint")
+        options = ("pe_checkpoint", "pe_module", "pe_weights", "pe_arg")
         try:
-            evidence = Evidence(open_bundle(self.name), Path(checkpoint) if checkpoint else None)
+            trained = trained_from(*map(self.config.getoption, options))
+            evidence = Evidence(open_bundle(self.name), trained)
         except PeDeployError as error:
             yield ParityItem.from_parent(self, name="opens", proof=partial(_fail, error))
             return
@@ -71,7 +73,7 @@ def _fail(error: PeDeployError) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the two options."""
+    """Declare the options."""
     group = parser.getgroup("pe_deploy", "proof of pe_deploy bundles")
     group.addoption(
         "--pe-bundle",
@@ -86,13 +88,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PATH",
         help="The weights that the one --pe-bundle was made from: adds eager and exact torch.",
     )
+    group.addoption(
+        "--pe-module",
+        metavar="MODEL.PY:NAME",
+        help="The module that the one --pe-bundle was made from, which is run as you: the same.",
+    )
+    group.addoption(
+        "--pe-weights",
+        metavar="PATH",
+        help="The file with the weights of --pe-module; best or last of a --pe-checkpoint folder.",
+    )
+    group.addoption(
+        "--pe-arg",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="For the class or function that --pe-module names; may be repeated.",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a checkpoint that is not of one bundle."""
+    """Refuse a checkpoint or a module that is not of one bundle."""
     bundles = config.getoption("pe_bundle")
-    if config.getoption("pe_checkpoint") and len(bundles) != 1:
-        raise pytest.UsageError(f"--pe-checkpoint needs one --pe-bundle; given: {len(bundles)}")
+    for option in ("checkpoint", "module"):
+        if config.getoption(f"pe_{option}") and len(bundles) != 1:
+            raise pytest.UsageError(f"--pe-{option} needs one --pe-bundle; given: {len(bundles)}")
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

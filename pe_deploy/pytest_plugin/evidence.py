@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
 
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.errors import MissingDependencyError, requires_extra
+from pe_deploy.model_config import TrainedFrom
 from pe_deploy.parity import Predictor, Reference, Report, verify_bundle
 from pe_deploy.parity.assertion import explain
 from pe_deploy.parity.bundle import AGAINST_REFERENCE
@@ -40,25 +40,26 @@ class Evidence:
 
     Args:
         bundle: the bundle, open.
-        checkpoint: the weights it was made from, to judge by exact torch; needs the train extra.
+        trained: where the module it was made from is to be had, to judge by exact torch; needs the
+            train extra.
 
     Raises:
         BundleError: the bundle holds no golden vectors, or they are malformed.
     """
 
-    def __init__(self, bundle: Bundle, checkpoint: Path | None) -> None:
+    def __init__(self, bundle: Bundle, trained: TrainedFrom | None) -> None:
         self._bundle = bundle
-        self._checkpoint = checkpoint
+        self._trained = trained
         self._labelled = any(case.labels is not None for case in bundle.golden())
         self._own = [name for name in engines_of(bundle) if not ENGINES[name].missing]
         self._reports: dict[tuple[str, int | None, str | None], Report] = {}
         # Without exact torch the first engine is the reference, and not held against itself.
-        self._judged = [_EAGER, *self._own] if checkpoint else self._own[1:]
+        self._judged = [_EAGER, *self._own] if trained else self._own[1:]
 
     def groups(self) -> Iterator[Group]:
         """What there is to test, in the order of the engines and the checks."""
         signature = self._bundle.manifest.signature
-        for engine in self._judged if self._checkpoint else self._own:
+        for engine in self._judged if self._trained else self._own:
             yield Group(engine, "golden")
             if engine in self._judged:
                 for batch in BATCHES:
@@ -111,11 +112,11 @@ class Evidence:
 
     @cached_property
     def _reference(self) -> Reference | None:
-        if self._checkpoint is None:
+        if self._trained is None:
             return None
         with requires_extra("train"):
             from pe_deploy.export.trained import trained_reference
-        return trained_reference(self._bundle, self._checkpoint)
+        return trained_reference(self._bundle, self._trained)
 
     def _report(self, group: Group) -> Report:
         """The report on a group; one of all engines together where they have a reference."""

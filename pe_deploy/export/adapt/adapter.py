@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ class IdsToLogits(nn.Module):
     def is_plain(self) -> bool:
         """Whether the module itself does all that this one does."""
         more = self.call.seconds or self.call.ids is not None or self.place is not None
-        return not (more or any(self.layout) or self.ending)
+        return not (more or any(self.layout) or self.ending) and _takes_ids(self.module)
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Logits, as the signature has them, of ids `[batch, sequence]`."""
@@ -62,6 +63,16 @@ class IdsToLogits(nn.Module):
             own = (axis for axis in self.signature.output_axes if isinstance(axis, int))
             logits = logits.reshape(*steps, *own)
         return logits
+
+
+def _takes_ids(module: nn.Module) -> bool:
+    """Whether `forward` has a parameter for the ids, and is what runs."""
+    try:
+        first = next(iter(inspect.signature(module.forward).parameters.values()))
+    except (StopIteration, TypeError, ValueError):
+        return False
+    own_call = type(module).__call__ is not nn.Module.__call__
+    return first.kind is first.POSITIONAL_OR_KEYWORD and not own_call
 
 
 def answer_of(module: nn.Module, call: Call, input_ids: Tensor, pad_id: int | None) -> Any:

@@ -66,6 +66,8 @@ def _reason(error: BaseException) -> str:
         return "the graph would depend on the values of the ids, in an `if` or a loop"
     if unknown := re.search(r"No ONNX function found for .*?op='([\w.]+)'", text):
         return f"torch's exporter knows no ONNX operator for {unknown[1]}"
+    if "Length of all samples has to be greater than 0" in text:
+        return "a row of padding alone is packed; state the id that it takes for padding (--pad-id)"
     first = next((line for line in text.splitlines() if line.strip()), "")
     return f"{type(root).__name__}: {line_of(first)}" if first else type(root).__name__
 

@@ -100,6 +100,8 @@ def in_float32(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     others = [kind for kind in kinds if kind != "float32"]
     for part in list(copied.modules()):
         _fold(part)
+        for name, child in list(part.named_children()):
+            setattr(part, name, unwrapped(child)[0])
     notes = () if not others else (f"its {' and '.join(others)} weights run as float32",)
     return copied.float(), notes
 

@@ -32,10 +32,10 @@ _ENDS = {
 _KEEPS = {"clamp", "clamp_min", "clamp_max", "nan_to_num"}
 """What leaves a probability one, though it is then not the last thing done."""
 
-_SQUASHES = {*_ENDS, "tanh", "exp"}
+_SQUASHES = {*_ENDS, "tanh", "exp", "hardsigmoid", "special_ndtr", "erf", "clamp", "heaviside"}
 _ARITHMETIC = {
     *_MOVES, *_KEEPS, "add", "sub", "rsub", "mul", "div", "reciprocal", "neg", "mean", "sum", "cat",
-    "stack", "pow", "sqrt", "amax", "amin", "max", "min",
+    "stack", "pow", "sqrt", "amax", "amin", "max", "min", "prod",
 }  # fmt: skip
 
 _CALLS = {
@@ -87,8 +87,11 @@ def _by_its_numbers(made: _Made, answer: Tensor) -> Ending | None:
     exact, columns = answer.double(), answer.shape[-1] if answer.dim() > 1 else 1
     if columns > 1:
         for name, each in (("softmax", exact), ("log_softmax", exact.exp())):
-            if (each >= 0).all() and torch.allclose(each.sum(-1), exact.new_ones(()), atol=1e-5):
+            total = each.sum(-1)
+            if (each >= 0).all() and torch.allclose(total, total.flatten()[0], rtol=1e-5, atol=0):
                 return Ending(name, None)
+    if torch.equal(exact, exact.round()):
+        return Ending("whole numbers", None)
     inside = bool(((exact >= 0) & (exact <= 1)).all())
     return Ending("sigmoid", None) if inside and made.is_squashed(answer) else None
 

@@ -63,6 +63,8 @@ class InFloat64(TorchFunctionMode):
         if func is Tensor.type and len(args) > 1 and "Float" in str(args[1]):
             return args[0].double()
         args, kwargs = (_widened(each) for each in (args, kwargs or {}))
+        if func is torch.full and isinstance(args[-1], float):  # the least of float64 is no float32
+            kwargs.setdefault("dtype", torch.float64)
         return _widened(func(*args, **kwargs))
 
 

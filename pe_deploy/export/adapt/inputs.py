@@ -109,7 +109,7 @@ def calls_of(module: nn.Module, pad_id: int | None) -> Iterator[Call]:
     ids = next((name for name in ("input_ids",) if name in names), names[0])
     if ids == names[0] and _kind_of(ids) in ("mask", "lengths") and len(names) > 1:
         ids = next((name for name in _IDS if name in names), ids)
-    choices: list[list[SecondInput]] = []
+    choices: list[list[SecondInput | None]] = []
     for parameter in named:
         if parameter.name == ids:
             continue
@@ -130,18 +130,19 @@ def calls_of(module: nn.Module, pad_id: int | None) -> Iterator[Call]:
             kinds = [str(kind)]
             if kind in _OPPOSITE and pad_id is not None:  # which one, padding will tell
                 kinds.append(_OPPOSITE[kind])
-            choices.append(
-                [
-                    SecondInput(parameter.name, each, dtype)
-                    for each in kinds
-                    for dtype in _DTYPES.get(each, (torch.int64,))
-                ]
-            )
+            ways: list[SecondInput | None] = [
+                SecondInput(parameter.name, each, dtype)
+                for each in kinds
+                for dtype in _DTYPES.get(each, (torch.int64,))
+            ]
+            choices.append(ways if required else [*ways, None])
     first = named[0]
     by_name = ids != first.name or first.kind == first.KEYWORD_ONLY
     for chosen in itertools.product(*choices):
-        yield Call(ids if by_name else None, chosen)
+        yield Call(ids if by_name else None, tuple(each for each in chosen if each))
 
 
 def _kind_of(name: str) -> str | None:
+    if name.lower().startswith("max"):
+        return None
     return next((kind for kind, form in _KINDS.items() if re.fullmatch(form, name.lower())), None)

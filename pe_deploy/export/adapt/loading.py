@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from pe_deploy.errors import ExportError
-from pe_deploy.export.adapt.blame import blamed
+from pe_deploy.export.adapt.blame import blamed, is_users
 from pe_deploy.export.adapt.copying import unwrapped
 from pe_deploy.storage.digest import sha256
 from pe_deploy.training.fit import fit_state
@@ -144,11 +144,18 @@ def _imported(place: str) -> ModuleType:
             return importlib.import_module(place)
         if not path.is_file():
             raise ExportError(f"{place}: no such file")
-        spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+        # Under a name of its own, where a library has that name already.
+        taken = sys.modules.get(path.stem)
+        known = path.stem in sys.stdlib_module_names or (
+            taken is not None
+            and not is_users(str(getattr(taken, "__file__", None) or "<built-in>"))
+        )
+        name = f"users_{path.stem}" if known else path.stem
+        spec = importlib.util.spec_from_file_location(name, path.resolve())
         if spec is None or spec.loader is None:
             raise ExportError(f"{place}: Python cannot load it")
         code = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = code  # where dataclasses and torch.jit look its classes up
+        sys.modules[name] = code  # where dataclasses and torch.jit look its classes up
         spec.loader.exec_module(code)
     except ExportError:
         raise

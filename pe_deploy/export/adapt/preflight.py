@@ -141,7 +141,7 @@ def _check_alike(adapted: IdsToLogits, ids: Tensor, answers: Tensor) -> None:
 def _run(adapted: IdsToLogits, ids: Tensor) -> Tensor:
     with torch.no_grad():
         try:
-            logits: Tensor = adapted(ids)
+            logits: Tensor = adapted(ids.clone())  # people write into their input
         except Exception as error:
             raise ExportError(
                 f"the module fails on batch {ids.shape[0]} × length {ids.shape[1]}: {blamed(error)}"

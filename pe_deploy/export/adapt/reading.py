@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pe_deploy.config import Signature, Task
-from pe_deploy.errors import ExportError
+from pe_deploy.config import LARGEST_SIZE, TASKS, Signature, Task
+from pe_deploy.errors import ExportError, InvalidInputError
 from pe_deploy.export.adapt.adapter import IdsToLogits, answer_of
 from pe_deploy.export.adapt.blame import blamed
 from pe_deploy.export.adapt.inputs import Call, calls_of
@@ -29,13 +29,34 @@ _ROWS = 3
 
 @dataclass(frozen=True)
 class Stated:
-    """What the user says of a module; None where it is to be read off."""
+    """What the user says of a module; None where it is to be read off.
+
+    Raises:
+        InvalidInputError: a size is no whole number in its range, or two do not go together.
+    """
 
     vocab_size: int | None = None
     max_length: int | None = None
     min_length: int | None = None
     pad_id: int | None = None
     task: Task = "classes"
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "max_length", "min_length", "pad_id"):
+            value, least = getattr(self, name), 0 if name == "pad_id" else 1
+            if value is not None and (type(value) is not int or not least <= value <= LARGEST_SIZE):
+                raise InvalidInputError(
+                    f"{name} is {value!r}; allowed: a whole number, {least} to {LARGEST_SIZE}"
+                )
+        if self.task not in TASKS:
+            raise InvalidInputError(f"task is {self.task!r}; allowed: {', '.join(TASKS)}")
+        shortest, longest = self.min_length, self.max_length
+        if shortest is not None and longest is not None and shortest > longest:
+            raise InvalidInputError(
+                f"min_length is {shortest}; allowed: 1 to {longest}, the max_length"
+            )
+        if self.pad_id is not None and self.vocab_size is not None:
+            Signature(self.vocab_size, 1, pad_id=self.pad_id)  # checks that it is an id
 
 
 def readings(module: nn.Module, stated: Stated) -> Iterator[IdsToLogits]:
@@ -79,7 +100,7 @@ class _Probe:
 
     def __call__(self, call: Call, ids: Tensor) -> Any:
         with torch.no_grad():
-            return answer_of(self.module, call, ids, self.pad_id)
+            return answer_of(self.module, call, ids.clone(), self.pad_id)
 
     def takes(self, call: Call, length: int, batch: int = _ROWS) -> bool:
         """Whether it answers rows of this length."""

@@ -8,6 +8,9 @@ moved.
 
 from __future__ import annotations
 
+from threading import get_ident
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.fx.experimental.symbolic_shapes import statically_known_true
@@ -40,6 +43,20 @@ def padded(
     return (steps.transpose(0, 1) if batch_first else steps), lengths
 
 
+class Capturing:
+    """The thread that captures: for it alone, the functions below are what they are here."""
+
+    def __init__(self) -> None:
+        self.thread: int | None = None
+        self.owns: dict[str, Any] = {}
+
+    def own(self, function: Any) -> Any:
+        """Torch's own function, for any other thread; else None."""
+        return None if get_ident() == self.thread else self.owns.get(function.__name__)
+
+
+CAPTURING = Capturing()
+
 # The functions below lend their code to those of `torch.nn.utils.rnn`, whose globals they see.
 
 
@@ -49,14 +66,18 @@ def pack_padded_sequence(  # type: ignore[no-untyped-def]  # noqa: D103
     batch_first=False,
     enforce_sorted=True,
 ):
-    from pe_deploy.export.stand_ins.packed import packed
+    from pe_deploy.export.stand_ins.packed import CAPTURING, packed
 
+    if (own := CAPTURING.own(pack_padded_sequence)) is not None:
+        return own(input, lengths, batch_first, enforce_sorted)
     return packed(input, lengths, batch_first)
 
 
 def pad_packed_sequence(  # type: ignore[no-untyped-def]  # noqa: D103
     sequence, batch_first=False, padding_value=0.0, total_length=None
 ):
-    from pe_deploy.export.stand_ins.packed import padded
+    from pe_deploy.export.stand_ins.packed import CAPTURING, padded
 
+    if (own := CAPTURING.own(pad_packed_sequence)) is not None:
+        return own(sequence, batch_first, padding_value, total_length)
     return padded(sequence, batch_first, padding_value, total_length)

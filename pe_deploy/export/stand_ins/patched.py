@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from threading import get_ident
+from types import FunctionType
 from typing import Any
 from unittest import mock
 
@@ -69,7 +71,11 @@ def _forward_of(kind: type[nn.RNNBase]) -> Any:
 
 @contextmanager
 def _with_code(function: Any, other: Any) -> Iterator[None]:
-    own = function.__code__
+    own, name = function.__code__, function.__name__
+    packed.CAPTURING.thread = get_ident()
+    packed.CAPTURING.owns[name] = FunctionType(
+        own, function.__globals__, name, function.__defaults__, function.__closure__
+    )
     function.__code__ = other.__code__
     try:
         yield
