@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pe_deploy.bench.quiet import descriptors_silenced
 from pe_deploy.bundle.artifacts import ONNX, TORCHSCRIPT
 from pe_deploy.bundle.bundle import Bundle, open_bundle
 from pe_deploy.config import BATCH, INPUT_IDS, LOGITS, SEQUENCE, Signature
@@ -136,7 +137,7 @@ def plain_export(module: nn.Module, signature: Signature) -> bytes:
     axes = {
         place: axis for place, axis in enumerate(signature.output_axes) if axis in (BATCH, SEQUENCE)
     }
-    with torch_threads(1), warnings.catch_warnings():
+    with torch_threads(1), descriptors_silenced(), warnings.catch_warnings():
         # torch has much to say of its old exporter, which is measured here and not recommended.
         warnings.simplefilter("ignore")
         torch.onnx.export(

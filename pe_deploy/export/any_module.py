@@ -16,7 +16,7 @@ from pe_deploy.errors import ExportError, InvalidInputError
 from pe_deploy.export.adapt import preflight
 from pe_deploy.export.adapt.adapter import IdsToLogits, answer_of
 from pe_deploy.export.adapt.copying import frozen_copy, in_float32, unwrapped
-from pe_deploy.export.adapt.endings import ending_of
+from pe_deploy.export.adapt.endings import WHOLE_NUMBERS, ending_of
 from pe_deploy.export.adapt.loading import Loaded
 from pe_deploy.export.adapt.outputs import taken
 from pe_deploy.export.adapt.reading import Stated, readings
@@ -148,6 +148,11 @@ def _with_logits(adapted: IdsToLogits, outputs: Outputs) -> IdsToLogits:
     name = type(adapted.module).__name__
     if outputs == "logits":
         if ending is not None:
+            if ending.name == WHOLE_NUMBERS:
+                raise ExportError(
+                    f"{name} answers with whole numbers, which are no logits; return what it has "
+                    "before argmax or round"
+                )
             way_out = "" if ending.call is None else ", or state --outputs probabilities"
             raise ExportError(
                 f"{name} ends in {ending.name}: it gives probabilities, which would be squashed "

@@ -27,6 +27,7 @@ from pe_deploy.config import INPUT_IDS
 from pe_deploy.errors import PeDeployError
 from pe_deploy.export import ExportOptions, Source, export_module
 from pe_deploy.export.rebuild import rebuilt
+from pe_deploy.model_config import TrainedFrom
 from pe_deploy.parity import random_ids
 from pe_deploy.training import GRUClassifier
 
@@ -72,10 +73,12 @@ def test_the_torch_module_is_as_a_notebook_has_it(subject: Subject) -> None:
 def test_the_module_can_come_from_a_checkpoint(tmp_path: Path, notebook_bundle: Path) -> None:
     bundle = open_bundle(notebook_bundle)
     torch.save(rebuilt(bundle).state_dict(), tmp_path / "weights.pt")
-    assert subject_of(bundle, tmp_path / "weights.pt").plain == subject_of(bundle).plain
+    assert (
+        subject_of(bundle, TrainedFrom(f"{tmp_path}/weights.pt")).plain == subject_of(bundle).plain
+    )
     torch.save(GRUClassifier(ModelConfig(12, 10)).state_dict(), tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="other weights"):
-        subject_of(bundle, tmp_path / "other.pt")
+        subject_of(bundle, TrainedFrom(f"{tmp_path}/other.pt"))
 
 
 def test_a_bundle_of_another_module_is_measured_against_its_own_graph(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def assert_all_caught(outcomes: tuple[Outcome, ...], not_planted: set[str]) -> N
         "linear_before_reset flipped",
         "axes without names",
         "guards left out",
+        "directions exchanged",
     }
     assert all(bool(o.note) != o.caught for o in outcomes)
 

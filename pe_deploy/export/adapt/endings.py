@@ -17,6 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 _aten = torch.ops.aten
 
+WHOLE_NUMBERS = "whole numbers"
+
 _MOVES = {
     "view", "_unsafe_view", "reshape", "squeeze", "unsqueeze", "select", "slice", "t", "transpose",
     "permute", "expand", "clone", "detach", "alias", "_to_copy", "contiguous", "lift_fresh",
@@ -50,7 +52,7 @@ class Ending(NamedTuple):
     """How a module ends.
 
     Attributes:
-        name: sigmoid, softmax, log_softmax or log_sigmoid.
+        name: sigmoid, softmax, log_softmax, log_sigmoid, or whole numbers.
         call: which of the calls to such functions in `forward` is the last thing done, from 0;
             None where that cannot be said, or something else comes after it.
     """
@@ -91,7 +93,7 @@ def _by_its_numbers(made: _Made, answer: Tensor) -> Ending | None:
             if (each >= 0).all() and torch.allclose(total, total.flatten()[0], rtol=1e-5, atol=0):
                 return Ending(name, None)
     if torch.equal(exact, exact.round()):
-        return Ending("whole numbers", None)
+        return Ending(WHOLE_NUMBERS, None)
     inside = bool(((exact >= 0) & (exact <= 1)).all())
     return Ending("sigmoid", None) if inside and made.is_squashed(answer) else None
 
