@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from pe_deploy import Decision, Signature
 from pe_deploy.bundle.describe import sentence
+from pe_deploy.data import open_rows
 from pe_deploy.view import html
 from pe_deploy.view.progress import in_notebook, shown
 from pe_deploy.view.text import cut, few
@@ -67,6 +69,12 @@ def test_a_model_in_a_sentence(task: Any, words: str) -> None:
     signature = Signature(vocab_size=9, max_length=4, num_classes=2, min_length=4, task=task)
     said = sentence(signature, Decision(("a", "b"), task=task))
     assert said == f"rows of 4 ids from 0 to 8 → {words}"
+
+
+def test_rows_of_a_file_in_a_line(root: Path) -> None:
+    with open_rows(root / "models" / "demo-held-out.csv") as reader:
+        assert repr(reader).endswith("demo-held-out.csv: columns input_ids, label>")
+        assert repr(next(iter(reader))) == "<Chunk: rows 1 to 359, 22,976 ids>"
 
 
 def test_no_bar_outside_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
