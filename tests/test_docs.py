@@ -19,7 +19,7 @@ from typer.main import get_command
 
 from pe_deploy import CheckpointError, ExportError, ModelConfig, OnnxClassifier
 from pe_deploy.cli import COMMANDS, app_for
-from pe_deploy.export import export, export_module
+from pe_deploy.export import compare, export, export_module
 from pe_deploy.runtime.torchscript import TorchScriptClassifier
 from pe_deploy.training import GRUClassifier, load_checkpoint, torch_threads, train
 
@@ -32,7 +32,7 @@ ONE_AFTER_ANOTHER = ("docs/train.md", "docs/export.md", "docs/verify.md")
 
 NEED_TORCH = (
     *(CheckpointError, ExportError, TorchScriptClassifier),
-    *(train, load_checkpoint, export, export_module),
+    *(train, load_checkpoint, compare, export, export_module),
 )
 
 

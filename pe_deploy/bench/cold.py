@@ -17,10 +17,12 @@ import numpy as np
 
 from pe_deploy.bench.result import Spread, about
 from pe_deploy.bench.rounds import Progress, check_seconds, in_turns
+from pe_deploy.bench.tables import cold_table
 from pe_deploy.bundle.artifacts import ONNX, TORCHSCRIPT
 from pe_deploy.bundle.bundle import open_bundle
 from pe_deploy.errors import PeDeployError
 from pe_deploy.parity import random_ids
+from pe_deploy.view import html
 
 _FRAME = """
 import sys, time
@@ -99,6 +101,13 @@ class ColdStart:
     rounds: int
     starts: tuple[Start, ...]
     about: dict[str, str | int]
+
+    def __repr__(self) -> str:
+        times = (f"{start.name} {start.seconds.median:.3f} s" for start in self.starts)
+        return f"<ColdStart {self.bundle}, import to first answer: {', '.join(times)}>"
+
+    def _repr_html_(self) -> str:
+        return html.page(f"Cold start of {self.bundle}", html.table(*cold_table(self)))
 
 
 def cold_start(

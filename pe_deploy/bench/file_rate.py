@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from pe_deploy.bench.result import Spread, about
 from pe_deploy.bench.rounds import Progress, check_seconds, in_turns
+from pe_deploy.bench.tables import rate_facts
 from pe_deploy.data import Chunk, open_rows
 from pe_deploy.data.chunk import offsets_of
 from pe_deploy.errors import DataError
 from pe_deploy.runtime import OnnxClassifier, usable_cpus
 from pe_deploy.runtime.predict_file import predict_file
+from pe_deploy.view import html
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,16 @@ class FileRate:
     memory_rows_per_second: float
     ratio: Spread
     about: dict[str, str | int]
+
+    def __repr__(self) -> str:
+        return (
+            f"<FileRate {self.file}: {self.file_rows_per_second:,.0f} rows a second, "
+            f"{self.ratio.median:.0%} of what is done in memory>"
+        )
+
+    def _repr_html_(self) -> str:
+        title, rows = rate_facts(self)
+        return html.page(title, html.facts(rows))
 
 
 def file_rate(

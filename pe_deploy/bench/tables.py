@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 from pe_deploy.view.html import Table
 
 if TYPE_CHECKING:
+    from pe_deploy.bench.cold import ColdStart
+    from pe_deploy.bench.file_rate import FileRate
     from pe_deploy.bench.result import Benchmark, Spread, Timing
+
+_MB = 1e6
 
 
 def ratios_table(result: Benchmark, threads: int) -> Table:
@@ -36,6 +40,40 @@ def latency_table(result: Benchmark, threads: int) -> Table:
     ]
     title = f"{threads_in_words(threads)}: a call in µs, median and 95th percentile"
     return title, ("engine", *(f"× {batch:,}" for batch in cells)), rows
+
+
+def rate_facts(result: FileRate) -> tuple[str, list[tuple[str, object]]]:
+    """A title, and rows a second from file to file and in memory."""
+    share = result.ratio
+    return (
+        f"{result.file}: {result.rows:,} rows, {threads_in_words(result.threads)}",
+        [
+            ("file to file", f"{result.file_rows_per_second:,.0f} rows a second"),
+            ("in memory", f"{result.memory_rows_per_second:,.0f} rows a second"),
+            (
+                "share",
+                f"{share.median:.0%} (quartiles {share.lower:.0%} to {share.upper:.0%}, "
+                f"{result.rounds} rounds)",
+            ),
+        ],
+    )
+
+
+def cold_table(result: ColdStart) -> Table:
+    """A row for each way to a first answer."""
+    rows: list[tuple[object, ...]] = [
+        (
+            start.name,
+            f"{start.seconds.median:.3f}",
+            f"{start.times_raw.median:.2f}×",
+            quartiles(start.times_raw),
+            f"{start.resident_bytes / _MB:,.0f}",
+            f"{start.installed_bytes / _MB:,.0f}",
+        )
+        for start in result.starts
+    ]
+    columns = ("", "seconds", "times raw", "quartiles", "resident MB", "installed MB")
+    return f"Import to first answer, {result.rounds} fresh processes each", columns, rows
 
 
 def quartiles(spread: Spread) -> str:

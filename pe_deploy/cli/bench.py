@@ -10,14 +10,12 @@ import typer
 from pe_deploy import bench as wing
 from pe_deploy.bench import Benchmark, ColdStart, FileRate
 from pe_deploy.bench.plot import check_plot
-from pe_deploy.bench.tables import latency_table, quartiles, ratios_table, threads_in_words
+from pe_deploy.bench.tables import cold_table, latency_table, rate_facts, ratios_table
 from pe_deploy.bundle.bundle import open_bundle
 from pe_deploy.cli.console import facts, out, print_about, share_of, table
 from pe_deploy.cli.shared_options import ARG, MODULE, WEIGHTS
 from pe_deploy.errors import InvalidInputError, requires_extra
 from pe_deploy.model_config import trained_from
-
-_MB = 1e6
 
 
 def bench(
@@ -129,40 +127,14 @@ def _engines(bundle: Path, plot_file: Path | None, **settings: Any) -> Benchmark
 def _file(bundle: Path, source: Path, threads: int | None, seconds: float) -> FileRate:
     with share_of(f"bench {source.name}") as progress:
         result = wing.file_rate(bundle, source, threads=threads, seconds=seconds, progress=progress)
-    share = result.ratio
-    facts(
-        f"{source}: {result.rows:,} rows, {threads_in_words(result.threads)}",
-        [
-            ("file to file", f"{result.file_rows_per_second:,.0f} rows a second"),
-            ("in memory", f"{result.memory_rows_per_second:,.0f} rows a second"),
-            (
-                "share",
-                f"{share.median:.0%} (quartiles {share.lower:.0%} to {share.upper:.0%}, "
-                f"{result.rounds} rounds)",
-            ),
-        ],
-    )
+    facts(*rate_facts(result))
     return result
 
 
 def _cold(bundle: Path, seconds: float) -> ColdStart:
     with share_of("cold start") as progress:
         result = wing.cold_start(bundle, seconds=seconds, progress=progress)
-    table(
-        f"Import to first answer, {result.rounds} fresh processes each",
-        ("", "seconds", "times raw", "quartiles", "resident MB", "installed MB"),
-        (
-            (
-                start.name,
-                f"{start.seconds.median:.3f}",
-                f"{start.times_raw.median:.2f}×",
-                quartiles(start.times_raw),
-                f"{start.resident_bytes / _MB:,.0f}",
-                f"{start.installed_bytes / _MB:,.0f}",
-            )
-            for start in result.starts
-        ),
-    )
+    table(*cold_table(result))
     return result
 
 

@@ -29,6 +29,10 @@ class Chunk:
     records: Any
     done: float
 
+    def __repr__(self) -> str:
+        last = self.first_row + len(self) - 1
+        return f"<Chunk: rows {self.first_row:,} to {last:,}, {len(self.values):,} ids>"
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

@@ -18,6 +18,7 @@ from pe_deploy.config import INPUT_IDS, Label
 from pe_deploy.data.chunk import Chunk, row_at
 from pe_deploy.data.lists import Column, ColumnType, ListOf, as_type
 from pe_deploy.errors import DataError, line_of
+from pe_deploy.view.text import few
 
 LABEL = "label"
 
@@ -54,6 +55,9 @@ class RowReader(ABC):
         self.path = path
         self.chunk_rows = chunk_rows
         self.columns = columns
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path}: columns {few(self.columns)}>"
 
     @abstractmethod
     def __iter__(self) -> Iterator[Chunk]:

@@ -170,14 +170,17 @@ def export_module(
     if formats is not None:
         options = dataclasses.replace(options, formats=formats)
     check_destination(Path(output))
-    if isinstance(module, Source):
-        return _published(ready(module), output, options, progress)
     stated = Stated(vocab_size, max_length, min_length, pad_id, task)
-    with torch_threads(1):
-        source = source_of(
-            module, stated, labels=labels, threshold=threshold, outputs=outputs, data=data
-        )
-    return _published(source, output, options, progress)
+    with shown("export and compare", progress) as told:
+        with torch_threads(1):
+            source = (
+                ready(module)
+                if isinstance(module, Source)
+                else source_of(
+                    module, stated, labels=labels, threshold=threshold, outputs=outputs, data=data
+                )
+            )
+        return _published(source, output, options, told)
 
 
 def _published(

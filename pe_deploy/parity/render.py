@@ -134,6 +134,9 @@ def to_html(report: Report) -> str:
         parts += [html.table(*decisions_table(report))]
     parts += [html.line(f"Allowed: {report.tolerance}.")]
     parts += [html.line(f"Not run: {engine}: {why}") for engine, why in report.not_run.items()]
+    if report.about:
+        about = ", ".join(f"{what} {value}" for what, value in report.about.items())
+        parts += [html.line(f"On: {about}")]
     return html.page(f"Parity {report.headline}", *parts)
 
 

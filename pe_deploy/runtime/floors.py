@@ -31,6 +31,9 @@ class Floors:
     by_length: Mapping[int, float] = field(default_factory=dict)
     least: float = 0.0
 
+    def __repr__(self) -> str:
+        return f"<Floors: up to {self.highest:.2g}, measured at {len(self.by_length)} lengths>"
+
     @classmethod
     def of(cls, errors: Iterable[tuple[int, float]]) -> Floors:
         """Of pairs of a length and an error that was measured there."""

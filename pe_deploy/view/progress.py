@@ -47,6 +47,9 @@ def shown(
     bar = Bar(name)
     try:
         yield bar
+    except BaseException:
+        bar.note = "stopped"
+        raise
     finally:
         bar.finish()
 

@@ -99,6 +99,13 @@ def test_a_bundle_of_another_module_is_measured_against_its_own_graph(tmp_path: 
     assert why_not("torchscript", subject_of(open_bundle(tmp_path / "onnx only")))
 
 
+def test_a_notebook_shows_it_as_the_command_prints_it(measured: Benchmark) -> None:
+    assert len(repr(measured)) < 300
+    html = measured._repr_html_()
+    assert "1 thread: speed as a multiple of the baseline" in html
+    assert len(html) < 10_000
+
+
 def test_figures_agree_with_each_other(measured: Benchmark) -> None:
     assert measured.engines == (OURS, BASELINE, "torchscript")
     assert measured.threads == (1,)

@@ -73,6 +73,10 @@ def test_every_fault_of_a_binary_model_is_caught(notebook_bundle: Path) -> None:
     outcomes = self_test(open_bundle(notebook_bundle), progress=seen.append)
     assert_all_caught(outcomes, PADDING)
     assert tuple(seen) == outcomes
+    assert repr(outcomes).startswith("<Outcomes: all ")
+    assert len(repr(outcomes)) < 100
+    assert "linear_before_reset flipped" in outcomes._repr_html_()
+    assert len(outcomes._repr_html_()) < 30_000
     assert torch.equal(torch.get_rng_state(), random_numbers)
 
 
