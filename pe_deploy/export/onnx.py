@@ -18,14 +18,20 @@ from torch import nn
 from pe_deploy.config import BATCH, INPUT_IDS, LOGITS, SEQUENCE, Signature
 from pe_deploy.errors import ExportError, InvalidInputError
 from pe_deploy.export.adapt.adapter import name_of
-from pe_deploy.export.adapt.blame import blamed
+from pe_deploy.export.adapt.blame import blamed, own_words
 from pe_deploy.export.adapt.copying import frozen_copy
 from pe_deploy.export.adapt.exact import slow_attention
 from pe_deploy.export.guards import guard, unguarded
 from pe_deploy.export.lint import Expectation, lint
 from pe_deploy.export.passes import recurrent_to_scan, simplify
 from pe_deploy.export.passes.graph import RECURRENT
-from pe_deploy.export.stand_ins import len_kept_free, ready_to_capture, sizes_asked, standing_in
+from pe_deploy.export.stand_ins import (
+    cells,
+    len_kept_free,
+    ready_to_capture,
+    sizes_asked,
+    standing_in,
+)
 from pe_deploy.parity import random_ids
 
 _NO_LOOPS = (
@@ -192,7 +198,7 @@ def _capture(
             redirect_stdout(io.StringIO()),  # graphs, where something fails; and the module's own
             redirect_stderr(io.StringIO()),
             standing_in(),
-            len_kept_free(module),
+            len_kept_free(module, loops=True),
             slow_attention(),
             sizes_asked() as asked,
         ):
@@ -207,9 +213,12 @@ def _capture(
                 opset_version=opset,
                 verbose=False,
             )
+            cells.LOOPS.check()
     except ExportError:
         raise
     except Exception as error:
+        if (own := own_words(error)) is not None:
+            raise ExportError(f"{name_of(module)}: {own}") from error
         why = blamed(error)
         if "static shape" in str(error) and asked.numbers:
             line = asked.numbers[0]

@@ -153,6 +153,39 @@ class ByTheLastToken(Base):
         return self.head(states.gather(1, last).squeeze(1))
 
 
+class CellLoop(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Any:
+        rows, length = x.shape
+        embedded = self.embedding(x)
+        state = embedded.new_zeros(rows, WIDTH)
+        for step in range(length):
+            state = self.cell(embedded[:, step], state)
+        return self.head(state)
+
+
+class StackedCells(Base):
+    """Two cells a step, whose states of all steps are averaged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lower = nn.LSTMCell(WIDTH, WIDTH)
+        self.upper = nn.RNNCell(WIDTH, WIDTH, nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Any:
+        steps = self.embedding(x).transpose(0, 1)
+        hidden, cell = torch.zeros(len(x), WIDTH), torch.zeros(len(x), WIDTH)
+        upper, outputs = None, []
+        for step in range(steps.size(0)):
+            hidden, cell = self.lower(steps[step], (hidden, cell))
+            upper = self.upper(hidden, upper)
+            outputs.append(upper)
+        return self.head(torch.stack(outputs, dim=1).mean(1))
+
+
 class MaskedAttention(Base):
     def __init__(self) -> None:
         super().__init__()
@@ -410,6 +443,8 @@ MODELS: dict[str, Model] = {
     "packed and unpacked": Model(PackedOutputs, _PAD),
     "last token by gather": Model(ByTheLastToken, _PAD),
     "last token by remainder": Model(LastTokenByRemainder, _PAD),
+    "loop of a cell": Model(CellLoop),
+    "loop of two cells": Model(StackedCells),
     "attention, mask of truths": Model(MaskedAttention, _PAD, with_mask),
     "attention without a pad id": Model(MaskedAttention),
     "positions by cumsum": Model(CountedPositions),

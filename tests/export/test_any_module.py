@@ -113,7 +113,7 @@ class Net(Base):
         super().__init__()
         self.wrong = wrong
         self.gru = nn.GRU(12, 12, batch_first=True)
-        self.calls = 0
+        self.cell = nn.GRUCell(12, 12)
 
     def forward(self, x: Tensor, features: Tensor | None = None) -> Any:
         states, last = self.gru(self.embedding(x))
@@ -134,6 +134,11 @@ class Net(Base):
             return self.head(states)
         if self.wrong == "values" and (x == 3).any(1).all():
             return logits * 1.0
+        if self.wrong == "cell":
+            cell, state = self.cell, last[-1]
+            for step in range(x.size(1)):
+                state = cell(states[:, step], torch.tanh(state))
+            return self.head(state)
         if self.wrong == "loop":
             for step in range(x.size(1)):
                 logits = logits + torch.sin(logits + states[:, step, :3])
@@ -155,6 +160,7 @@ REFUSED = [
     ("tokens", {}, "--task tokens"),
     ("values", {}, r"test_any_module.py:\d+: if self.wrong == .values."),
     ("loop", {}, r"test_any_module.py:\d+: for step in range"),
+    ("cell", {}, r"changes the state between two steps \(at test_any_module.py:\d+: for step"),
     ("", {"pad_id": 0}, "padding changes the answer"),
     ("", {"vocab_size": 99}, r"embedding.weight \(23 rows\); allowed: 1 to 23"),
     ("", {"max_length": None}, "state --max-length"),

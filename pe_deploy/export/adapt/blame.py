@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from pe_deploy.errors import line_of
+from pe_deploy.errors import ExportError, line_of
 
 _OURS = str(Path(__file__).resolve().parents[2])
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")})
@@ -28,6 +28,11 @@ def blamed(error: BaseException) -> str:
     """
     place = user_line(error)
     return _reason(error) + (f" (at {place})" if place else "")
+
+
+def own_words(error: BaseException) -> ExportError | None:
+    """What we raised ourselves, if that is at the bottom of an error of torch's."""
+    return next((one for one in _chain(error) if isinstance(one, ExportError)), None)
 
 
 def user_line(error: BaseException) -> str:

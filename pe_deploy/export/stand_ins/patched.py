@@ -15,17 +15,19 @@ from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.nn.modules import transformer
 from torch.nn.utils import rnn
 
-from pe_deploy.export.stand_ins import bags, packed, recurrent
+from pe_deploy.export.stand_ins import bags, cells, packed, recurrent
 from pe_deploy.export.stand_ins.pooling import SizesKeptFree, are_lengths
 
 RECURRENT = (nn.GRU, nn.LSTM, nn.RNN)
 
 
 def ready_to_capture(module: nn.Module) -> None:
-    """Give every recurrent layer of a module, in place, its weights as ONNX orders them."""
-    for layer in module.modules():
+    """Give every recurrent layer and cell, in place, its weights as ONNX orders them."""
+    for layer in list(module.modules()):
         if isinstance(layer, nn.RNNBase) and not hasattr(layer, "W0"):
             recurrent.add_onnx_weights(layer)
+        elif isinstance(layer, cells.KINDS) and not hasattr(layer, "_pe_layer"):
+            cells.add_layer(layer)
 
 
 @contextmanager
@@ -38,6 +40,9 @@ def standing_in() -> Iterator[None]:
     with ExitStack() as stack:
         for kind in RECURRENT:
             stack.enter_context(mock.patch.object(kind, "forward", _forward_of(kind)))
+        for cell in cells.KINDS:
+            stack.enter_context(mock.patch.object(cell, "forward", cells.forward_of(cell)))
+        stack.enter_context(mock.patch.object(cells, "LOOPS", cells.Loops()))
         stack.enter_context(mock.patch.object(nn.EmbeddingBag, "forward", bags.forward))
         # A mask that happens to be causal is a mask all the same; to look is to ask for values.
         stack.enter_context(

@@ -15,19 +15,24 @@ from typing import Any
 from torch import Tensor, nn
 
 from pe_deploy.export.adapt.blame import is_users
+from pe_deploy.export.stand_ins import cells
 
 
 @contextmanager
-def len_kept_free(module: nn.Module) -> Iterator[None]:
-    """Let `len` of a tensor be a free size in the files that a module's code is in."""
-    changed = [names for names in _namespaces(module) if "len" not in names]
-    for names in changed:
-        names["len"] = _len
+def len_kept_free(module: nn.Module, loops: bool = False) -> Iterator[None]:
+    """Let `len` of a tensor be a free size in the files that a module's code is in.
+
+    With `loops`, `range` over a free length stands for a loop of cells.
+    """
+    ours = {"len": _len, **({"range": cells.range_of} if loops else {})}
+    changed = [(names, name) for names in _namespaces(module) for name in ours if name not in names]
+    for names, name in changed:
+        names[name] = ours[name]
     try:
         yield
     finally:
-        for names in changed:
-            del names["len"]
+        for names, name in changed:
+            del names[name]
 
 
 def _len(value: Any) -> Any:

@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from pe_deploy.export.adapt.blame import is_assert
+from pe_deploy.export.stand_ins import cells
 
 
 class SizesKeptFree(TorchFunctionMode):
@@ -25,6 +26,8 @@ class SizesKeptFree(TorchFunctionMode):
         ours = _OURS.get(func)
         if ours is not None and not kwargs.pop("return_indices", False):
             return ours(*args, **kwargs)
+        if (found := _in_a_loop(func, args, kwargs)) is not None:
+            return found
         if func in (Tensor.tolist, Tensor.numpy) and are_lengths(args[0]):
             return args[0]  # pack_padded_sequence takes the tensor as well
         if func in _REMAINDERS and isinstance(args[1], torch.SymInt):
@@ -32,7 +35,18 @@ class SizesKeptFree(TorchFunctionMode):
             return func(args[0], torch.scalar_tensor(size, dtype=args[0].dtype))
         if func is Tensor.__bool__ and is_assert(traceback.extract_stack(limit=12)):
             return True  # the guards of the graph look at the ids
-        return func(*args, **kwargs)
+        return cells.LOOPS.made(func(*args, **kwargs))
+
+
+def _in_a_loop(func: Any, args: Any, kwargs: Any) -> Any:
+    """What a function gives in a loop of cells; None where it has no part in one."""
+    if func is Tensor.__getitem__:
+        return cells.item(*args)
+    if func is torch.stack:
+        return cells.stacked(*args, **kwargs)
+    if func in (torch.unbind, Tensor.unbind):
+        return cells.unbound(*args, **kwargs)
+    return None
 
 
 def _max_pool1d(

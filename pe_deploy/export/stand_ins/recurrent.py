@@ -120,8 +120,7 @@ def _layer(
     layer: nn.RNNBase, index: int, steps: Tensor, start: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
     """Outputs `[T, B, directions * H]` and final states `[directions, B, H]` of one layer."""
-    every = slice(None)
-    outputs, states = _node(layer, index, steps, start, every)
+    outputs, states = node(layer, index, steps, start)
     joined = outputs.squeeze(1) if outputs.shape[1] == 1 else outputs.transpose(1, 2).flatten(2)
     return joined, states
 
@@ -143,10 +142,10 @@ def _packed_layer(
         turned = steps if direction == 0 else _turned(steps, lengths)
         one = slice(direction, direction + 1)
         ours = [state[one] for state in start]
-        given = _node(layer, index, turned, ours, one)[0].squeeze(1)
+        given = node(layer, index, turned, ours, one)[0].squeeze(1)
         states = [given[ends, rows]]
         if isinstance(layer, nn.LSTM):
-            states.append(_node(layer, index, turned, ours, one, lengths)[1][1][0])
+            states.append(node(layer, index, turned, ours, one, lengths)[1][1][0])
         outputs.append(given if direction == 0 else _turned(given, lengths))
         finals.append(states)
     return torch.cat(outputs, dim=2), [torch.stack(states) for states in zip(*finals, strict=True)]
@@ -163,12 +162,12 @@ def _turned(steps: Tensor, lengths: Tensor) -> Tensor:
     )
 
 
-def _node(
+def node(
     layer: nn.RNNBase,
     index: int,
     steps: Tensor,
     start: Sequence[Tensor],
-    which: slice,
+    which: slice = slice(None),
     lengths: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """One node, of some of the layer's directions: outputs `[T, directions, B, H]`, states."""
