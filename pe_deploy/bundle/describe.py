@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pe_deploy.bundle.artifacts import ONNX, THROUGHPUT
 from pe_deploy.config import INPUT_IDS, LOGITS, Decision, Signature
@@ -52,7 +52,22 @@ def model_facts(manifest: Manifest) -> list[tuple[str, object]]:
     if manifest.model is not None:
         sizes = (f"{name} {value}" for name, value in manifest.model.items())
         rows.append(("model", ", ".join(sizes)))
+    rows += origin_facts(manifest.origin or {})
     return [*rows, ("weights", f"SHA-256 {manifest.weights_sha256}")]
+
+
+def origin_facts(origin: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """Where a user's own module came from, and how it is called."""
+    rows: list[tuple[str, object]] = []
+    if "name" in origin:
+        file = str(origin.get("file_sha256", ""))
+        rows.append(("module", f"{origin['name']}{f', of a file {file[:16]}…' if file else ''}"))
+    rows += [("computed", computed) for computed in origin.get("computed_inputs", [])]
+    if "logits_from" in origin:
+        rows.append(("logits", f"are {origin['logits_from']!r} of what it gives"))
+    if "left_out" in origin:
+        rows.append(("left out", f"{origin['left_out']}, which the decision applies"))
+    return rows
 
 
 def files_table(manifest: Manifest, instead: Mapping[str, str] | None = None) -> Table:

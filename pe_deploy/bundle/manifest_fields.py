@@ -22,7 +22,7 @@ def check_fields(values: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is missing")
         if not allowed(values[name]):
             raise ValueError(f"{name} is {_shown(values[name])}")
-    if not _is(dict, type(None))(values.get("origin")):
+    if not _is_origin(values.get("origin")):
         raise ValueError(f"origin is {_shown(values['origin'])}")
     for name, record in values["files"].items():
         if not may_be_listed(name):
@@ -60,6 +60,21 @@ def _is_sha256(value: Any) -> bool:
 def _is_parity(value: Any) -> bool:
     return type(value) is dict and all(
         allowed(value[name]) for name, allowed in _PARITY.items() if name in value
+    )
+
+
+def _is_origin(value: Any) -> bool:
+    """Texts, and a list of them under `computed_inputs`; or nothing."""
+    if value is None:
+        return True
+    if type(value) is not dict:
+        return False
+    lists = {"computed_inputs"}
+    return all(
+        type(each) is list and all(type(text) is str for text in each)
+        if name in lists
+        else type(each) is str
+        for name, each in value.items()
     )
 
 
