@@ -54,6 +54,8 @@ def source_of(
         )
     if labels is not None and not isinstance(labels, list | tuple | range):
         raise InvalidInputError(f"labels are {labels!r}; allowed: a list, in the order of classes")
+    if not isinstance(data, str | Path | Dataset | None):
+        raise InvalidInputError(f"data is {_shown(data)}; allowed: a file, or a Dataset")
     if outputs not in get_args(Outputs):
         raise InvalidInputError(f"outputs is {outputs!r}; allowed: {', '.join(get_args(Outputs))}")
     inner, unwrapping = unwrapped(given.module)

@@ -22,6 +22,8 @@ from pe_deploy.runtime import to_input_ids
 
 _MOST_ROWS = 512
 _RANDOM_ROWS = 256
+_MOST_IDS = 2**20
+"""Of the random rows, as few or as many as they are."""
 
 
 def eager_predictor(
@@ -73,7 +75,8 @@ def golden_cases(
 
     if rows is None:
         rng = np.random.default_rng(5)
-        rows = LabelledRows(random_ids(signature, _RANDOM_ROWS, signature.max_length, rng), None)
+        count = max(1, min(_RANDOM_ROWS, _MOST_IDS // signature.max_length))
+        rows = LabelledRows(random_ids(signature, count, signature.max_length, rng), None)
     decided = case(rows.input_ids[:_MOST_ROWS])
     decided = dataclasses.replace(
         decided,

@@ -18,6 +18,9 @@ _LARGE_BATCH = 32
 _FEW_LENGTHS = 16
 _SKIP = 8
 _ROWS_AT_ONCE = 512
+_MOST_IDS = 2**20
+"""Of a batch: more, of very long rows, would be a matter of memory and of nothing else."""
+
 _LARGEST_SQUARE = 64
 """Up to this many ids, every id is tried at every position; beyond it, every id once."""
 
@@ -59,6 +62,8 @@ def parity_cases(
         fewest = {lengths[0], lengths[len(lengths) // 2], lengths[-1]}
     for length in lengths:
         for batch in batches:
+            if batch > 1 and batch * length > _MOST_IDS:
+                continue
             if batch < _LARGE_BATCH or length in (few if batch == _LARGE_BATCH else fewest):
                 yield Case("shapes", random_ids(signature, batch, length, rng))
     many = np.resize(_tokens(signature), (CHUNK_ROWS, _short(signature, 3)))

@@ -24,6 +24,9 @@ from pe_deploy.export.adapt.outputs import Layout, Place, layout_of, place_of, t
 _TRIED = (*range(1, 33), 40, 48, 50, 64, 80, 96, 100, 128, 200, 256, 300, 400, 512)
 """The lengths among which a least length is looked for."""
 
+_LONGEST = 2**16
+"""Ids of a row: what is longer cannot be tried in every shape."""
+
 _ROWS = 3
 
 
@@ -44,9 +47,10 @@ class Stated:
     def __post_init__(self) -> None:
         for name in ("vocab_size", "max_length", "min_length", "pad_id"):
             value, least = getattr(self, name), 0 if name == "pad_id" else 1
-            if value is not None and (type(value) is not int or not least <= value <= LARGEST_SIZE):
+            most = _LONGEST if name.endswith("length") else LARGEST_SIZE
+            if value is not None and (type(value) is not int or not least <= value <= most):
                 raise InvalidInputError(
-                    f"{name} is {value!r}; allowed: a whole number, {least} to {LARGEST_SIZE}"
+                    f"{name} is {value!r}; allowed: a whole number, {least} to {most}"
                 )
         if self.task not in TASKS:
             raise InvalidInputError(f"task is {self.task!r}; allowed: {', '.join(TASKS)}")
