@@ -34,6 +34,7 @@ from pe_deploy.export.card import model_card
 from pe_deploy.export.crossover import dispatch_of
 from pe_deploy.export.destination import check_destination
 from pe_deploy.export.eager import golden_cases, reference_of
+from pe_deploy.export.empty_steps import check_steps
 from pe_deploy.export.onnx import operators, to_onnx, to_throughput
 from pe_deploy.export.options import DEFAULTS, ExportOptions
 from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
@@ -237,6 +238,7 @@ def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Man
     if "onnx" in options.formats:
         with _told(module):
             model = to_onnx(module, signature, opset=options.opset, metadata=metadata)
+            check_steps(model, signature)  # before anything runs it
             fast = to_throughput(model, signature) if options.throughput else None
             dispatch = dispatch_of(model, fast, signature, options.crossover)
         artifacts[names.ONNX] = model.SerializeToString(deterministic=True)
