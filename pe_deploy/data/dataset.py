@@ -40,21 +40,12 @@ class Dataset:
 
     def __post_init__(self) -> None:
         # Checked here: a wrong target would train a wrong model, and say nothing.
-        for name, axes in (("input_ids", ("rows", "length")), ("targets", ("rows",))):
-            object.__setattr__(self, name, _int64(name, getattr(self, name), axes))
-        object.__setattr__(self, "labels", _labels(self.labels))
-        if len(self.input_ids) != len(self.targets):
-            raise DataError(
-                f"targets are {len(self.targets)}; allowed: {len(self.input_ids)}, "
-                "one for each row of input_ids"
-            )
-        wrong = (self.targets < 0) | (self.targets >= len(self.labels))
-        if wrong.any():
-            row = int(wrong.argmax())
-            raise DataError(
-                f"row {row + 1}: target is {self.targets[row]}; "
-                f"allowed: 0 to {len(self.labels) - 1}"
-            )
+        ids = _int64("input_ids", self.input_ids, ("rows", "length"))
+        object.__setattr__(self, "input_ids", ids)
+        object.__setattr__(self, "labels", checked_labels(self.labels))
+        object.__setattr__(
+            self, "targets", checked_targets(self.targets, len(ids), self.labels, "input_ids")
+        )
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -93,7 +84,32 @@ def _int64(name: str, values: object, axes: tuple[str, ...]) -> NDArray[np.int64
     return converted
 
 
-def _labels(given: object) -> tuple[Label, ...]:
+def checked_targets(
+    given: object, rows: int, labels: tuple[Label, ...], of: str
+) -> NDArray[np.int64]:
+    """Targets as int64 `[rows]`, once each is known to be of a row and of a label.
+
+    Raises:
+        DataError: they are no integers of this shape, or one is not of a label.
+    """
+    targets = _int64("targets", given, ("rows",))
+    if len(targets) != rows:
+        raise DataError(f"targets are {len(targets)}; allowed: {rows}, one for each row of {of}")
+    wrong = (targets < 0) | (targets >= len(labels))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(
+            f"row {row + 1}: target is {targets[row]}; allowed: 0 to {len(labels) - 1}"
+        )
+    return targets
+
+
+def checked_labels(given: object) -> tuple[Label, ...]:
+    """Labels as a tuple of Python's int or str, once they are known to be distinct.
+
+    Raises:
+        DataError: there are fewer than two, some are the same, or they are of other types.
+    """
     if not isinstance(given, list | tuple):
         raise DataError(f"labels is a {type(given).__name__}; allowed: a tuple")
     labels = tuple(label.item() if isinstance(label, np.generic) else label for label in given)
