@@ -21,6 +21,9 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Truncation = Literal["start", "end"]
 """Which end of a text that is too long is cut off."""
 
+TooLong = Literal["error", "start", "end"]
+"""What becomes of a text that is too long: an error, or that end of it is cut off."""
+
 VOCABULARY = "vocab.txt"
 TOKENIZER = "tokenizer.json"
 
