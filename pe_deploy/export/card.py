@@ -62,7 +62,7 @@ A bundle made by pe_deploy. {gets}.
 | --- | --- |
 | input | `input_ids`, int64 `[batch, sequence]`: ids 0 to {signature.vocab_size - 1}, \
 {signature.min_length} to {signature.max_length} a row; {padding} |
-{_text_row(manifest)}| output | `logits`, float32 `[{axes}]` |
+{_text_rows(manifest)}| output | `logits`, float32 `[{axes}]` |
 | answer | {_answer(manifest)} |
 | {names} | {labels}{more} |
 | weights | SHA-256 `{manifest.weights_sha256}` |
@@ -85,12 +85,12 @@ classifier.predict({shown})
 """
 
 
-def _text_row(manifest: Manifest) -> str:
-    """How texts become rows of ids, a row of the table; empty where none do."""
+def _text_rows(manifest: Manifest) -> str:
+    """How texts become rows of ids, as rows of the table; empty where none do."""
     if manifest.text is None:
         return ""
-    said = "; ".join(str(value) for _, value in text_facts(manifest.text)).replace("|", "\\|")
-    return f"| text | {said} |\n"
+    rows = ((name, str(said).replace("|", "\\|")) for name, said in text_facts(manifest.text))
+    return "".join(f"| {name} | {said} |\n" for name, said in rows)
 
 
 def _subject(manifest: Manifest) -> tuple[str, str]:

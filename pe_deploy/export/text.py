@@ -60,4 +60,5 @@ def text_files(encoder: TextEncoder, real: Iterable[str]) -> dict[str, bytes]:
 def example_text(encoder: TextEncoder, real: Iterable[str]) -> str:
     """A text that the model takes, a real one if there are some; empty where none is known."""
     golden = golden_texts(encoder, islice(real, 20))
-    return next((text for text, ids in golden if ids is not None and text.isprintable()), "")
+    taken = (text for text, ids in golden if ids is not None)
+    return next((text for text in taken if text.strip() and text.isprintable()), "")
