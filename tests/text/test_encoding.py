@@ -60,7 +60,7 @@ def test_words_stand_between_the_white_space_of_ascii_alone(text: str) -> None:
 
 
 @settings(deadline=None)
-@given(st.text(alphabet=st.sampled_from([*"abé", "e\u0301", "\n", "🙂", "\\", "n"]), max_size=9))
+@given(st.text(alphabet=st.sampled_from([*"abée", "\u0301", "\n", "🙂", "\\", "n"]), max_size=9))
 def test_characters_are_code_points(text: str) -> None:
     entries = ["[PAD]", "[UNK]", "a", "b", "\n", "é", "\\"]
     made = CharacterTokenizer(entries, 0, 1)
