@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pe_deploy.bundle.artifacts import CONFIG_KEY, GOLDEN, MANIFEST, ONNX, THROUGHPUT, TORCHSCRIPT
+from pe_deploy.bundle.artifacts import (
+    CONFIG_KEY,
+    GOLDEN,
+    MANIFEST,
+    ONNX,
+    TEXT_ONNX,
+    THROUGHPUT,
+    TORCHSCRIPT,
+)
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.bundle.onnx_file import read_onnx
 from pe_deploy.errors import BundleError, errors_as
@@ -18,7 +26,7 @@ def check_part(name: str, data: bytes, manifest: Manifest) -> None:
         BundleError: it is malformed or of another export than the manifest, or it is an ONNX graph
             with weights outside itself or weights that are not finite.
     """
-    if name in (ONNX, THROUGHPUT):
+    if name in (ONNX, THROUGHPUT, TEXT_ONNX):
         model = read_onnx(data, name)
         model.check_tensors(name)
         if CONFIG_KEY not in model.metadata:
