@@ -1,14 +1,13 @@
 """The text graph: a model behind the lookup of its words, strings in and logits out.
 
 It is `model.onnx` with a few standard operators before it, so that every binding of onnxruntime
-takes texts without a tokenizer. Words stand between spaces and are looked up in a vocabulary; that
-is all that the operators can do alike everywhere. Where the graph answers, it answers what the
-tokenizer's ids give; where it does not, one of its guards fails, as in `guards`:
+takes texts without a tokenizer. Words stand between white space of ASCII and are looked up in a
+vocabulary; that is all that the operators can do alike everywhere. Where the graph answers, it
+answers what the tokenizer's ids give; where it does not, one of its guards fails, as in `guards`:
 
-    guard_no_tab_line_break_or_nul_in_a_text    StringSplit splits at the space alone, and most
-                                                bindings end a text at NUL
-    guard_equally_many_words_in_every_text      where there is no padding
-    guard_every_word_in_the_vocabulary          where there is no id for other words
+    guard_no_nul_and_…                        most bindings end a text at NUL; see text_white_space
+    guard_equally_many_words_in_every_text    where there is no padding
+    guard_every_word_in_the_vocabulary        where there is no id for other words
     guard_a_known_word_in_every_text
 
 Each is a Gather that gives 0 for a text where nothing is wrong. That is added to what the next one
@@ -23,13 +22,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from pe_deploy.bundle.artifacts import TEXT_ONNX
 from pe_deploy.config import BATCH, INPUT_IDS, Signature
 from pe_deploy.errors import ExportError, PredictionError, line_of
 from pe_deploy.export.guards import PREFIX, guard_names
+from pe_deploy.export.text_white_space import MOST, spaced
 from pe_deploy.runtime.text_graph import TEXTS, text_graph_predictor
 
 OPSET = 20
@@ -50,7 +49,7 @@ _OTHER_BEFORE = ("DFT", "GridSample")
 """Operators that read an attribute otherwise in opset 20 than before; all others only gained."""
 
 _PLAIN = "[^\\x00\\t-\\r]*"
-"""What a text may be made of: all but NUL and the white space that StringSplit leaves in words."""
+"""What a text may be made of once its white space is spaces."""
 
 _ALSO: Mapping[str, Sequence[str]] = {"no rows": ("too short",)}
 """The guards that may speak in place of the one that is meant; no texts have no words either."""
@@ -61,7 +60,7 @@ _NO_ID = -1
 
 def text_guard_names(signature: Signature, *, unknown_id: int | None) -> dict[str, str]:
     """The node that fails, by what is wrong with the texts; the model's own are not among them."""
-    names = {"white space": f"{PREFIX}no_tab_line_break_or_nul_in_a_text"}
+    names = {"white space": f"{PREFIX}no_nul_and_at_most_{MOST}_line_breaks_or_tabs"}
     if signature.pad_id is None:
         names["ragged"] = f"{PREFIX}equally_many_words_in_every_text"
     if unknown_id is None:
@@ -123,8 +122,7 @@ def to_text_graph(
     for field, values in ((graph.input, inputs), (graph.node, [*lookup.nodes, *graph.node])):
         del field[:]
         field.extend(values)
-    for name, value in lookup.constants.items():
-        graph.initializer.append(numpy_helper.from_array(value, name))
+    graph.initializer.extend(lookup.constants)
     for opset in made.opset_import:
         opset.version = max(opset.version, OPSET)
     made.opset_import.append(helper.make_opsetid(ML, ML_OPSET))
@@ -211,9 +209,10 @@ def bad_texts(
             [good, " ".join([strange] * shortest)],
         ),
     }
-    apart = " " if longest > shortest else ""  # so that other words are known, where they fit
-    for character in "\0\t\n\v\f\r":
-        found[f"a text with {character!r}"] = ("white space", [good, f"{good}{apart}{character}"])
+    found["a text with NUL"] = ("white space", [good, f"{good}\0"])
+    for character in "\t\n\v\f\r":
+        many = f"{good}{character * (MOST + 1)}"
+        found[f"a text with {MOST + 1} of {character!r}"] = ("white space", [good, many])
     if shortest > 1:
         found[f"a text of {shortest - 1} words"] = ("too short", [*beside, of(shortest - 1)])
     if unknown_id is None and longest > 1:
@@ -236,20 +235,19 @@ class _Lookup:
     def __init__(
         self, words: Mapping[str, int], signature: Signature, unknown_id: int | None
     ) -> None:
-        self.nodes: list[NodeProto] = []
-        self.constants: dict[str, NDArray[Any]] = {}
+        self.nodes, self.constants = spaced(TEXTS, "text_spaced")
         self._table = self._constant("text_table", [0])
         self._checked: str | None = None
         names = text_guard_names(signature, unknown_id=unknown_id)
 
-        plain = self._add("RegexFullMatch", [TEXTS], "text_plain", pattern=_PLAIN)
+        plain = self._add("RegexFullMatch", ["text_spaced"], "text_plain", pattern=_PLAIN)
         self._guard(self._whole(self._add("Not", [plain], "text_odd")), names["white space"])
 
         split, counts = "text_words", "text_counts"
         # One word too many is enough for a guard of the model to see that there are too many.
         most = signature.max_length
         self.nodes.append(
-            helper.make_node("StringSplit", [TEXTS], [split, counts], split, maxsplit=most)
+            helper.make_node("StringSplit", ["text_spaced"], [split, counts], split, maxsplit=most)
         )
         if signature.pad_id is None:
             longest = self._add("Shape", [split], "text_longest", start=1, end=2)
@@ -309,7 +307,7 @@ class _Lookup:
         )
 
     def _constant(self, name: str, value: int | list[int]) -> str:
-        self.constants[name] = np.array(value, np.int64)
+        self.constants.append(numpy_helper.from_array(np.array(value, np.int64), name))
         return name
 
     def _add(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
