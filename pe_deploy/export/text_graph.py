@@ -28,7 +28,7 @@ from pe_deploy.bundle.artifacts import TEXT_ONNX
 from pe_deploy.config import BATCH, INPUT_IDS, Signature
 from pe_deploy.errors import ExportError, PredictionError, line_of
 from pe_deploy.export.guards import PREFIX, guard_names
-from pe_deploy.export.text_white_space import MOST, spaced
+from pe_deploy.export.text_white_space import most_of_each, spaced
 from pe_deploy.runtime.text_graph import TEXTS, text_graph_predictor
 
 OPSET = 20
@@ -60,7 +60,8 @@ _NO_ID = -1
 
 def text_guard_names(signature: Signature, *, unknown_id: int | None) -> dict[str, str]:
     """The node that fails, by what is wrong with the texts; the model's own are not among them."""
-    names = {"white space": f"{PREFIX}no_nul_and_at_most_{MOST}_line_breaks_or_tabs"}
+    most = most_of_each(signature.max_length)
+    names = {"white space": f"{PREFIX}no_nul_and_at_most_{most}_line_breaks_or_tabs"}
     if signature.pad_id is None:
         names["ragged"] = f"{PREFIX}equally_many_words_in_every_text"
     if unknown_id is None:
@@ -210,9 +211,10 @@ def bad_texts(
         ),
     }
     found["a text with NUL"] = ("white space", [good, f"{good}\0"])
+    too_many = 1 + most_of_each(longest)
     for character in "\t\n\v\f\r":
-        many = f"{good}{character * (MOST + 1)}"
-        found[f"a text with {MOST + 1} of {character!r}"] = ("white space", [good, many])
+        many = f"{good}{character * too_many}"
+        found[f"a text with {too_many} of {character!r}"] = ("white space", [good, many])
     if shortest > 1:
         found[f"a text of {shortest - 1} words"] = ("too short", [*beside, of(shortest - 1)])
     if unknown_id is None and longest > 1:
@@ -235,7 +237,9 @@ class _Lookup:
     def __init__(
         self, words: Mapping[str, int], signature: Signature, unknown_id: int | None
     ) -> None:
-        self.nodes, self.constants = spaced(TEXTS, "text_spaced")
+        self.nodes, self.constants = spaced(
+            TEXTS, "text_spaced", most_of_each(signature.max_length)
+        )
         self._table = self._constant("text_table", [0])
         self._checked: str | None = None
         names = text_guard_names(signature, unknown_id=unknown_id)

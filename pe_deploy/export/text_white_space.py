@@ -15,9 +15,8 @@ from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 
 from pe_deploy.config import BATCH
 
-MOST = 4095
-"""How many of each kind a text may have: a text takes memory for all that another of its batch
-has."""
+LEAST = 1023
+"""How many of each kind a text may have at least."""
 
 _KINDS = {"line_feed": "\n", "tab": "\t", "return": "\r", "tabulation": "\v", "form_feed": "\f"}
 _SPACES_ALONE = "[^\\t-\\r]*"
@@ -31,10 +30,18 @@ class Spaced(NamedTuple):
     constants: list[TensorProto]
 
 
-def spaced(texts: str, output: str) -> Spaced:
+def most_of_each(max_length: int) -> int:
+    """How many of each kind a text may have: as many as words, but for few words.
+
+    There is a limit since each text takes memory for all that another of its batch has.
+    """
+    return max(LEAST, max_length)
+
+
+def spaced(texts: str, output: str, most: int) -> Spaced:
     """The nodes from texts to the same with spaces as their white space, both string `[batch]`.
 
-    Beyond `MOST` of a kind, the rest of a text stays as it is.
+    Beyond so many of a kind, the rest of a text stays as it is.
     """
     nodes = [
         _node("RegexFullMatch", [texts], "space_alone", pattern=_SPACES_ALONE),
@@ -42,7 +49,13 @@ def spaced(texts: str, output: str) -> Spaced:
         _node("Cast", ["space_not_alone"], "space_others", to=TensorProto.INT64),
         _node("ReduceSum", ["space_others"], "space_count", keepdims=0),
         _node("Cast", ["space_count"], "space_any", to=TensorProto.BOOL),
-        _node("If", ["space_any"], output, then_branch=_replaced(texts), else_branch=_same(texts)),
+        _node(
+            "If",
+            ["space_any"],
+            output,
+            then_branch=_replaced(texts, most),
+            else_branch=_same(texts),
+        ),
     ]
     constants = {
         "space_begin": np.array([0]),
@@ -65,7 +78,7 @@ def _same(texts: str) -> GraphProto:
     return helper.make_graph([same], "same", [], [_strings("space_same", BATCH)])
 
 
-def _replaced(texts: str) -> GraphProto:
+def _replaced(texts: str, most: int) -> GraphProto:
     nodes: list[NodeProto] = []
     for name, character in _KINDS.items():
         pieces, joined, out = (f"space_{name}_{what}" for what in ("pieces", "joined", "out"))
@@ -76,7 +89,7 @@ def _replaced(texts: str) -> GraphProto:
                 [pieces, f"space_{name}_count"],
                 pieces,
                 delimiter=character,
-                maxsplit=MOST,
+                maxsplit=most,
             ),
             _node("Loop", ["", "space_yes", pieces], joined, body=_halved(f"space_{name}")),
             _node("Squeeze", [joined, "space_axis"], out),
