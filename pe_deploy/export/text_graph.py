@@ -5,7 +5,8 @@ takes texts without a tokenizer. Words stand between white space of ASCII and ar
 vocabulary; that is all that the operators can do alike everywhere. Where the graph answers, it
 answers what the tokenizer's ids give; where it does not, one of its guards fails, as in `guards`:
 
-    guard_no_nul_and_…                        most bindings end a text at NUL; see text_white_space
+    guard_utf8_without_nul_and_at_most_…      bindings end a text at NUL, or pass on other bytes
+                                              than UTF-8; for the most, see text_white_space
     guard_equally_many_words_in_every_text    where there is no padding
     guard_every_word_in_the_vocabulary        where there is no id for other words
     guard_a_known_word_in_every_text
@@ -48,8 +49,8 @@ _NO_TEXT_GRAPH: Mapping[str, str] = {
 _OTHER_BEFORE = ("DFT", "GridSample")
 """Operators that read an attribute otherwise in opset 20 than before; all others only gained."""
 
-_PLAIN = "[^\\x00\\t-\\r]*"
-"""What a text may be made of once its white space is spaces."""
+_PLAIN = "[^\\x00\\t-\\r\\x{D800}-\\x{DFFF}]*"
+"""What a text may be made of once its white space is spaces: UTF-8, which has no surrogates."""
 
 _ALSO: Mapping[str, Sequence[str]] = {"no rows": ("too short",)}
 """The guards that may speak in place of the one that is meant; no texts have no words either."""
@@ -61,7 +62,7 @@ _NO_ID = -1
 def text_guard_names(signature: Signature, *, unknown_id: int | None) -> dict[str, str]:
     """The node that fails, by what is wrong with the texts; the model's own are not among them."""
     most = most_of_each(signature.max_length)
-    names = {"white space": f"{PREFIX}no_nul_and_at_most_{most}_line_breaks_or_tabs"}
+    names = {"white space": f"{PREFIX}utf8_without_nul_and_at_most_{most}_line_breaks_or_tabs"}
     if signature.pad_id is None:
         names["ragged"] = f"{PREFIX}equally_many_words_in_every_text"
     if unknown_id is None:

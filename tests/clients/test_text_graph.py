@@ -158,7 +158,7 @@ def test_a_text_ends_at_nul_in_javascript_and_is_refused_in_python(
     word = VOCABULARIES[name][0][2]
     with_nul, without = client([job(name, [[f"{word}\0 {word}"], [word]])])[0][0]
     if "Python" in request.node.callspec.id:
-        assert guard_in(with_nul) == "guard_no_nul_and_at_most_1023_line_breaks_or_tabs"
+        assert guard_in(with_nul) == "guard_utf8_without_nul_and_at_most_1023_line_breaks_or_tabs"
     else:
         assert with_nul == without
 

@@ -265,6 +265,30 @@ def test_a_text_may_have_any_size(text: str) -> None:
         assert predict([text, "a"]).shape == (2, 3)
 
 
+@pytest.mark.parametrize(
+    ("data", "taken"),
+    [
+        ("a é日\U0001f600\ud7ff\ue000\U0010ffff".encode(), True),
+        (b"a \xed\xa0\xbd\xed\xb8\x80", False),  # as the JNI of Java has code points above U+FFFF
+        (b"a \xc0\x80", False),  # as it has NUL
+        (b"a \xff", False),
+        (b"a \xe9", False),
+        (b"a\n\xf4\x90\x80\x80", False),
+    ],
+)
+def test_bytes_that_are_no_utf8_are_refused(data: bytes, taken: bool) -> None:
+    model = copy.deepcopy(text_graph("padded"))
+    del model.graph.input[:]
+    strings = {"data_type": onnx.TensorProto.STRING, "dims": [1], "string_data": [data]}
+    model.graph.initializer.add(name="texts", **strings)
+    run = session(model).run
+    if taken:
+        assert run(None, {})[0].shape == (1, 3)
+    else:
+        with pytest.raises(Exception, match="Name:'guard_utf8_without_nul"):
+            run(None, {})
+
+
 def test_words_before_the_most_are_not_looked_up_where_there_are_too_many() -> None:
     """The guard that speaks is the one for the length."""
     with pytest.raises(PredictionError, match="guard_sequence_at_most_6"):
