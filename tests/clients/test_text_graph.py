@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +27,7 @@ Client = Callable[[list[dict[str, Any]]], list[Answers]]
 NAMES = tuple(VOCABULARIES)
 LEVELS = ("disabled", "all")
 WHITE_SPACE = " \t\n\v\f\r"
+PAGE = Path(__file__).parents[2] / "docs/text-graph.md"
 # White space, or nothing at all, to one language or another; a part of words here.
 IN_WORDS = "\x1c\x1f\x85\xa0\u1680\u2003\u2028\u200b\u202f\u3000\ufeff"
 
@@ -167,3 +173,61 @@ def test_a_text_ends_at_nul_in_javascript_and_is_refused_in_python(
 def test_the_graphs_here_are_what_is_made_now(name: str) -> None:
     pytest.importorskip("torch", reason="a text graph is made with torch and onnx")
     assert text_graph(name) == (HERE / f"{name}.text.onnx").read_bytes()
+
+
+def run(command: Sequence[str], code: str, folder: Path) -> list[str]:
+    """What a program prints that is given some code, in a folder that holds a bundle."""
+    (folder / "models/mine").mkdir(parents=True, exist_ok=True)
+    shutil.copy(HERE / "padded.text.onnx", folder / "models/mine/model.text.onnx")
+    (folder / "example.mjs").write_text(code)
+    done = subprocess.run([*command, "example.mjs"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def block(language: str) -> str:
+    """The page's first example in a language."""
+    found = re.search(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert found
+    return found[1]
+
+
+def lines_of(language: str) -> list[str]:
+    """Of each kind of tokenizer, the page's line for the ids of a text."""
+    return re.findall(rf"^\| {language} \| `(.*?)` \|$", PAGE.read_text(), re.MULTILINE)
+
+
+@pytest.fixture
+def node(packages: Path, tmp_path: Path) -> list[str]:
+    (tmp_path / "node_modules").symlink_to(packages / "node_modules")
+    found = shutil.which("node")
+    assert found  # npm was
+    return [found]
+
+
+def test_the_page_s_examples_print_the_same(node: list[str], tmp_path: Path) -> None:
+    in_python = run([sys.executable], block("python"), tmp_path)
+    in_node = run(node, block("js"), tmp_path)
+    assert len(in_node) == 2
+    assert in_python == [f"[{' '.join(in_node)}]"]
+
+
+def test_the_page_s_lines_give_the_ids(node: list[str], tmp_path: Path) -> None:
+    texts = texts_for("padded")
+    names, unknown = (0, 1), 1
+    vocabulary = VOCABULARIES["padded"][0]
+    known = {word: i for i, word in enumerate(vocabulary) if word and i not in names}
+    wanted = [
+        [list(text.encode()) for text in texts],
+        [ids_of("padded", text) for text in texts],
+    ]
+    given: dict[str, Any] = {"known": known, "unknown": unknown}
+    assert [
+        [eval(line, {**given, "text": text}) for text in texts] for line in lines_of("Python")
+    ] == wanted
+    code = f"const known = new Map(Object.entries({json.dumps(known)})), unknown = {unknown};\n"
+    code += f"const texts = {json.dumps(texts)};\n"
+    for line in lines_of("JavaScript"):
+        of_each = f"texts.map((text) => Array.from({line}, Number))"
+        code += f"console.log(JSON.stringify({of_each}));\n"
+    assert [json.loads(line) for line in run(node, code, tmp_path)] == wanted
