@@ -29,6 +29,7 @@ from pe_deploy.bundle.artifacts import TEXT_ONNX
 from pe_deploy.config import BATCH, INPUT_IDS, Signature
 from pe_deploy.errors import ExportError, PredictionError, line_of
 from pe_deploy.export.guards import PREFIX, guard_names
+from pe_deploy.export.passes.graph import graphs_in
 from pe_deploy.export.text_white_space import most_of_each, spaced
 from pe_deploy.runtime.text_graph import TEXTS, text_graph_predictor
 
@@ -126,7 +127,8 @@ def to_text_graph(
         field.extend(values)
     graph.initializer.extend(lookup.constants)
     for opset in made.opset_import:
-        opset.version = max(opset.version, OPSET)
+        if not opset.domain:
+            opset.version = max(opset.version, OPSET)
     made.opset_import.append(helper.make_opsetid(ML, ML_OPSET))
     try:
         onnx.checker.check_model(made, full_check=True)
@@ -137,7 +139,8 @@ def to_text_graph(
 
 def _check_operators(model: onnx.ModelProto) -> None:
     opset = next(opset.version for opset in model.opset_import if not opset.domain)
-    found = sorted({node.op_type for node in model.graph.node} & {*_OTHER_BEFORE})
+    used = {node.op_type for graph in graphs_in(model.graph) for node in graph.node}
+    found = sorted(used & {*_OTHER_BEFORE})
     if found and opset < OPSET:
         raise ExportError(
             f"opset is {opset}; allowed for a text graph with {', '.join(found)}: {OPSET} or more"
@@ -147,7 +150,7 @@ def _check_operators(model: onnx.ModelProto) -> None:
 def _words(
     vocabulary: Sequence[str], signature: Signature, unknown_id: int | None
 ) -> dict[str, int]:
-    """The id of each word."""
+    """The id of each word that a text may give: no name, and nothing that would be split."""
     if len(vocabulary) > signature.vocab_size:
         raise ExportError(
             f"the vocabulary has {len(vocabulary)} entries; allowed: {signature.vocab_size}, one "
@@ -156,7 +159,9 @@ def _words(
     words: dict[str, int] = {}
     names = (signature.pad_id, unknown_id)
     for number, word in enumerate(vocabulary):
-        if word and number not in names and words.setdefault(word, number) != number:
+        if number in names or "\0" in word or word.encode().split() != [word.encode()]:
+            continue
+        if words.setdefault(word, number) != number:
             raise ExportError(f"{word[:40]!r} is both id {words[word]} and id {number}")
     if not words:
         raise ExportError("the vocabulary has 0 words; allowed: 1 or more")
@@ -193,7 +198,7 @@ def bad_texts(
     """By description: the kind, as in the names of guards, and texts that no model takes."""
     words = _words(vocabulary, signature, unknown_id)
     word, longest, shortest = next(iter(words)), signature.max_length, signature.min_length
-    strange = "x" * (1 + max(map(len, words)))
+    strange = "x" * (1 + max(map(len, words)))  # longer than any word that is known
 
     def of(count: int) -> str:
         return " ".join([word] * count)
@@ -238,55 +243,62 @@ class _Lookup:
     def __init__(
         self, words: Mapping[str, int], signature: Signature, unknown_id: int | None
     ) -> None:
-        self.nodes, self.constants = spaced(
-            TEXTS, "text_spaced", most_of_each(signature.max_length)
-        )
-        self._table = self._constant("text_table", [0])
+        self._most = signature.max_length
+        self._padding = signature.pad_id
+        self._names = text_guard_names(signature, unknown_id=unknown_id)
         self._checked: str | None = None
-        names = text_guard_names(signature, unknown_id=unknown_id)
-
-        plain = self._add("RegexFullMatch", ["text_spaced"], "text_plain", pattern=_PLAIN)
-        self._guard(self._whole(self._add("Not", [plain], "text_odd")), names["white space"])
-
-        split, counts = "text_words", "text_counts"
-        # One word too many is enough for a guard of the model to see that there are too many.
-        most = signature.max_length
-        self.nodes.append(
-            helper.make_node("StringSplit", ["text_spaced"], [split, counts], split, maxsplit=most)
-        )
-        if signature.pad_id is None:
-            longest = self._add("Shape", [split], "text_longest", start=1, end=2)
-            self._guard(self._add("Sub", [longest, counts], "text_missing"), names["ragged"])
-
-        unknown = _NO_ID if unknown_id is None else unknown_id
-        # StringSplit fills short rows up with "", which is no word.
-        padding = {} if signature.pad_id is None else {"": signature.pad_id}
-        ids = self._encoded(split, {**padding, **words}, unknown)
+        self.nodes, self.constants = spaced(TEXTS, "text_spaced", most_of_each(self._most))
+        self._table = self._constant("text_table", [0])
         self._axis = self._constant("text_axis", [1])
+
+        split, counts = self._split("text_spaced")
+        # StringSplit fills short rows up with "", which is no word.
+        padding = {} if self._padding is None else {"": self._padding}
+        unknown = _NO_ID if unknown_id is None else unknown_id
+        ids = self._encoded(split, {**padding, **words}, unknown)
         if unknown_id is None:
-            # What comes behind the most words is the rest of a text, in one.
-            bounds = self._constant("text_begin", [0]), self._constant("text_end", [most])
-            near = self._add("Slice", [ids, *bounds, self._axis], "text_in_reach")
-            self._guard(
-                self._count(self._equal(near, "text_unknown", unknown)), names["unknown word"]
-            )
-            known = counts
+            self._check_all_known(ids)
         else:
-            other = self._equal(ids, "text_unknown", unknown)
-            if signature.pad_id is not None:
-                padded = self._equal(ids, "text_padding", signature.pad_id)
-                other = self._add("Or", [other, padded], "text_other")
-            known = self._count(self._add("Not", [other], "text_known"))
-        self._guard(self._whole(self._equal(known, "text_none", 0)), names["no word"])
+            counts = self._known(ids, unknown)
+        self._guard(self._whole(self._equal(counts, "text_none", 0)), "no word")
         right = self._add("Unsqueeze", [self._checked or "", self._axis], "text_right")
         self._add("Add", [ids, right], INPUT_IDS)
 
-    def _guard(self, wrong: str, name: str) -> None:
+    def _split(self, texts: str) -> tuple[str, str]:
+        """The words of each text, and how many they are."""
+        plain = self._add("RegexFullMatch", [texts], "text_plain", pattern=_PLAIN)
+        self._guard(self._whole(self._add("Not", [plain], "text_odd")), "white space")
+        split, counts = "text_words", "text_counts"
+        # One word too many is enough for a guard of the model to see that there are too many.
+        self.nodes.append(
+            helper.make_node("StringSplit", [texts], [split, counts], split, maxsplit=self._most)
+        )
+        if self._padding is None:
+            longest = self._add("Shape", [split], "text_longest", start=1, end=2)
+            self._guard(self._add("Sub", [longest, counts], "text_missing"), "ragged")
+        return split, counts
+
+    def _check_all_known(self, ids: str) -> None:
+        # What comes behind the most words is the rest of a text, in one.
+        bounds = self._constant("text_begin", [0]), self._constant("text_end", [self._most])
+        near = self._add("Slice", [ids, *bounds, self._axis], "text_in_reach")
+        self._guard(self._count(self._equal(near, "text_unknown", _NO_ID)), "unknown word")
+
+    def _known(self, ids: str, unknown: int) -> str:
+        """How many words of each text are known."""
+        other = self._equal(ids, "text_unknown", unknown)
+        if self._padding is not None:
+            padded = self._equal(ids, "text_padding", self._padding)
+            other = self._add("Or", [other, padded], "text_other")
+        return self._count(self._add("Not", [other], "text_known"))
+
+    def _guard(self, wrong: str, kind: str) -> None:
         """Fail where a value is not 0 for a text, now that the guards before have not."""
         if self._checked is not None:
             wrong = self._add("Add", [wrong, self._checked], f"{wrong}_so_far")
         self._checked = f"{wrong}_checked"
-        self.nodes.append(helper.make_node("Gather", [self._table, wrong], [self._checked], name))
+        inputs, name = [self._table, wrong], self._names[kind]
+        self.nodes.append(helper.make_node("Gather", inputs, [self._checked], name))
 
     def _encoded(self, words: str, ids: Mapping[str, int], unknown: int) -> str:
         return self._add(

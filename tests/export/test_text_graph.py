@@ -321,6 +321,20 @@ def test_the_vocabulary_has_to_fit() -> None:
             to_text_graph(of("padded"), signature, vocabulary, unknown_id=1)
 
 
+def test_entries_that_no_text_gives_are_no_words() -> None:
+    signature = CASES["padded"].signature
+    entries = ["", "", "a b", "a", "b\0", "\n"]
+    made = to_text_graph(of("padded"), signature, entries, unknown_id=1)
+    check_text_graph_refuses(made.SerializeToString(), signature, entries, unknown_id=1)
+    words = next(
+        attribute.t.string_data
+        for node in made.graph.node
+        for attribute in node.attribute
+        if attribute.name == "keys_tensor"
+    )
+    assert list(words) == [b"", b"a"]
+
+
 def test_an_operator_that_opset_20_reads_otherwise_needs_a_model_of_that_opset() -> None:
     case = CASES["padded"]
     model = copy.deepcopy(of("padded"))
