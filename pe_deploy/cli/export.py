@@ -88,6 +88,9 @@ def export(
     throughput: Annotated[
         bool, typer.Option("--throughput/--no-throughput", help="Add the form for large batches.")
     ] = True,
+    text_graph: Annotated[
+        bool, typer.Option("--text-graph", help="Add model.text.onnx: texts in, for words.")
+    ] = False,
     crossover: Annotated[
         int | None, typer.Option(help="Rows from which to run it; by default this is measured.")
     ] = None,
@@ -104,6 +107,7 @@ def export(
         opset=opset,
         sign=sign,
         throughput=throughput,
+        text_graph=text_graph,
         crossover=crossover,
     )
     of_weights: dict[str, Any] = {

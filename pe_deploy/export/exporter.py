@@ -39,7 +39,7 @@ from pe_deploy.export.onnx import operators, to_onnx, to_throughput
 from pe_deploy.export.options import DEFAULTS, ExportOptions
 from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
 from pe_deploy.export.source import Source
-from pe_deploy.export.text import example_text, text_files
+from pe_deploy.export.text import check_takes_graph, example_text, text_files, text_graph
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.export.weights import weights_source
 from pe_deploy.parity import Cell, Report, verify_bundle
@@ -227,6 +227,8 @@ def _published(
     output = Path(output)
     source.decision.check(source.signature)
     check_destination(output)
+    if options.text_graph:
+        check_takes_graph(source.encoder)
     signature_of = None if options.sign is None else signer(options.sign)
     with shown("export and compare", progress) as told, torch_threads(1):
         golden = golden_cases(source.module, source.signature, source.decision, source.rows)
@@ -291,6 +293,8 @@ def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Man
         with _told(module):
             for name, data in artifacts.items():
                 check_onnx_refuses(data, signature, name)
+            if options.text_graph and source.encoder is not None:
+                artifacts[names.TEXT_ONNX] = text_graph(model, source.encoder)
         manifest = dataclasses.replace(manifest, operators=operators(model), dispatch=dispatch)
         versions |= {
             "onnx": onnx.__version__,

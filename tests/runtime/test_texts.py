@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,8 @@ def own(folder: Path, name: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "file"), [("words", "vocab.txt"), ("words", "golden.texts.json"), ("pieces", "tokenizer.json")]
+    ("name", "file"),
+    [("words", "vocab.txt"), ("words", "golden.texts.json"), ("pieces", "tokenizer.json")],
 )
 def test_a_file_that_was_edited_is_refused(tmp_path: Path, name: str, file: str) -> None:
     copied = own(tmp_path, name)
@@ -137,19 +139,20 @@ def test_a_file_that_was_edited_is_refused(tmp_path: Path, name: str, file: str)
 
 
 def test_another_way_to_ids_fails_the_self_test(
-    tmp_path: Path, reseal_file: Any
+    tmp_path: Path, reseal: Callable[..., bytes]
 ) -> None:
     """As where a library is upgraded: every digest is right, and the ids are others."""
     copied = own(tmp_path, "words")
     lines = (copied / "vocab.txt").read_bytes().split(b"\n")
     lines[-2], lines[-3] = lines[-3], lines[-2]
-    reseal_file(copied, "vocab.txt", b"\n".join(lines))
+    (copied / "vocab.txt").write_bytes(b"\n".join(lines))
+    reseal(copied)
     OnnxClassifier(copied).predict(TEXTS[:1])
     with pytest.raises(ParityError, match="is another than was published: text .* gives ids"):
         OnnxClassifier(copied, self_test=True)
 
 
-def test_a_manifest_of_text_is_checked(tmp_path: Path, reseal_manifest: Any) -> None:
+def test_a_manifest_of_text_is_checked(tmp_path: Path, reseal: Callable[..., bytes]) -> None:
     text = json.loads((BUNDLES / "words" / "manifest.json").read_bytes())["text"]
     for changes, line in (
         ({"kind": "sounds"}, "kind is 'sounds'; allowed: bytes, words"),
@@ -160,7 +163,7 @@ def test_a_manifest_of_text_is_checked(tmp_path: Path, reseal_manifest: Any) -> 
         ({"more": 1}, "unknown fields"),
     ):
         copied = own(tmp_path / str(len(line)), "words")
-        reseal_manifest(copied, text={**text, **changes})
+        reseal(copied, text={**text, **changes})
         with pytest.raises(BundleError, match=line):
             open_bundle(copied)
 
