@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.errors import InvalidInputError, ParityError
 from pe_deploy.mutation.outcomes import TOKENIZER, Outcome
-from pe_deploy.parity.bundle import TEXTS, text_cell
+from pe_deploy.parity.texts import TEXTS, text_cell
 from pe_deploy.text.encoder import TextEncoder
 from pe_deploy.text.golden import Encode, GoldenText, longest_text, variants
 from pe_deploy.text.json_tokenizer import JsonTokenizer

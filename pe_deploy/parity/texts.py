@@ -13,7 +13,6 @@ from pe_deploy.config import Signature
 from pe_deploy.errors import InvalidInputError, PredictionError, line_of
 from pe_deploy.parity.report import GOLDEN, Cell
 from pe_deploy.runtime.engines import ENGINES
-from pe_deploy.runtime.text_graph import text_graph_predictor
 from pe_deploy.text.golden import Encode, GoldenText, first_difference
 from pe_deploy.view.progress import expect
 
@@ -59,6 +58,8 @@ def _graph_cell(bundle: Bundle, texts: Sequence[str]) -> Cell:
     It refuses what the tokenizer refuses, and texts that some binding would cut or change before
     the graph sees them, or that hold very many line breaks; see `export.text_graph`.
     """
+    from pe_deploy.runtime.text_graph import text_graph_predictor  # which loads onnxruntime
+
     answer = text_graph_predictor(bundle.read(TEXT_ONNX), bundle.manifest.signature)
     on_ids = ENGINES["onnx"].predictor(bundle)
     encode = bundle.encoder("error")  # the graph cuts nothing
@@ -80,15 +81,20 @@ def _graph_cell(bundle: Bundle, texts: Sequence[str]) -> Cell:
         try:
             given, expected = answer(batch), on_ids(ids)
         except PredictionError as error:
-            problem = problem or f"fails on texts that begin with {batch[0][:40]!r}: " + line_of(
-                error
-            )
+            problem = problem or f"fails on {batch[0][:40]!r} or a text near it: {line_of(error)}"
             continue
-        error = np.abs(given.astype(np.float64) - expected)
-        worst = max(worst, float(error.max()))
+        worst = max(worst, float(np.abs(given.astype(np.float64) - expected).max()))
         magnitude = max(magnitude, float(np.abs(expected).max()))
-    error_of_all = math.nan if problem else worst
-    return Cell("text-graph", ONNX, TEXTS, len(texts), longest, error_of_all, magnitude, problem)
+    return Cell(
+        "text-graph",
+        ONNX,
+        TEXTS,
+        len(texts),
+        longest,
+        math.nan if problem else worst,
+        magnitude,
+        problem,
+    )
 
 
 def _answered(answer: Callable[[list[str]], object], text: str) -> str:

@@ -74,7 +74,7 @@ def test_what_is_no_text_is_an_error_with_its_row(
 ) -> None:
     if wrong == [""] and "pieces" in repr(classifier):
         return  # [CLS] and [SEP] are a row
-    with pytest.raises(InvalidInputError, match="row [01]: ") as caught:
+    with pytest.raises(InvalidInputError, match=r"row [01]: ") as caught:
         classifier.predict(wrong)
     assert caught.value.row == len(wrong) - 1
 
@@ -148,7 +148,7 @@ def test_another_way_to_ids_fails_the_self_test(
     (copied / "vocab.txt").write_bytes(b"\n".join(lines))
     reseal(copied)
     OnnxClassifier(copied).predict(TEXTS[:1])
-    with pytest.raises(ParityError, match="is another than was published: text .* gives ids"):
+    with pytest.raises(ParityError, match=r"is another than was published: text .* gives ids"):
         OnnxClassifier(copied, self_test=True)
 
 
