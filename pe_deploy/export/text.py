@@ -35,6 +35,10 @@ def tokenizer_of(
     """
     if given is None and truncation is not None:
         raise InvalidInputError(f"truncation is {truncation!r}; allowed only with a tokenizer")
+    if isinstance(given, Tokenizer) and pad_id not in (None, given.pad_id):
+        raise InvalidInputError(
+            f"pad_id is {pad_id}; allowed: {given.pad_id}, the padding of the tokenizer"
+        )
     if given is None or isinstance(given, Tokenizer):
         return given
     return read_tokenizer(given, pad_id=pad_id)
