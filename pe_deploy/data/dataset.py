@@ -98,9 +98,7 @@ def checked_targets(
     wrong = (targets < 0) | (targets >= len(labels))
     if wrong.any():
         row = int(wrong.argmax())
-        raise DataError(
-            f"row {row + 1}: target is {targets[row]}; allowed: 0 to {len(labels) - 1}"
-        )
+        raise DataError(f"row {row + 1}: target is {targets[row]}; allowed: 0 to {len(labels) - 1}")
     return targets
 
 
