@@ -11,7 +11,11 @@ ONNX = "model.onnx"
 THROUGHPUT = "model.throughput.onnx"
 TORCHSCRIPT = "model.pt"
 GOLDEN = "golden.npz"
+TEXTS = "golden.texts.json"
 PARITY = "parity.json"
+TOKENIZERS = ("vocab.txt", "tokenizer.json")
+"""What a bundle that takes text holds one of, unless its ids are the bytes themselves."""
+
 README = "README.md"
 """Documentation: no manifest lists it (those of older bundles do), and anyone may change it."""
 

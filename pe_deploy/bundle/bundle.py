@@ -9,16 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pe_deploy.bundle.artifacts import GOLDEN, MANIFEST, README, SIGNATURE, largest
+from pe_deploy.bundle.artifacts import GOLDEN, MANIFEST, README, SIGNATURE, TEXTS, largest
 from pe_deploy.bundle.consistency import check_part
 from pe_deploy.bundle.manifest import FileRecord, Manifest
-from pe_deploy.errors import BundleError, errors_as
+from pe_deploy.errors import BundleError, InvalidInputError, errors_as
 from pe_deploy.storage.folder import Folder, open_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pe_deploy.bundle.golden import GoldenCase
+    from pe_deploy.text.encoder import TextEncoder
+    from pe_deploy.text.golden import GoldenText
+    from pe_deploy.text.spec import TooLong
 
 _ATTEMPTS = 10
 
@@ -107,6 +110,36 @@ class Bundle:
 
         return golden_from_bytes(self.read(GOLDEN), self.manifest.signature)[1]
 
+    def golden_texts(self) -> list[GoldenText]:
+        """The reference texts, with the ids that they gave.
+
+        Raises:
+            BundleError: the bundle holds none, or they are malformed.
+        """
+        from pe_deploy.text.golden import texts_from_bytes
+
+        with errors_as(BundleError, f"{TEXTS}: "):
+            return texts_from_bytes(self.read(TEXTS), self.manifest.signature)
+
+    def encoder(self, truncation: TooLong | None = None) -> TextEncoder:
+        """What makes ids of texts.
+
+        Args:
+            truncation: what becomes of a text that is too long, "error", or which end of it is cut
+                off; by default as the manifest states it.
+
+        Raises:
+            InvalidInputError: the bundle takes ids alone, or the truncation is none.
+            BundleError: the tokenizer's file is missing, malformed, or of another model.
+            MissingDependencyError: it needs `tokenizers`, which is not installed.
+        """
+        spec = self.manifest.text
+        if spec is None:
+            raise InvalidInputError(f"{self.folder} takes ids alone: it holds no tokenizer")
+        data = b"" if spec.file is None else self.read(spec.file)
+        where = f"{self.folder}/{spec.file or MANIFEST}"
+        return encoder_of(self.manifest, data, where, truncation)
+
     def check_signature(self, public_key: str | Path) -> None:
         """Check that the owner of a key signed this bundle, whole and as it was read.
 
@@ -129,6 +162,30 @@ class Bundle:
         if (readme := self.read_beside(README)) is not None:
             files[README] = readme
         check_signature(files, signature, public_key, str(self.folder))
+
+
+def encoder_of(
+    manifest: Manifest, data: bytes, where: str, truncation: TooLong | None = None
+) -> TextEncoder:
+    """The encoder of a bundle that takes text, of the bytes of its tokenizer's file.
+
+    Raises:
+        BundleError: naming `where`: they are malformed, or of another model.
+        MissingDependencyError: it needs `tokenizers`, which is not installed.
+        InvalidInputError: the truncation is none.
+    """
+    from pe_deploy.text.encoder import TextEncoder  # as few apps need it
+    from pe_deploy.text.opening import open_tokenizer
+
+    if (spec := manifest.text) is None:
+        raise BundleError(f"{where}: the manifest states no tokenizer")
+    if truncation not in (None, "error", "start", "end"):
+        raise InvalidInputError(f"truncation is {truncation!r}; allowed: start, end, error")
+    cut = spec.truncation if truncation is None else truncation
+    with errors_as(BundleError, f"{where}: "):
+        return TextEncoder(
+            open_tokenizer(spec, data), manifest.signature, None if cut == "error" else cut
+        )
 
 
 def open_bundle(path: str | Path, *, public_key: str | Path | None = None) -> Bundle:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pe_deploy.bundle.artifacts import CONFIG_KEY, GOLDEN, MANIFEST, ONNX, THROUGHPUT, TORCHSCRIPT
+from pe_deploy.bundle.artifacts import (
+    CONFIG_KEY,
+    GOLDEN,
+    MANIFEST,
+    ONNX,
+    TEXTS,
+    THROUGHPUT,
+    TORCHSCRIPT,
+)
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.bundle.onnx_file import read_onnx
 from pe_deploy.errors import BundleError, errors_as
@@ -35,6 +43,15 @@ def check_part(name: str, data: bytes, manifest: Manifest) -> None:
         from pe_deploy.bundle.golden import golden_from_bytes
 
         _check_weights(name, golden_from_bytes(data, manifest.signature)[0], manifest)
+    elif manifest.text is not None and name in (TEXTS, manifest.text.file):
+        from pe_deploy.text.golden import texts_from_bytes
+        from pe_deploy.text.opening import open_tokenizer
+
+        with errors_as(BundleError, f"{name}: "):
+            if name == TEXTS:
+                texts_from_bytes(data, manifest.signature)
+            elif manifest.text.kind != "tokenizer.json":  # which its library reads, when opened
+                open_tokenizer(manifest.text, data)
 
 
 def _check_config(name: str, text: bytes, manifest: Manifest) -> None:

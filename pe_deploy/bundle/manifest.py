@@ -5,19 +5,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pe_deploy.bundle.artifacts import MANIFEST, largest
 from pe_deploy.bundle.manifest_fields import check_fields
 from pe_deploy.config import INPUT_IDS, LOGITS, Decision, Label, Signature
-from pe_deploy.errors import BundleError, line_of
+from pe_deploy.errors import BundleError, InvalidInputError, line_of
 from pe_deploy.storage import strict_json
 from pe_deploy.storage.digest import OWN_DIGEST, own_digest_holds, sha256, with_own_digest
 
+if TYPE_CHECKING:
+    from pe_deploy.text.spec import TextSpec
+
 FORMAT = "pe_deploy.bundle"
-FORMAT_VERSION = 2
-"""2 knows more than 1: `min_length` and `task` in the signature, and `origin`. A bundle that states
-none of them is written as 1, which older releases read."""
+FORMAT_VERSION = 3
+"""2 knows more than 1: `min_length` and `task` in the signature, and `origin`; 3 knows `text`. A
+bundle is written as the lowest that knows all that it states, which older releases read."""
+
+_SINCE = {"origin": 2, "min_length": 2, "task": 2, "text": 3}
 
 
 class FileRecord(NamedTuple):
@@ -68,6 +73,7 @@ class Manifest:
         files: the record of every other file but the documentation.
         origin: of a user's own module: its name, the digest of its file, how it is called; None
             for the notebook's architecture.
+        text: how texts become ids; None for a bundle that takes ids alone.
 
     >>> from pathlib import Path
     >>> manifest = Manifest.from_json(Path("models/demo/manifest.json").read_bytes())
@@ -86,9 +92,17 @@ class Manifest:
     parity: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     origin: Mapping[str, Any] | None = None
+    text: TextSpec | None = None
 
     def __post_init__(self) -> None:
         self.decision.check(self.signature)
+        if self.text is None:
+            return
+        stated = (self.text.length, self.text.padding)
+        if stated != (own := (self.signature.max_length, self.signature.pad_id)):
+            raise InvalidInputError(
+                f"length and padding of text are {stated}; allowed: {own}, the signature's"
+            )
 
     @property
     def decision(self) -> Decision:
@@ -107,12 +121,14 @@ class Manifest:
 
     def config(self) -> dict[str, Any]:
         """What each artifact repeats under `CONFIG_KEY`, so that it says whose export it is of."""
+        text = {} if self.text is None else {"text": self.text.to_dict()}
         return {
             "signature": self.signature.to_dict(),
             "labels": self.labels,
             "threshold": self.threshold,
             "model": self.model,
             "weights_sha256": self.weights_sha256,
+            **text,
         }
 
     def to_json(self) -> bytes:
@@ -121,11 +137,12 @@ class Manifest:
         values["signature"] = {**_tensors(self.signature), **self.signature.to_dict()}
         values["dispatch"] = self.dispatch._asdict()
         values["files"] = {name: record._asdict() for name, record in self.files.items()}
-        if self.origin is None:
-            del values["origin"]
-        new = {"origin", "min_length", "task"}
-        known_to_1 = not new & {*values, *values["signature"]}
-        version = 1 if known_to_1 else FORMAT_VERSION
+        values["text"] = None if self.text is None else self.text.to_dict()
+        for name in ("origin", "text"):
+            if values[name] is None:
+                del values[name]
+        stated = {*values, *values["signature"]}
+        version = max((_SINCE[name] for name in stated & _SINCE.keys()), default=1)
         return with_own_digest({"format": FORMAT, "format_version": version, **values})
 
     @classmethod
@@ -184,6 +201,10 @@ def _fields(values: dict[str, Any]) -> dict[str, Any]:
     signature = Signature.from_dict(given)
     if not strict_json.same(tensors, _tensors(signature)):
         raise ValueError(f"inputs and outputs are {line_of(tensors)}, which is not its signature")
+    if (text := values.get("text")) is not None:
+        from pe_deploy.text.spec import TextSpec  # few apps need it
+
+        values["text"] = TextSpec.from_dict(text)
     return {
         **values,
         "signature": signature,

@@ -24,6 +24,8 @@ def check_fields(values: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is {_shown(values[name])}")
     if not _is_origin(values.get("origin")):
         raise ValueError(f"origin is {_shown(values['origin'])}")
+    if type(values.get("text", {})) is not dict:
+        raise ValueError(f"text is {_shown(values['text'])}")
     for name, record in values["files"].items():
         if not may_be_listed(name):
             raise ValueError(f"files lists {_shown(name)}; allowed: a plain name in the folder")

@@ -21,7 +21,6 @@ from pe_deploy.errors import BundleError, InvalidInputError, ParityError, requir
 from pe_deploy.machine import processor_name
 from pe_deploy.model_config import TrainedFrom, trained_from
 from pe_deploy.parity import (
-    CHECKS,
     Cell,
     Report,
     Tolerance,
@@ -30,7 +29,7 @@ from pe_deploy.parity import (
     verify_bundle,
     worst,
 )
-from pe_deploy.parity.bundle import REPLAY
+from pe_deploy.parity.bundle import ALL_CHECKS, REPLAY
 from pe_deploy.runtime.engines import ENGINES, engines_of, predictors
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime
 
@@ -141,7 +140,7 @@ def _measure(
             bundle,
             reference,
             engines=predictors(bundle, names),
-            checks=REPLAY if golden_only else CHECKS,
+            checks=REPLAY if golden_only else ALL_CHECKS,
             independent=not golden_only,
             tolerance=tolerance,
             about=about,

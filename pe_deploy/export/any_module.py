@@ -12,6 +12,7 @@ from torch import nn
 
 from pe_deploy.config import Label, Signature, takes_threshold
 from pe_deploy.data import Dataset
+from pe_deploy.data.text_dataset import TextDataset
 from pe_deploy.errors import ExportError, InvalidInputError
 from pe_deploy.export.adapt import preflight
 from pe_deploy.export.adapt.adapter import IdsToLogits, answer_of
@@ -20,8 +21,12 @@ from pe_deploy.export.adapt.endings import WHOLE_NUMBERS, ending_of
 from pe_deploy.export.adapt.loading import Loaded
 from pe_deploy.export.adapt.outputs import taken
 from pe_deploy.export.adapt.reading import Stated, readings
-from pe_deploy.export.held_out import held_out
+from pe_deploy.export.held_out import Data, held_out
 from pe_deploy.export.source import Source
+from pe_deploy.export.text import notes_on_text, tokenizer_of
+from pe_deploy.text.encoder import TextEncoder
+from pe_deploy.text.spec import Truncation
+from pe_deploy.text.tokenizer import Tokenizer
 from pe_deploy.training.state_dict import weights_sha256
 
 Outputs = Literal["logits", "probabilities"]
@@ -37,15 +42,17 @@ def source_of(
     labels: Sequence[Label] | None = None,
     threshold: float | None = None,
     outputs: Outputs = "logits",
-    data: str | Path | Dataset | None = None,
+    data: Data | None = None,
+    tokenizer: str | Path | Tokenizer | None = None,
+    truncation: Truncation | None = None,
 ) -> Source:
     """A module with what has to be known to use it: stated, or read off.
 
     Raises:
         ExportError: it does something that no bundle can hold to, or a size is neither stated nor
             to be read off.
-        InvalidInputError: what is stated is outside its range.
-        DataError: the data cannot be read, or does not fit the model.
+        InvalidInputError: what is stated is outside its range, or of another model.
+        DataError: the data or the tokenizer cannot be read, or the data do not fit the model.
     """
     given = module if isinstance(module, Loaded) else Loaded(module, {})
     if not isinstance(given.module, nn.Module):
@@ -54,17 +61,22 @@ def source_of(
         )
     if labels is not None and not isinstance(labels, list | tuple | range):
         raise InvalidInputError(f"labels are {labels!r}; allowed: a list, in the order of classes")
-    if not isinstance(data, str | Path | Dataset | None):
-        raise InvalidInputError(f"data is {_shown(data)}; allowed: a file, or a Dataset")
+    if not isinstance(data, str | Path | Dataset | TextDataset | None):
+        raise InvalidInputError(
+            f"data is {_shown(data)}; allowed: a file, a Dataset or a TextDataset"
+        )
     if outputs not in get_args(Outputs):
         raise InvalidInputError(f"outputs is {outputs!r}; allowed: {', '.join(get_args(Outputs))}")
+    made = tokenizer_of(tokenizer, stated.pad_id, truncation)
+    if made is not None and stated.pad_id is None:
+        stated = dataclasses.replace(stated, pad_id=made.pad_id)
     inner, unwrapping = unwrapped(given.module)
     plain, upcast = in_float32(inner)
     adapted = _adapted(plain, stated, outputs)
     signature = adapted.signature
-    rows = None
-    if data is not None:
-        rows, labels = held_out(data, signature, labels)
+    encoder = None if made is None else TextEncoder(made, signature, truncation)
+    judged = held_out(data, signature, labels, encoder)
+    labels = judged.labels
     if labels is None:
         labels = range(signature.num_labels)
     if threshold is None and takes_threshold(signature):
@@ -74,10 +86,18 @@ def source_of(
         signature,
         tuple(labels),
         threshold,
-        rows=rows,
+        rows=judged.rows,
         weights_sha256=weights_sha256(inner),
         origin={**_origin_of(inner, adapted), **given.origin},
-        notes=(*given.notes, *unwrapping, *upcast, *_notes_on(adapted, stated)),
+        notes=(
+            *given.notes,
+            *unwrapping,
+            *upcast,
+            *_notes_on(adapted, stated),
+            *notes_on_text(encoder),
+        ),
+        encoder=encoder,
+        texts=judged.texts,
         is_ready=True,
     )
 
@@ -118,6 +138,8 @@ def ready(source: Source) -> Source:
         threshold=source.threshold,
         model=source.model,
         rows=source.rows,
+        encoder=source.encoder,
+        texts=source.texts,
         origin=made.origin if source.model is None else None,
     )
 

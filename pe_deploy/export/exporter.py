@@ -23,7 +23,6 @@ from pe_deploy.bundle.golden import golden_to_bytes
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.bundle.signing import signer
 from pe_deploy.config import Label, Task, Weights
-from pe_deploy.data import Dataset
 from pe_deploy.errors import ExportError, PeDeployError
 from pe_deploy.export.adapt.adapter import name_of
 from pe_deploy.export.adapt.blame import blamed
@@ -35,15 +34,20 @@ from pe_deploy.export.crossover import dispatch_of
 from pe_deploy.export.destination import check_destination
 from pe_deploy.export.eager import golden_cases, reference_of
 from pe_deploy.export.empty_steps import check_steps
+from pe_deploy.export.held_out import Data
 from pe_deploy.export.onnx import operators, to_onnx, to_throughput
 from pe_deploy.export.options import DEFAULTS, ExportOptions
 from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
 from pe_deploy.export.source import Source
+from pe_deploy.export.text import text_files
 from pe_deploy.export.torchscript import to_torchscript
+from pe_deploy.export.weights import weights_source
 from pe_deploy.parity import Cell, Report, verify_bundle
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime
 from pe_deploy.storage.atomic import publishing
-from pe_deploy.training import load_checkpoint, torch_threads
+from pe_deploy.text.spec import Truncation
+from pe_deploy.text.tokenizer import Tokenizer
+from pe_deploy.training import torch_threads
 from pe_deploy.training.state_dict import weights_sha256
 from pe_deploy.view import html
 from pe_deploy.view.progress import shown
@@ -82,6 +86,12 @@ def export(
     options: ExportOptions = DEFAULTS,
     *,
     weights: Weights = "best",
+    labels: Sequence[Label] | None = None,
+    threshold: float | None = None,
+    pad_id: int | None = None,
+    tokenizer: str | Path | Tokenizer | None = None,
+    truncation: Truncation | None = None,
+    data: Data | None = None,
     progress: Callable[[Cell], None] | None = None,
 ) -> Exported:
     """Export a checkpoint, or the weights of a notebook's model, to a bundle.
@@ -91,6 +101,14 @@ def export(
         output: the bundle's folder; a bundle that is there is replaced in one step.
         options: what to make, and what is allowed.
         weights: "best" or "last", of a checkpoint folder.
+        labels: the label of each class, of weights alone; a checkpoint folder knows its own.
+        threshold: the probability above which a binary model answers `labels[1]`, likewise.
+        pad_id: the id that fills short rows, likewise.
+        tokenizer: what makes ids of texts: "bytes", a file as `read_tokenizer` takes it, or what
+            that gave; by default the checkpoint's own.
+        truncation: which end of a text that is too long is cut off; by default it is an error, or
+            what the checkpoint states.
+        data: held-out rows that the decisions are judged on; by default the checkpoint's.
         progress: called with each cell of the parity gate; a notebook shows a bar without.
 
     Raises:
@@ -104,7 +122,8 @@ def export(
     >>> export("weights.pt", "models/mine").report.passed
     True
     """
-    source = Source.of(load_checkpoint(checkpoint, weights=weights))
+    stated = {"labels": labels, "threshold": threshold, "pad_id": pad_id, "data": data}
+    source = weights_source(Path(checkpoint), weights, stated, tokenizer, truncation)
     return _published(source, output, options, progress)
 
 
@@ -121,7 +140,9 @@ def export_module(
     labels: Sequence[Label] | None = None,
     threshold: float | None = None,
     outputs: Outputs = "logits",
-    data: str | Path | Dataset | None = None,
+    data: Data | None = None,
+    tokenizer: str | Path | Tokenizer | None = None,
+    truncation: Truncation | None = None,
     formats: Sequence[str] | None = None,
     progress: Callable[[Cell], None] | None = None,
 ) -> Exported:
@@ -147,7 +168,10 @@ def export_module(
             default 0.5.
         outputs: "probabilities" where the module ends in sigmoid or softmax, which is then left
             out, and applied by the bundle's decision.
-        data: held-out rows that the decisions are judged on: a file, or a `Dataset`.
+        data: held-out rows that the decisions are judged on: a file, a `Dataset`, or a
+            `TextDataset`.
+        tokenizer: what makes ids of texts, as of `export`; its padding is then the `pad_id`.
+        truncation: which end of a text that is too long is cut off; by default it is an error.
         formats: as in `options`.
         progress: called with each cell of the parity gate; a notebook shows a bar without.
 
@@ -178,7 +202,14 @@ def export_module(
                 ready(module)
                 if isinstance(module, Source)
                 else source_of(
-                    module, stated, labels=labels, threshold=threshold, outputs=outputs, data=data
+                    module,
+                    stated,
+                    labels=labels,
+                    threshold=threshold,
+                    outputs=outputs,
+                    data=data,
+                    tokenizer=tokenizer,
+                    truncation=truncation,
                 )
             )
         return _published(source, output, options, told)
@@ -198,6 +229,8 @@ def _published(
         golden = golden_cases(source.module, source.signature, source.decision, source.rows)
         artifacts, manifest = _make(source, options)
         artifacts[names.GOLDEN] = golden_to_bytes(golden, manifest.weights_sha256)
+        if source.encoder is not None:
+            artifacts |= text_files(source.encoder, source.texts)
         # The gate runs the very bytes that are published.
         candidate = Bundle(output, manifest, artifacts)
         report = verify_bundle(
@@ -226,7 +259,13 @@ def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Man
     module, signature = source.module, source.signature
     digest = source.weights_sha256 or weights_sha256(module)
     manifest = Manifest(
-        signature, source.labels, source.threshold, digest, source.model, origin=source.origin
+        signature,
+        source.labels,
+        source.threshold,
+        digest,
+        source.model,
+        origin=source.origin,
+        text=None if source.encoder is None else source.encoder.spec,
     )
     metadata = {names.CONFIG_KEY: json.dumps(manifest.config(), ensure_ascii=False)}
     artifacts: dict[str, bytes] = {}

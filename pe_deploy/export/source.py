@@ -12,6 +12,7 @@ from torch import nn
 
 from pe_deploy.bundle.describe import sentence, signature_facts
 from pe_deploy.config import Decision, Label, Signature
+from pe_deploy.text.encoder import TextEncoder
 from pe_deploy.training import Checkpoint
 from pe_deploy.view import html
 
@@ -43,6 +44,8 @@ class Source:
         weights_sha256: digest of the weights as they were trained; by default those of `module`.
         origin: what the manifest says of where the module came from and how it is called.
         notes: what was read off, unwrapped or computed, a line each.
+        encoder: what makes ids of texts; None for a model that takes ids alone.
+        texts: texts of the data, best those that it was validated on, to record the ids of.
         is_ready: whether `module` is as the signature says, with nothing left to adapt.
     """
 
@@ -55,6 +58,8 @@ class Source:
     weights_sha256: str | None = None
     origin: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    encoder: TextEncoder | None = None
+    texts: tuple[str, ...] = ()
     is_ready: bool = False
 
     @classmethod
@@ -69,6 +74,8 @@ class Source:
             trained.config.to_dict(),
             None if rows is None else LabelledRows(rows.input_ids, rows.targets),
             notes=tuple(f"weights: {note}" for note in trained.notes),
+            encoder=trained.encoder,
+            texts=trained.validation_texts,
             is_ready=True,
         )
 

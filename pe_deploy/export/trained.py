@@ -15,6 +15,7 @@ from pe_deploy.export.eager import reference_of
 from pe_deploy.model_config import TrainedFrom
 from pe_deploy.parity import Reference
 from pe_deploy.training import GRUClassifier, load_checkpoint
+from pe_deploy.training.checkpoint import is_run
 from pe_deploy.training.state_dict import weights_sha256
 
 
@@ -55,7 +56,8 @@ def _of_a_file(bundle: Bundle, trained: TrainedFrom) -> nn.Module:
 
 
 def _of_a_checkpoint(bundle: Bundle, checkpoint: Path, weights: Weights) -> GRUClassifier:
-    trained = load_checkpoint(checkpoint, weights=weights)
+    padding = None if is_run(checkpoint) else bundle.manifest.signature.pad_id
+    trained = load_checkpoint(checkpoint, weights=weights, pad_id=padding)
     if trained.config.signature != bundle.manifest.signature:
         raise CheckpointError(
             f"{checkpoint} has {trained.config.signature}; "

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from pe_deploy.bundle.bundle import Bundle
+from pe_deploy.config import Signature
 from pe_deploy.errors import MissingDependencyError
 from pe_deploy.parity.cases import BATCHES
 from pe_deploy.parity.compare import CHECKS, verify
-from pe_deploy.parity.report import Cell, Report
+from pe_deploy.parity.report import GOLDEN, Cell, Report
 from pe_deploy.parity.tolerance import Tolerance
 from pe_deploy.runtime.engines import ENGINES, Predictor, predictors
 from pe_deploy.runtime.floors import Floors
-from pe_deploy.view.progress import shown
+from pe_deploy.text.golden import Encode, GoldenText, first_difference
+from pe_deploy.view.progress import expect, shown
 
-REPLAY = ("golden", "padding", "batches", "decisions")
+TEXTS = "texts"
+"""The check that golden texts give the ids that were recorded."""
+
+ALL_CHECKS = (*CHECKS, TEXTS)
+
+REPLAY = ("golden", "padding", "batches", "decisions", TEXTS)
 """The checks that hold each engine against what was recorded, and against itself."""
 
 AGAINST_REFERENCE = ("shapes", "tokens", "positions")
@@ -37,7 +45,7 @@ def verify_bundle(
     reference: Reference | None = None,
     *,
     engines: Mapping[str, Predictor] | None = None,
-    checks: Sequence[str] = CHECKS,
+    checks: Sequence[str] = ALL_CHECKS,
     batches: Sequence[int] = BATCHES,
     independent: bool = False,
     tolerance: Tolerance | None = None,
@@ -54,7 +62,7 @@ def verify_bundle(
         bundle: an open bundle.
         reference: the trained module; its float32 form is judged like an engine, as "eager".
         engines: what to judge, the most trusted first; by default the bundle's own models.
-        checks: which of `CHECKS` to run.
+        checks: which of `ALL_CHECKS` to run; "texts" is nothing where the bundle takes ids alone.
         batches: the batch sizes of `shapes`.
         independent: whether engines that read `model.onnx` in their own way are judged too, on a
             coarse grid, as one is slow. One that cannot be imported is named in `not_run`.
@@ -68,6 +76,11 @@ def verify_bundle(
         InvalidInputError: no engine, or a check that there is not.
     """
     manifest = bundle.manifest
+    of_texts = text_cells(bundle, progress) if TEXTS in checks and manifest.text else ()
+    checks = [check for check in checks if check != TEXTS]
+    if of_texts and not checks:
+        known = Floors.of_summary(manifest.parity)
+        return Report(tolerance or Tolerance(), known, of_texts, about=about or {})
     judged = dict(predictors(bundle) if engines is None else engines)
     exact = None if reference is None else reference.exact
     if reference is not None:
@@ -93,6 +106,7 @@ def verify_bundle(
             about=about,
             progress=told,
         )
+        report = dataclasses.replace(report, cells=report.cells + of_texts)
         if not independent:
             return report
         others: dict[str, Predictor] = {}
@@ -126,3 +140,26 @@ def verify_bundle(
             smallest=report.smallest + coarse.smallest,
             not_run=not_run,
         )
+
+
+def text_cells(bundle: Bundle, progress: Callable[[Cell], None] | None = None) -> tuple[Cell, ...]:
+    """The tokenizer against the golden texts: one cell, of all of them.
+
+    Raises:
+        BundleError: the bundle holds no golden texts, or no tokenizer that opens.
+        MissingDependencyError: the tokenizer needs `tokenizers`, which is not installed.
+    """
+    golden = bundle.golden_texts()
+    cell = text_cell(bundle.encoder(), golden, bundle.manifest.signature)
+    expect(progress, 1)
+    if progress is not None:
+        progress(cell)
+    return (cell,)
+
+
+def text_cell(encode: Encode, golden: Sequence[GoldenText], signature: Signature) -> Cell:
+    """Whether texts give the ids that were recorded for them."""
+    problem = first_difference(encode, golden, signature)
+    longest = max(len(each.ids or ()) for each in golden)
+    error = math.nan if problem else 0.0
+    return Cell("tokenizer", GOLDEN, TEXTS, len(golden), longest, error, 0.0, problem or "")

@@ -14,7 +14,7 @@ from pe_deploy.errors import MissingDependencyError, requires_extra
 from pe_deploy.model_config import TrainedFrom
 from pe_deploy.parity import Predictor, Reference, Report, verify_bundle
 from pe_deploy.parity.assertion import explain
-from pe_deploy.parity.bundle import AGAINST_REFERENCE
+from pe_deploy.parity.bundle import AGAINST_REFERENCE, TEXTS
 from pe_deploy.parity.cases import BATCHES
 from pe_deploy.runtime.engines import ENGINES, engines_of, predictors
 
@@ -72,6 +72,8 @@ class Evidence:
                 yield Group(engine, "positions")
             if self._labelled:
                 yield Group(engine, "decisions")
+        if self._bundle.manifest.text is not None:
+            yield Group("tokenizer", TEXTS)
 
     def load(self) -> None:
         """Load every engine.
@@ -124,7 +126,9 @@ class Evidence:
         together = group.check in AGAINST_REFERENCE
         part = (group.check, group.batch, None if together else group.engine)
         if part not in self._reports:
-            if not together:
+            if group.check == TEXTS:
+                reference = None
+            elif not together:
                 eager = {} if reference is None else {_EAGER: reference.eager}
                 reference, engines = None, {group.engine: {**engines, **eager}[group.engine]}
             self._reports[part] = verify_bundle(

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pe_deploy.bundle.artifacts import MANIFEST
-from pe_deploy.bundle.bundle import Bundle, open_parts
+from pe_deploy.bundle.artifacts import MANIFEST, TOKENIZERS
+from pe_deploy.bundle.bundle import Bundle, encoder_of, open_parts
 from pe_deploy.bundle.manifest import FileRecord
 from pe_deploy.config import Decision, Label, Signature
-from pe_deploy.errors import BundleError, PredictionError, line_of
+from pe_deploy.errors import BundleError, InvalidInputError, PredictionError, line_of
 from pe_deploy.runtime import fork
 from pe_deploy.runtime.interpreter_exit import finished_before_exit
 from pe_deploy.runtime.plan import count_chunks, cut, largest_chunk
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
+    from pe_deploy.text.encoder import TextEncoder
+    from pe_deploy.text.spec import TooLong
+
 Run = Callable[["NDArray[np.int64]"], "NDArray[np.float32]"]
 """From checked ids `[batch, sequence]`, at least one row and one column, to logits."""
 
@@ -35,11 +38,12 @@ _INT64 = np.dtype(np.int64)  # of this machine's byte order, and one object for 
 class Classifier(ABC):
     """A model behind the engine that a subclass brings.
 
-    Every method takes `input_ids`: integers `[batch, sequence]` of any integer dtype, as an array
-    or nested lists; where the model has a `pad_id`, also rows of differing length. A batch of no
-    rows gives an empty answer. Every method raises `InvalidInputError`, naming row, column, value
-    and allowed range, for anything else; and `PredictionError` where the model's answer is not
-    finite, the engine fails, or the classifier was closed.
+    Every method takes rows of ids: integers `[batch, sequence]` of any integer dtype, as an array
+    or nested lists; where the model has a `pad_id`, also rows of differing length. Where it
+    `takes_text`, also texts: a list, tuple, array, or column of a table, one for each row. A batch
+    of no rows gives an empty answer. Every method raises `InvalidInputError`, naming row, column,
+    value and allowed range, for anything else; and `PredictionError` where the model's answer is
+    not finite, the engine fails, or the classifier was closed.
 
     In an app:
 
@@ -60,13 +64,18 @@ class Classifier(ABC):
     the app raises."""
 
     def __init__(
-        self, signature: Signature, decision: Decision, threshold: float | None = None
+        self,
+        signature: Signature,
+        decision: Decision,
+        threshold: float | None = None,
+        encoder: TextEncoder | None = None,
     ) -> None:
         if threshold is not None:
             decision = dataclasses.replace(decision, threshold=threshold)
             decision.check(signature)
         self.signature = signature
         self.decision = decision
+        self._encoder = encoder
         self._per_token = signature.task == "tokens"
         self._columns = tuple(axis for axis in signature.output_axes if isinstance(axis, int))
         self._run: Run | None = None
@@ -83,6 +92,50 @@ class Classifier(ABC):
         a multilabel one; None with classes and with a regression.
         """
         return self.decision.threshold
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether texts are taken where rows of ids are."""
+        return self._encoder is not None
+
+    @property
+    def truncated(self) -> int:
+        """How many texts were cut so far, each time that one was."""
+        return 0 if self._encoder is None else self._encoder.truncated
+
+    def encode(self, texts: Any) -> NDArray[np.int64]:
+        """The ids that the model is given for some texts.
+
+        Args:
+            texts: a list, tuple, numpy array, pandas or polars Series, or pyarrow array of str.
+
+        Returns:
+            int64 `[texts, longest]`, padded on the right; `[0, 0]` for none.
+
+        Raises:
+            InvalidInputError: the model takes ids alone; or as every method raises it.
+        """
+        if self._encoder is None:
+            raise InvalidInputError("this model takes ids alone: it has no tokenizer")
+        if (given := self._texts_in(texts)) is None:
+            if hasattr(texts, "__len__") and not len(texts):
+                return np.empty((0, 0), np.int64)
+            raise InvalidInputError(f"texts is {_shown(texts)}; allowed: a list of texts")
+        return self._encoder(given)
+
+    def _texts_in(self, given: Any) -> list[str] | None:
+        """The texts among what may be either texts or rows of ids."""
+        if self._encoder is None:
+            return None
+        from pe_deploy.text.given import texts_of
+
+        return texts_of(given)
+
+    def _ids_of(self, given: Any) -> NDArray[np.int64]:
+        texts = self._texts_in(given)
+        if texts is None or self._encoder is None:
+            return to_input_ids(given, self.signature)
+        return self._encoder(texts)
 
     def __repr__(self) -> str:
         from pe_deploy.bundle.describe import sentence  # not at an app's start, as below
@@ -125,7 +178,7 @@ class Classifier(ABC):
         ):
             ids = input_ids
         else:
-            ids = to_input_ids(input_ids, self.signature)
+            ids = self._ids_of(input_ids)
         rows = len(ids)
         if rows == 0:
             return np.empty(self.signature.output_shape(0, 0), np.float32)
@@ -191,7 +244,7 @@ class Classifier(ABC):
         """What a decision takes from logits; for tokens in a list, each row without padding."""
         if not self._per_token:
             return take(self.predict_logits(input_ids))
-        ids = to_input_ids(input_ids, self.signature)
+        ids = self._ids_of(input_ids)
         lengths = self.signature.is_token(ids).sum(axis=1).tolist()
 
         def rows(answers: NDArray[Any]) -> list[NDArray[Any]]:
@@ -256,9 +309,23 @@ class BundleClassifier(Classifier):
     your pickles can run any code.
     """
 
-    def __init__(self, bundle: Bundle, names: Sequence[str], threshold: float | None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        names: Sequence[str],
+        threshold: float | None,
+        truncation: TooLong | None = None,
+    ) -> None:
         manifest = bundle.manifest
-        super().__init__(manifest.signature, manifest.decision, threshold)
+        text = manifest.text
+        if text is None and truncation is not None:
+            raise InvalidInputError(
+                f"truncation is {truncation!r}; allowed: None, as {bundle.folder} takes ids alone"
+            )
+        encoder = None if text is None else bundle.encoder(truncation)
+        super().__init__(manifest.signature, manifest.decision, threshold, encoder)
+        self._truncation = truncation
+        self._tokenizer = bundle.read(text.file) if text is not None and text.file else b""
         self.manifest = manifest
         self._folder = str(bundle.folder)
         self._models = {name: bundle.read(name) for name in names}
@@ -274,13 +341,21 @@ class BundleClassifier(Classifier):
         super().close()
         self._models = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_encoder": None}
+
     def _open(self) -> Run:
-        for name, model in self._models.items():
-            if FileRecord.of(model) != self.manifest.files.get(name):
+        text = self.manifest.text
+        file = None if text is None else text.file
+        for name, data in [*self._models.items(), *([(file, self._tokenizer)] if file else [])]:
+            if FileRecord.of(data) != self.manifest.files.get(name):
                 raise BundleError(
                     f"{self._folder}/{name} was changed after it was published: "
                     f"its size or SHA-256 is not the one in {MANIFEST}"
                 )
+        if text is not None and self._encoder is None:  # this is a copy
+            where = f"{self._folder}/{file or MANIFEST}"
+            self._encoder = encoder_of(self.manifest, self._tokenizer, where, self._truncation)
         return self._load()
 
     @abstractmethod
@@ -301,7 +376,7 @@ def opened_with(
         BundleError: one of them was changed, or the bundle is not signed with that key.
     """
     if not isinstance(bundle, Bundle):
-        return open_parts(bundle, names, public_key=public_key)
+        return open_parts(bundle, [*names, *TOKENIZERS], public_key=public_key)
     if public_key is not None:
         bundle.check_signature(public_key)
     return bundle
@@ -319,6 +394,10 @@ def in_chunks(run: Run) -> Run:
         return np.concatenate([run(ids[part]) for part in cut(rows, chunks)])
 
     return run_all
+
+
+def _shown(value: Any) -> str:
+    return f"{repr(value)[:60]} ({type(value).__name__})"
 
 
 def _check_finite(logits: NDArray[np.float32], per_token: bool) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pe_deploy.runtime.thread_pool import ThreadPool
+    from pe_deploy.text.spec import TooLong
 
 CPU = "CPUExecutionProvider"
 
@@ -60,6 +61,8 @@ class OnnxClassifier(BundleClassifier):
         self_test: replay the bundle's golden vectors first, logits and labels, to see that this
             machine, runtime and provider compute the model that was published.
         public_key: a PEM file; the bundle has to be signed with its private key.
+        truncation: what becomes of a text that has more tokens than the model takes: "error", or
+            which end of it is cut off, "start" or "end"; by default as the bundle states it.
         form: run every batch by one graph, "latency" (`model.onnx`) or "throughput"; by default
             each by the one that is faster.
 
@@ -68,7 +71,9 @@ class OnnxClassifier(BundleClassifier):
             does not load its model, or the graph answers what it should refuse.
         ParityError: by its self-test, the model answers otherwise than was published.
         InvalidInputError: a provider that this onnxruntime does not have, threads outside 1 to
-            1024, a threshold outside 0 to 1 or of a model that has none, or a form that is none.
+            1024, a threshold outside 0 to 1 or of a model that has none, or no such truncation or
+            form.
+        MissingDependencyError: the bundle's tokenizer needs `tokenizers`, which is not installed.
 
     >>> from pe_deploy import OnnxClassifier
     >>> with OnnxClassifier("models/demo", self_test=True) as classifier:
@@ -92,6 +97,7 @@ class OnnxClassifier(BundleClassifier):
         threshold: float | None = None,
         self_test: bool = False,
         public_key: str | Path | None = None,
+        truncation: TooLong | None = None,
         form: Form | None = None,
     ) -> None:
         if num_threads is not None and (
@@ -109,7 +115,7 @@ class OnnxClassifier(BundleClassifier):
             names = [ONNX]
         self._num_threads = num_threads
         self._wanted = list(providers)
-        super().__init__(opened, names, threshold)
+        super().__init__(opened, names, threshold, truncation)
         if self_test:
             self._replay(opened)
 
@@ -127,7 +133,7 @@ class OnnxClassifier(BundleClassifier):
     def _replay(self, bundle: Bundle) -> None:
         """Replay golden vectors by each graph alone, however many rows it is meant for."""
         from pe_deploy.runtime.floors import Floors  # not at every app's start
-        from pe_deploy.runtime.replay import replay
+        from pe_deploy.runtime.replay import replay, replay_texts
 
         golden, floors = bundle.golden(), Floors.of_summary(self.manifest.parity)
         engine = f"onnxruntime {ort.__version__}, {', '.join(self.providers)}"
@@ -139,6 +145,8 @@ class OnnxClassifier(BundleClassifier):
                 bundle, providers=self._wanted, num_threads=self._num_threads, form=form
             ) as alone:
                 replay(alone.predict_logits, golden, where, decide, floors)
+        if self.manifest.text is not None:
+            replay_texts(bundle)
 
     def _load(self) -> Run:
         threads = self._threads

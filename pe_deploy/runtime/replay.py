@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.bundle.golden import GoldenCase
 from pe_deploy.errors import ParityError, PeDeployError
 from pe_deploy.runtime.floors import MULTIPLE, NEAR_ZERO, Floors
@@ -77,6 +78,23 @@ def replay(
             _check_labels(decide, logits, case, name)
         worst = max(worst, difference)
     return worst
+
+
+def replay_texts(bundle: Bundle) -> None:
+    """Hold a bundle's tokenizer against its golden texts.
+
+    Raises:
+        ParityError: a text gives other ids than were recorded, or is refused, or was.
+        BundleError: the bundle holds no golden texts, or no tokenizer that opens.
+        MissingDependencyError: the tokenizer needs `tokenizers`, which is not installed.
+    """
+    from pe_deploy.text.golden import first_difference
+
+    found = first_difference(bundle.encoder(), bundle.golden_texts(), bundle.manifest.signature)
+    if found is not None:
+        raise ParityError(
+            f"the tokenizer of {bundle.folder} is another than was published: {found}"
+        )
 
 
 def _check_labels(decide: Decide, logits: NDArray[np.float32], case: GoldenCase, name: str) -> None:

@@ -21,6 +21,7 @@ from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.bundle.onnx_file import is_sound
 from pe_deploy.errors import BundleError
 from pe_deploy.runtime.classifier import BundleClassifier, Run, in_chunks, opened_with
+from pe_deploy.text.spec import TooLong
 
 
 @contextmanager
@@ -45,6 +46,7 @@ class TorchScriptClassifier(BundleClassifier):
         threshold: the probability above which a label is the answer, in place of the one that was
             published.
         public_key: a PEM file; the bundle has to be signed with its private key.
+        truncation: what becomes of a text that is too long, as of `OnnxClassifier`.
 
     Raises:
         BundleError: the bundle is incomplete or changed, not signed with that key, holds no
@@ -62,8 +64,10 @@ class TorchScriptClassifier(BundleClassifier):
         *,
         threshold: float | None = None,
         public_key: str | Path | None = None,
+        truncation: TooLong | None = None,
     ) -> None:
-        super().__init__(opened_with(bundle, [TORCHSCRIPT], public_key), [TORCHSCRIPT], threshold)
+        opened = opened_with(bundle, [TORCHSCRIPT], public_key)
+        super().__init__(opened, [TORCHSCRIPT], threshold, truncation)
 
     def _engine_facts(self) -> list[tuple[str, object]]:
         threads = torch.get_num_threads()

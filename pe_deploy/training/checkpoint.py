@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,6 +31,7 @@ from pe_deploy.storage import atomic
 from pe_deploy.storage.digest import sha256
 from pe_deploy.storage.strict_npz import read_array
 from pe_deploy.storage.strict_zip import StrictZip
+from pe_deploy.text.encoder import TextEncoder
 from pe_deploy.training import state_dict
 from pe_deploy.training.model import GRUClassifier
 from pe_deploy.training.renamed import read_notebook
@@ -82,6 +83,8 @@ class Checkpoint:
             a model with a logit for each class.
         validation: the rows that it was validated on; None for a plain state_dict.
         notes: a line on each thing that was done to read plain weights.
+        encoder: what makes ids of texts; None for a model that takes ids alone.
+        validation_texts: some of the texts that it was validated on.
     """
 
     model: GRUClassifier
@@ -90,6 +93,8 @@ class Checkpoint:
     threshold: float | None
     validation: Dataset | None = None
     notes: tuple[str, ...] = ()
+    encoder: TextEncoder | None = None
+    validation_texts: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Checkpoint: {sentence(self.config.signature, self.decision)}; {self._size}>"
@@ -119,22 +124,26 @@ class Checkpoint:
         return Decision(self.labels, self.threshold)
 
 
-def load_checkpoint(path: str | Path, *, weights: Weights = "best") -> Checkpoint:
+def load_checkpoint(
+    path: str | Path, *, weights: Weights = "best", pad_id: int | None = None
+) -> Checkpoint:
     """Read a checkpoint folder, or the notebook's weights in any file or folder of weights.
 
     Of weights, `read_weights` says which files are taken, and `read_notebook` which names. The
-    sizes are read off the tensor shapes; they say nothing of padding or labels, so `pad_id` is
-    None and the labels are 0, 1, ….
+    sizes are read off the tensor shapes; they say nothing of labels, which are 0, 1, …, or of
+    padding.
 
     Args:
         path: the folder or the file.
         weights: in a folder, those of the lowest validation loss or those of the last epoch. A
             file holds one set only.
+        pad_id: the id that fills short rows, of weights alone; a folder states its own.
 
     Raises:
         CheckpointError: something is missing, damaged, or does not fit; the file and the tensor
             are named.
-        InvalidInputError: `weights` is neither "best" nor "last".
+        InvalidInputError: `weights` is neither "best" nor "last", or `pad_id` is no id of the
+            model, or another than the folder's.
 
     >>> from pe_deploy.training import load_checkpoint
     >>> checkpoint = load_checkpoint("weights.pt")
@@ -144,12 +153,23 @@ def load_checkpoint(path: str | Path, *, weights: Weights = "best") -> Checkpoin
     if weights not in get_args(Weights):
         raise InvalidInputError(f"weights is {weights!r}; allowed: 'best' or 'last'")
     path = Path(path)
-    if any((path / name).exists() for name in _OF_A_RUN):
-        return _load_folder(path, weights)
+    if is_run(path):
+        trained = _load_folder(path, weights)
+        if pad_id not in (None, trained.config.pad_id):
+            raise InvalidInputError(
+                f"pad_id is {pad_id}; allowed: {trained.config.pad_id}, with which {path} was made"
+            )
+        return trained
     config, read = read_notebook(read_weights(path))
+    config = replace(config, pad_id=pad_id)
     model = state_dict.build_model(read.path, config, read.state)
     decision = decision_of(config, tuple(range(config.signature.num_labels)))
     return Checkpoint(model, config, decision.labels, decision.threshold, notes=read.notes)
+
+
+def is_run(path: Path) -> bool:
+    """Whether a run of training left this folder, and not weights alone."""
+    return any((path / name).exists() for name in _OF_A_RUN)
 
 
 def decision_of(config: ModelConfig, labels: tuple[Label, ...]) -> Decision:

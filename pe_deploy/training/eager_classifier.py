@@ -44,7 +44,7 @@ class EagerClassifier(Classifier):
             if isinstance(checkpoint, Checkpoint)
             else load_checkpoint(checkpoint, weights=weights)
         )
-        super().__init__(loaded.config.signature, loaded.decision, threshold)
+        super().__init__(loaded.config.signature, loaded.decision, threshold, loaded.encoder)
         self.config = loaded.config
         self._model = copy.deepcopy(loaded.model).eval().requires_grad_(False)
 

@@ -1,0 +1,56 @@
+"""What a bundle that takes text needs beside its model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pe_deploy.bundle.artifacts import TEXTS
+from pe_deploy.errors import InvalidInputError
+from pe_deploy.text.encoder import TextEncoder
+from pe_deploy.text.golden import golden_texts, texts_to_bytes
+from pe_deploy.text.reading import read_tokenizer
+from pe_deploy.text.spec import Truncation
+from pe_deploy.text.tokenizer import Tokenizer
+
+
+def tokenizer_of(
+    given: str | Path | Tokenizer | None, pad_id: int | None, truncation: Truncation | None
+) -> Tokenizer | None:
+    """A tokenizer as it was given, read where it is in a file.
+
+    Raises:
+        InvalidInputError: a truncation without a tokenizer; or as `read_tokenizer` raises it.
+        DataError: likewise.
+        MissingDependencyError: likewise.
+    """
+    if given is None and truncation is not None:
+        raise InvalidInputError(f"truncation is {truncation!r}; allowed only with a tokenizer")
+    if given is None or isinstance(given, Tokenizer):
+        return given
+    return read_tokenizer(given, pad_id=pad_id)
+
+
+def notes_on_text(encoder: TextEncoder | None) -> list[str]:
+    """What was read off a tokenizer, a line each."""
+    if encoder is None:
+        return []
+    made = encoder.tokenizer
+    unknown = "an error" if made.unknown_id is None else f"id {made.unknown_id}"
+    parts = [f"ids 0 to {made.vocab_size - 1}"]
+    if made.kind != "bytes":
+        parts.append(f"unknown: {unknown}")
+    parts.append("no padding" if made.pad_id is None else f"padding: id {made.pad_id}")
+    notes = [f"texts are read as {made.kind}: {', '.join(parts)}"]
+    return notes + [f"left out of the tokenizer: {line}" for line in made.left_out]
+
+
+def text_files(encoder: TextEncoder, real: Iterable[str]) -> dict[str, bytes]:
+    """The files of a bundle that takes text, by name.
+
+    Raises:
+        InvalidInputError: the tokenizer gives no ids for any text.
+    """
+    file = encoder.spec.file
+    own = {} if file is None else {file: encoder.tokenizer.data}
+    return {**own, TEXTS: texts_to_bytes(golden_texts(encoder, real))}

@@ -1,0 +1,54 @@
+"""Whether what a caller gives are texts, and as what list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pe_deploy.errors import InvalidInputError
+
+_COLUMNS = {"pandas": "to_list", "polars": "to_list", "pyarrow": "to_pylist"}
+"""The packages whose columns are taken, and the method that gives Python's own values."""
+
+
+def texts_of(given: Any) -> list[Any] | None:
+    """What is to be read as texts, one for each row; None where it is rows of ids, or nothing.
+
+    A list of single things is one of texts, whatever these are: who encodes them finds out.
+
+    Raises:
+        InvalidInputError: it is one text alone, or a table of texts.
+    """
+    kind = type(given)
+    if kind is list or kind is tuple:
+        return list(given) if given and _is_single(given[0]) else None
+    if isinstance(given, str):
+        raise InvalidInputError(
+            f"given is one text, {given[:40]!r}; allowed: a list of texts, as [text]"
+        )
+    if isinstance(given, np.ndarray):
+        return _of_an_array(given)
+    if method := _COLUMNS.get(kind.__module__.split(".")[0]):
+        convert = getattr(given, method, None)
+        if convert is None or getattr(given, "columns", None) is not None:
+            return None  # a table
+        return texts_of(convert())
+    return None
+
+
+def _of_an_array(given: Any) -> list[Any] | None:
+    if given.dtype.kind not in "OSTU":
+        return None
+    if given.ndim == 1:
+        return texts_of(given.tolist())
+    if given.size and isinstance(given.flat[0], str):
+        raise InvalidInputError(
+            f"given is text of shape {list(given.shape)}; allowed: one text a row, [batch]"
+        )
+    return None
+
+
+def _is_single(value: Any) -> bool:
+    """Whether it is no row of ids: a text, a number, None, NaN."""
+    return isinstance(value, str | bytes) or not hasattr(value, "__len__")
