@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.int64] | list[NDArray[np.int64]] | list[str]
-"""What a model is given: ids `[rows, length]`, an array a row where lengths differ, or texts."""
+Rows = NDArray[np.int64] | list[NDArray[np.int64]]
+"""Ids `[rows, length]`, or an array a row where lengths differ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,16 +60,18 @@ class Chunk:
         return len(self.offsets) - 1
 
     def rows(self) -> Rows:
-        """The rows, as a model is given them."""
-        if self.texts is not None:
-            return self.texts
+        """The ids as int64 `[rows, length]`, or as one array a row where lengths differ."""
         lengths = np.diff(self.offsets)
         if (lengths == lengths[0]).all():
             return self.values.reshape(len(self), int(lengths[0]))
         return [self.values[start:stop] for start, stop in pairwise(self.offsets.tolist())]
 
-    def some(self, indices: Sequence[int]) -> Rows:
-        """Those of these rows, counted from 0."""
+    def given(self) -> Rows | list[str]:
+        """What a model is given: the ids, or the texts."""
+        return self.rows() if self.texts is None else self.texts
+
+    def some(self, indices: Sequence[int]) -> list[NDArray[np.int64]] | list[str]:
+        """What it is given of some rows, counted from 0."""
         if self.texts is not None:
             return [self.texts[index] for index in indices]
         starts, stops = self.offsets[:-1].tolist(), self.offsets[1:].tolist()

@@ -57,7 +57,10 @@ class Sparse(NamedTuple):
         return [next(each) if present else None for present in self.present.tolist()]
 
 
-Column = NDArray[Any] | Lists | Sparse
+Full = NDArray[Any] | Lists
+"""A value of a column for every row."""
+
+Column = Full | Sparse
 """The values of a column for some rows."""
 
 ColumnType = DTypeLike | ListOf
@@ -81,7 +84,7 @@ def as_type(column: Column, kind: np.dtype[Any] | ListOf) -> Column:
     return np.asarray(column, kind)
 
 
-def joined(parts: Sequence[NDArray[Any] | Lists]) -> NDArray[Any] | Lists:
+def joined(parts: Sequence[Full]) -> Full:
     """One column of several that follow each other."""
     arrays = [part for part in parts if not isinstance(part, Lists)]
     if arrays:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pe_deploy.data.chunk import Chunk
-from pe_deploy.data.columns import TEXT
+from pe_deploy.data.columns import TEXT, Columns
 from pe_deploy.data.csv_file import LineEnds, added_cells
 from pe_deploy.data.lists import Column
 from pe_deploy.data.reader import Append, How, RowReader, Types
@@ -63,7 +63,7 @@ class Columnless(RowReader):
 def _rows(chunk: Chunk) -> list[Any]:
     if chunk.texts is not None:
         return chunk.texts
-    return [row.tolist() for row in chunk.rows() if not isinstance(row, str)]
+    return [row.tolist() for row in chunk.rows()]
 
 
 class LinesReader(Columnless, LineFile):
@@ -84,8 +84,8 @@ class LinesReader(Columnless, LineFile):
 class TextsReader(Columnless):
     """Texts that are in memory already, in one chunk."""
 
-    def __init__(self, texts: list[str]) -> None:
-        super().__init__(Path("--text"), How())
+    def __init__(self, texts: list[str], how: How) -> None:
+        super().__init__(Path("--text"), how._replace(columns=Columns()))
         self._texts = texts
         self._found((TEXT,))
 

@@ -108,10 +108,16 @@ def test_a_late_row_is_named_by_its_place_in_the_file(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("in.csv", "text,label\na,1\n", "no column 'input_ids'; its columns: text, label"),
+        (
+            "in.csv",
+            "text,label\na,1\n",
+            "in.csv: column text holds text, and this model takes ids: ",
+        ),
+        ("in.csv", "ids,label\na,1\n", "no column 'input_ids'; its columns: ids, label; state"),
         ("in.csv", "input_ids\n1 2.5 3\n", "row 1, column input_ids: '2.5' is not an integer"),
         ("in.jsonl", '{"input_ids": [1, 2.5]}\n', "row 1, column input_ids: 2.5 is not an int"),
-        ("in.txt", "1 2 3\n", "allowed: .csv, .jsonl, .parquet, .npz"),
+        ("in.txt", "1 2 3\n", "in.txt: column text holds text, and this model takes ids: "),
+        ("in.dat", "1 2 3\n", "allowed: .csv, .tsv, .jsonl, .json, .txt, .parquet, .npz, .npy"),
         ("in.parquet", "not parquet", "not a readable Parquet file"),
     ],
 )
@@ -124,7 +130,8 @@ def test_malformed_files_are_one_line(
     message: str,
 ) -> None:
     (tmp_path / name).write_text(content)
-    done = run("predict", notebook_bundle, name, "-o", f"out.{name.split('.')[1]}")
+    suffix = name.split(".")[1].replace("txt", "csv")
+    done = run("predict", notebook_bundle, name, "-o", f"out.{suffix}")
     assert done.code == 1
     assert message in done.err
     assert done.err.count("\n") == 1
@@ -202,7 +209,11 @@ def test_what_standard_input_lacks_is_one_line(
             b"input_ids\n1 2\n3 99\n",
             "-: row 2: column 1 has id 99; allowed: 0 to 11",
         ),
-        (["--input-format", "csv"], b"ids\n", "-: no column 'input_ids'; its columns: ids"),
+        (
+            ["--input-format", "csv"],
+            b"ids\n",
+            "-: no column 'input_ids'; its columns: ids; state the one that holds ids, or text",
+        ),
     ]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
         done = run("predict", notebook_bundle, "-", "-o", "-", *arguments)

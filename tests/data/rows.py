@@ -54,7 +54,7 @@ def all_ids(path: Path, chunk_rows: int = 3) -> list[list[int]]:
         for chunk in reader:
             assert chunk.first_row == len(rows) + 1
             assert 0 < len(chunk) <= chunk_rows
-            rows.extend(np.asarray(row).tolist() for row in chunk.rows())
+            rows.extend(row.tolist() for row in chunk.rows())
     return rows
 
 

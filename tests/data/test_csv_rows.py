@@ -77,7 +77,7 @@ def test_rows_of_one_length_are_a_matrix_and_others_a_list(tmp_path: Path) -> No
     assert first.dtype == np.int64
     assert first.tolist() == [[1, 2], [3, 4]]
     assert isinstance(second, list)
-    assert [np.asarray(row).tolist() for row in second] == [[5], [6, 7]]
+    assert [row.tolist() for row in second] == [[5], [6, 7]]
 
 
 def test_done_grows_to_one(tmp_path: Path) -> None:

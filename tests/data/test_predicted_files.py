@@ -30,7 +30,7 @@ def predicted(toy: Toy, folder: Path, suffix: str, **columns: Any) -> Path:
     """The file that `predict` makes of one with these columns."""
     source, output = folder / f"in.{suffix}", folder / f"out.{suffix}"
     write_rows(source, input_ids=PADDED, **(columns or {"name": NAMES}))
-    assert predict_file(ToyClassifier(toy), source, output) == len(PADDED)
+    assert predict_file(ToyClassifier(toy), source, output) == (len(PADDED), 0)
     return output
 
 
@@ -126,7 +126,7 @@ def test_rows_of_differing_length_and_many_chunks(tmp_path: Path, suffix: str) -
     rows = [rng.integers(1, 9, length).tolist() for length in rng.integers(2, 7, 9000)]
     source, output = tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}"
     write_rows(source, input_ids=rows)
-    assert predict_file(ToyClassifier(toy), source, output) == 9000
+    assert predict_file(ToyClassifier(toy), source, output) == (9000, 0)
     found = lists(read(output)["labels"], str)
     assert [len(each) for each in found] == [len(row) for row in rows]
     for row in (0, 4095, 4096, 8999):
@@ -165,7 +165,10 @@ def test_a_file_without_rows_has_its_columns(tmp_path: Path) -> None:
         ("one label", "labels,probability_7"),
         ("numbers", "value_width,value_height"),
     ]:
-        assert predict_file(ToyClassifier(TOYS[name]), tmp_path / "in.csv", tmp_path / "o.csv") == 0
+        assert predict_file(ToyClassifier(TOYS[name]), tmp_path / "in.csv", tmp_path / "o.csv") == (
+            0,
+            0,
+        )
         assert (tmp_path / "o.csv").read_text() == f"input_ids,{added}\n"
 
 
