@@ -115,7 +115,7 @@ def predict(
 
 def _summary(done: Predicted, cut: int, seconds: float) -> str:
     without = f", {done.errors:,} without an answer" if done.errors else ""
-    truncated = f", {cut:,} texts cut" if cut else ""
+    truncated = f", {cut:,} {'text' if cut == 1 else 'texts'} cut" if cut else ""
     return f"{done.rows:,} rows{without}{truncated} in {seconds:.1f} s"
 
 

@@ -23,7 +23,7 @@ from pe_deploy.data.suffix import suffix_of
 from pe_deploy.data.text_reader import TextReader, cells_of
 from pe_deploy.data.written_ids import Notation, members_of
 
-LARGEST_ARRAY = 2**30
+LARGEST_ARRAY = 2**29
 """The most bytes of a file that is one JSON array, which is read as a whole."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,30}", re.ASCII)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 
 from pe_deploy.data.chunk import Chunk, offsets_of, row_at
 from pe_deploy.data.lists import Column, ListOf, Lists, Sparse
+from pe_deploy.data.parquet_limits import Limits, decoded
 from pe_deploy.data.reader import (
     NOT_AN_INTEGER,
     Append,
@@ -44,8 +46,14 @@ class ParquetReader(RowReader):
         with _reading(path):
             self._file = stack.enter_context(pq.ParquetFile(path, **_STREAMED))
             self._schema = self._file.schema_arrow
-            columns = self._schema.names
-        self._found(columns)
+            limits = Limits(path, self._file.metadata)
+            if limits.coded:
+                self._file = stack.enter_context(
+                    pq.ParquetFile(path, read_dictionary=limits.coded, **_STREAMED)
+                )
+        self._chunk_rows = min(how.chunk_rows, limits.rows)
+        self._is_coded = bool(limits.coded)
+        self._found(self._schema.names)
         kind = self._schema.field(self.column).type
         self._is_text = _is_text(kind)
         if not self._is_text and (self.of_texts or not _is_list_of_integers(kind)):
@@ -53,7 +61,11 @@ class ParquetReader(RowReader):
             raise DataError(f"{path}: column {self.column} is of type {kind}; allowed: {allowed}")
 
     def __iter__(self) -> Iterator[Chunk]:
-        batches = self._file.iter_batches(self.how.chunk_rows)
+        batches = self._file.iter_batches(self._chunk_rows)
+        if self._is_coded:
+            batches = chain.from_iterable(
+                decoded(self.path, batch, self._schema) for batch in batches
+            )
         rows = 0
         while True:
             with _reading(self.path):

@@ -22,10 +22,10 @@ from pe_deploy.data.reader import How, Ids, RowReader, reading
 from pe_deploy.data.suffix import suffix_of
 from pe_deploy.errors import DataError
 
-LONGEST_LINE = 2**26
+LONGEST_LINE = 2**25
 """The most bytes of a line, and the most by which a chunk may exceed the next."""
 
-_CHUNK_BYTES = 2**25
+_CHUNK_BYTES = 2**23
 _BAD_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SAVE_AS = "save it as UTF-8, which Excel calls 'CSV UTF-8'"
