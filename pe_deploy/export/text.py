@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 from pe_deploy.bundle.artifacts import TEXTS
@@ -54,3 +55,10 @@ def text_files(encoder: TextEncoder, real: Iterable[str]) -> dict[str, bytes]:
     file = encoder.spec.file
     own = {} if file is None else {file: encoder.tokenizer.data}
     return {**own, TEXTS: texts_to_bytes(golden_texts(encoder, real))}
+
+
+def example_text(encoder: TextEncoder, real: Iterable[str]) -> str:
+    """A text that the model takes, a real one if there are some; empty where none is known."""
+    golden = golden_texts(encoder, islice(real, 20))
+    taken = (text for text, ids in golden if ids is not None)
+    return next((text for text in taken if text.strip() and text.isprintable()), "")

@@ -24,6 +24,7 @@ from pe_deploy.mutation.faults import FAULTS, PLACES, Fault
 from pe_deploy.mutation.graphs import rarely_tried
 from pe_deploy.mutation.outcomes import Outcome, Outcomes
 from pe_deploy.mutation.subject import Subject
+from pe_deploy.mutation.texts import TEXT_FAULTS, text_outcomes
 from pe_deploy.parity import Predictor, verify
 from pe_deploy.runtime.engines import ENGINES, predictors
 from pe_deploy.runtime.floors import Floors
@@ -69,12 +70,18 @@ def self_test(
         checker = _Checker(subject, checks)
         _check_control(bundle, subject, checker)
         expect(progress, len(faults) * len(PLACES))
+        if bundle.manifest.text is not None:
+            expect(progress, len(TEXT_FAULTS))
         outcomes = []
         for fault in faults:
             for outcome in _outcomes(fault, subject, checker):
                 outcomes.append(outcome)
                 if progress is not None:
                     progress(outcome)
+        for outcome in text_outcomes(bundle):
+            outcomes.append(outcome)
+            if progress is not None:
+                progress(outcome)
     return Outcomes(outcomes)
 
 
