@@ -160,7 +160,7 @@ def create(path: Path, suffix: str, encoding: str = "utf-8") -> Iterator[TextIO]
         if suffix.endswith(".gz"):
             # Without the name, which may be a temporary one, and without the time.
             file = stack.enter_context(gzip.GzipFile("", "wb", 6, file, mtime=0))
-        yield stack.enter_context(io.TextIOWrapper(file, encoding, newline=""))
+        yield stack.enter_context(io.TextIOWrapper(file, encoding, "backslashreplace", ""))
 
 
 def cells_of(column: Column) -> list[Any]:

@@ -120,7 +120,8 @@ def own(folder: Path, name: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "file"), [("words", "vocab.txt"), ("words", "golden.texts.json"), ("pieces", "tokenizer.json")]
+    ("name", "file"),
+    [("words", "vocab.txt"), ("words", "golden.texts.json"), ("pieces", "tokenizer.json")],
 )
 def test_a_file_that_was_edited_is_refused(tmp_path: Path, name: str, file: str) -> None:
     copied = own(tmp_path, name)
@@ -136,9 +137,7 @@ def test_a_file_that_was_edited_is_refused(tmp_path: Path, name: str, file: str)
         open_bundle(copied)
 
 
-def test_another_way_to_ids_fails_the_self_test(
-    tmp_path: Path, reseal_file: Any
-) -> None:
+def test_another_way_to_ids_fails_the_self_test(tmp_path: Path, reseal_file: Any) -> None:
     """As where a library is upgraded: every digest is right, and the ids are others."""
     copied = own(tmp_path, "words")
     lines = (copied / "vocab.txt").read_bytes().split(b"\n")
