@@ -69,7 +69,10 @@ class CsvReader(TextReader):
         wanted = {stated.ids or stated.text or INPUT_IDS, stated.ids or stated.text or TEXT}
 
         def fit(delimiter: str) -> tuple[bool, int]:
-            names = next(csv.reader([header], delimiter=delimiter), [])
+            try:
+                names = next(csv.reader([header], delimiter=delimiter), [])
+            except csv.Error:  # which is said when the header is read
+                names = []
             return bool(wanted & {*names}), _QUOTED.sub("", header).count(delimiter)
 
         return max(_DELIMITERS, key=fit)

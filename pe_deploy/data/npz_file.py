@@ -45,6 +45,7 @@ LARGEST_ROW = 2**27
 LARGEST_WHOLE = 2**30
 """The most bytes of what cannot be read in chunks: labels, and ids in Fortran order."""
 _LONGEST_HEADER = 10_000
+_LAST_CHARACTER = 0x10FFFF
 _LENGTHS = {(1, 0): struct.Struct("<H"), (2, 0): struct.Struct("<I")}
 _HEADER_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -172,6 +173,10 @@ class _ArrayReader(RowReader):
         with self._reading():
             data = array.stream.read(math.prod(shape) * array.dtype.itemsize)
             values = np.frombuffer(data, array.dtype)
+            if array.dtype.kind == "U" and array.dtype.itemsize:
+                points = values.view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+                if (points > _LAST_CHARACTER).any():
+                    raise ValueError("what is no text among texts")
             return values.reshape(shape, order="F" if array.fortran_order else "C")
 
 

@@ -46,7 +46,7 @@ class ParquetReader(RowReader):
         with _reading(path):
             self._file = stack.enter_context(pq.ParquetFile(path, **_STREAMED))
             self._schema = self._file.schema_arrow
-            limits = Limits(path, self._file.metadata)
+            limits = Limits(path, self._file.schema)
             if limits.coded:
                 self._file = stack.enter_context(
                     pq.ParquetFile(path, read_dictionary=limits.coded, **_STREAMED)

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pe_deploy.data.parquet_footer import row_groups
 from pe_deploy.errors import DataError
 
 LARGEST_ROW = 2**30
@@ -23,11 +24,16 @@ MOST_VALUES = 2**27
 _VALUES_A_BYTE = 1000
 _CHUNK_VALUES = 2**24
 _CHUNK_BYTES = 2**27
+_FIXED = "FIXED_LEN_BYTE_ARRAY"
 _HARMLESS = 2**18  # bytes of a column that even 4096 repetitions make no more than 1 GiB of
 
 
 class Limits:
-    """What the metadata of a file state, held against what is allowed.
+    """What a file states of its columns, held against what is allowed.
+
+    Args:
+        path: the file.
+        schema: its columns, as Parquet has them.
 
     Attributes:
         rows: how many rows may be read at once, by the longest lists on average.
@@ -37,27 +43,28 @@ class Limits:
         DataError: a column holds more values than its bytes could be worth.
     """
 
-    def __init__(self, path: Path, metadata: Any) -> None:
-        self.rows = _CHUNK_VALUES
+    def __init__(self, path: Path, schema: Any) -> None:
+        columns = [schema.column(place) for place in range(len(schema.names))]
+        widest = max([one.length for one in columns if one.physical_type == _FIXED], default=0)
+        if widest > _CHUNK_BYTES:
+            raise DataError(
+                f"{path}: a column has values of {widest:,} bytes; "
+                f"allowed: {_CHUNK_BYTES:,} or fewer"
+            )
+        self.rows = _CHUNK_BYTES // max(1, widest)
         coded: dict[str, None] = {}
-        for number in range(metadata.num_row_groups):
-            group = metadata.row_group(number)
-            for place in range(group.num_columns):
-                column = group.column(place)
-                name, values = column.path_in_schema, column.num_values
-                allowed = max(MOST_VALUES, _VALUES_A_BYTE * column.total_compressed_size)
-                if values > allowed:
+        for group in row_groups(path, len(columns)):
+            for column, stated in zip(columns, group, strict=True):
+                allowed = max(MOST_VALUES, _VALUES_A_BYTE * stated.packed)
+                if stated.values > allowed:
                     raise DataError(
-                        f"{path}: column {name} has {values:,} values in a row group, out of "
-                        f"{column.total_compressed_size:,} bytes; allowed: {allowed:,}"
+                        f"{path}: column {column.path} has {stated.values:,} values in a row "
+                        f"group, out of {stated.packed:,} bytes; allowed: {allowed:,}"
                     )
-                if group.num_rows:
-                    self.rows = min(
-                        self.rows, max(1, _CHUNK_VALUES * group.num_rows // max(1, values))
-                    )
-                large = column.total_uncompressed_size > _HARMLESS
-                if column.physical_type == "BYTE_ARRAY" and large:
-                    coded[name] = None
+                rows = _CHUNK_VALUES * stated.rows // max(1, stated.values)
+                self.rows = max(1, min(self.rows, rows)) if stated.rows else self.rows
+                if column.physical_type == "BYTE_ARRAY" and stated.unpacked > _HARMLESS:
+                    coded[column.path] = None
         self.coded = list(coded)
 
 
