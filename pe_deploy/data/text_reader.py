@@ -23,7 +23,9 @@ from pe_deploy.data.suffix import suffix_of
 from pe_deploy.errors import DataError
 
 LONGEST_LINE = 2**25
-"""The most bytes of a line, and the most by which a chunk may exceed the next."""
+"""The most bytes of a line."""
+LARGEST_RECORD = 2**27
+"""The most bytes of a record, which may be of many lines where these are in quotes."""
 
 _CHUNK_BYTES = 2**23
 _BAD_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
@@ -40,6 +42,7 @@ class LineFile(RowReader):
         self._size = os.fstat(self._raw.fileno()).st_size
         self._file = self._raw
         self._bytes_read = 0
+        self._bytes_of_records = 0  # of those that were read to their end
         if suffix_of(path).endswith(".gz"):
             unpacked = gzip.GzipFile(fileobj=self._raw)
             self._file = stack.enter_context(io.BufferedReader(unpacked))
@@ -71,6 +74,11 @@ class LineFile(RowReader):
                 except UnicodeDecodeError as error:
                     raise self._not_utf8(number, error.start + 1) from error
                 self._bytes_read += len(line)
+                if self._bytes_read - self._bytes_of_records > LARGEST_RECORD:
+                    raise DataError(
+                        f"{self.path}: a row that goes on in line {number} is too large; "
+                        f"allowed: {LARGEST_RECORD:,} bytes or fewer"
+                    )
                 yield text
 
     def peek(self, size: int) -> bytes:
@@ -108,6 +116,7 @@ class LineFile(RowReader):
         """As many of the records that come as a chunk may have, by their number and their size."""
         enough = self._bytes_read + _CHUNK_BYTES
         for _, record in zip(range(self.how.chunk_rows), records, strict=False):
+            self._bytes_of_records = self._bytes_read
             yield record
             if self._bytes_read > enough:
                 return

@@ -122,10 +122,10 @@ def _to_rows(rows: Any, vocab_size: int) -> list[NDArray[Any]]:
 
 
 def _to_row(number: int, row: Any, vocab_size: int) -> NDArray[Any]:
-    if isinstance(row, str | bytes):
-        raise InvalidInputError(f"is {shown(row)}; {NO_TOKENIZER}", row=number)
     array = read(row)
     if array is None or array.ndim != 1:
+        if isinstance(row, str | bytes):
+            raise InvalidInputError(f"is {shown(row)}; {NO_TOKENIZER}", row=number)
         what = "" if isinstance(row, list | tuple) else f"{shown(row)}, "
         raise InvalidInputError(f"is {what}not a list of ids", row=number)
     if array.size:

@@ -113,6 +113,18 @@ def test_a_json_array_is_of_bounded_size(tmp_path: Path, monkeypatch: pytest.Mon
     )
 
 
+def test_a_row_of_many_lines_and_cells_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pe_deploy.data.text_reader.LARGEST_RECORD", 200)
+    source = tmp_path / "in.csv"
+    source.write_text("input_ids,x\n" + '1,"two\nlines"\n' * 90)
+    predict(source, tmp_path / "out.csv")
+    with source.open("a") as file:
+        file.write('1,"a"' + ',"a\nb"' * 90)
+    assert error_of(source, 500).endswith("is too large; allowed: 200 bytes or fewer")
+
+
 def test_large_rows_come_in_small_chunks(tmp_path: Path) -> None:
     source = tmp_path / "in.csv"
     source.write_text("input_ids,x\n" + f"1,{'a' * MIB}\n" * 20)
