@@ -267,10 +267,10 @@ def _of_json(
             left_out.append(f"{setting}: {needed} {shown}, {settings.get('direction', 'Right')}")
     padding = values.get("padding") or {}
     own = {"truncation": None, "padding": None}
-    data = json.dumps({**values, **own}, ensure_ascii=False, indent=2).encode()
     try:
+        data = json.dumps({**values, **own}, ensure_ascii=False, indent=2).encode()
         tokenizer = JsonTokenizer(data, None)
-    except ValueError as error:
+    except ValueError as error:  # half a surrogate pair is one, too
         raise DataError(f"{path}: {line_of(error)}") from error
     if unknown_id not in (None, tokenizer.unknown_id):
         raise InvalidInputError(
