@@ -20,6 +20,9 @@ from pe_deploy.data.reader import RowReader
 from pe_deploy.data.text_dataset import TextDataset
 from pe_deploy.errors import DataError, InvalidInputError
 
+LARGEST_PADDED = 2**34
+"""The most bytes of the ids of a set, once short rows are padded."""
+
 Note = Callable[[str], None]
 """Called with a line on what was done that was not plainly asked for."""
 
@@ -209,6 +212,11 @@ def _matrix(
         reason = f"{lengths[first]} ids where row {numbers[0]} has {lengths[0]}"
         reason = f"{reason}; rows of differing length need a pad_id"
         raise reader.bad_cell(int(numbers[first]), reader.column, reason)
-    matrix = np.full((len(lengths), int(lengths.max())), pad_id or 0, np.int64)
+    longest = int(lengths.max())
+    if (size := 8 * longest * len(lengths)) > LARGEST_PADDED:
+        reason = f"{longest:,} ids, to which {len(lengths):,} rows would be padded: {size:,} bytes"
+        reason = f"{reason}; allowed: {LARGEST_PADDED:,} or fewer"
+        raise reader.bad_cell(int(numbers[np.argmax(lengths)]), reader.column, reason)
+    matrix = np.full((len(lengths), longest), pad_id or 0, np.int64)
     matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = values
     return matrix

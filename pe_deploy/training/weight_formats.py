@@ -12,7 +12,7 @@ import warnings
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 
@@ -127,9 +127,10 @@ def _check_archive(path: Path, file: IO[bytes], size: int) -> None:
 
 def _check_pickles(path: Path, file: IO[bytes], count: int) -> None:
     """Refuse what `weights_only=True` lets be made of a size alone, and filled: a `bytearray`."""
+    readable = _UpToItsEnd(file)
     try:
         for _ in range(count):
-            for opcode, argument, _ in pickletools.genops(file):
+            for opcode, argument, _ in pickletools.genops(cast(IO[bytes], readable)):
                 if opcode.name == "GLOBAL" and str(argument).endswith(" bytearray"):
                     raise CheckpointError(
                         f"{path}: holds a bytearray, which may be of any size; {HOW_TO_SAVE}"
@@ -138,11 +139,26 @@ def _check_pickles(path: Path, file: IO[bytes], count: int) -> None:
         return  # torch says what is wrong with it
 
 
+class _UpToItsEnd:
+    """Reads a file, and makes no room for bytes that a length states and the file lacks."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        start = file.tell()
+        self._end = file.seek(0, os.SEEK_END)
+        file.seek(start)
+        self.readline, self.tell = file.readline, file.tell
+
+    def read(self, size: int) -> bytes:
+        """So many bytes, or those that are left."""
+        return self._file.read(min(size, self._end - self._file.tell()))
+
+
 def _load(path: Path, file: IO[bytes]) -> tuple[object, tuple[str, ...]]:
     places: set[str] = set()
 
     def to_cpu(storage: Any, location: str) -> Any:
-        places.add(location)
+        places.add(str(location))  # in a damaged pickle it may be anything
         return storage
 
     try:

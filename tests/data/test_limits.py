@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pe_deploy.data import open_rows, parquet_limits
+from pe_deploy.data import load, open_rows, parquet_limits
 from pe_deploy.errors import DataError
 from tests.data.rows import error_of, predict
 
@@ -130,6 +130,18 @@ def test_large_rows_come_in_small_chunks(tmp_path: Path) -> None:
     source.write_text("input_ids,x\n" + f"1,{'a' * MIB}\n" * 20)
     with open_rows(source) as reader:
         assert [len(chunk) for chunk in reader] == [8, 8, 4]
+
+
+def test_one_long_row_does_not_pad_all_others_without_end(tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    long = " ".join("1" * 100_000)
+    source.write_text("input_ids,label\n" + "1,a\n" * 30_000 + f"{long},b\n")
+    with pytest.raises(DataError) as caught:
+        load(source, pad_id=0)
+    assert str(caught.value) == (
+        f"{source}: row 30001, column input_ids: 100,000 ids, to which 30,001 rows would be "
+        "padded: 24,000,800,000 bytes; allowed: 17,179,869,184 or fewer"
+    )
 
 
 def _repeated(text: str, rows: int) -> Any:
