@@ -117,7 +117,8 @@ def _check_none(
     is_wrong: Callable[[Any], bool], rows: Any, first_row: int, names: Sequence[Any] | None
 ) -> None:
     for number, row in enumerate(rows, first_row):
-        for column, value in enumerate(row if isinstance(row, list | tuple | np.ndarray) else ()):
+        has_values = isinstance(row, list | tuple) or (isinstance(row, np.ndarray) and row.ndim)
+        for column, value in enumerate(row if has_values else ()):
             if is_wrong(value):
                 where = column if names is None else shown(names[column])
                 raise InvalidInputError(
