@@ -89,7 +89,7 @@ def test_what_holds_rows_is_taken(given: Any) -> None:
             f"input_ids is a generator, which can be read once only; give list(…) of it; {ALLOWED}",
         ),
         (object(), f"input_ids is a object; {ALLOWED}"),
-        ([np.array(False), np.array([], bool)], "row 0: is not a list of ids"),
+        ([np.array(False), np.array([], bool)], "row 0: is a ndarray, not a list of ids"),
         ({"ids": ROWS, 7: 1}, "input_ids is a dict without 'input_ids'; its keys: 'ids', 7"),
         ([{"input_ids": [1]}], "row 0: is a dict, not a list of ids"),
         (Column(objects([1], None)), "row 1: is None, not a list of ids"),
