@@ -13,7 +13,7 @@ from pe_deploy.cli.console import facts, progress_bar, table
 from pe_deploy.model_config import ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from pe_deploy.training import Progress
+    from pe_deploy.training import Progress, TrainResult
 
 
 def train(
@@ -83,7 +83,7 @@ def train(
             progress=progress,
         )
     table(*epochs_table(result.metrics, result.best))
-    best, last, shift = result.best, result.last, result.shift
+    shift = result.shift
     moved = (
         f"yes: {shift.mean:.3g} on average, at most {shift.max:.3g} (position {shift.position})"
         if shift.moved
@@ -93,12 +93,22 @@ def train(
         f"Checkpoint {result.output}",
         [
             ("rows", f"{result.train_rows} to train on, {result.validation_rows} to validate on"),
-            ("last epoch", f"{last.val_accuracy:.1%} of the validation rows right"),
-            ("best epoch", f"{best.val_accuracy:.1%} right (epoch {best.epoch}, lowest loss)"),
+            *_rights(result),
             ("positions moved", moved),
             ("picture", result.output / "positions.png"),
+            *(("note", note) for note in result.notes),
         ],
     )
+
+
+def _rights(result: TrainResult) -> list[tuple[str, str]]:
+    best, last = result.best, result.last
+    if best.val_accuracy is None or last.val_accuracy is None:
+        return [("last epoch", f"{last.accuracy:.1%} of the training rows right")]
+    return [
+        ("last epoch", f"{last.val_accuracy:.1%} of the validation rows right"),
+        ("best epoch", f"{best.val_accuracy:.1%} right (epoch {best.epoch}, lowest loss)"),
+    ]
 
 
 @contextmanager
@@ -111,7 +121,8 @@ def epochs_shown() -> Iterator[Callable[[Progress], None]]:
             done = (at.epoch - 1) * at.batches + at.batch
             bar.update(task, total=at.epochs * at.batches, completed=done)
             if at.metrics is not None:
-                right = f"validation {at.metrics.val_accuracy:.1%}"
-                bar.update(task, description=f"train {at.epoch}/{at.epochs}, {right}")
+                right = at.metrics.val_accuracy
+                validated = "" if right is None else f", validation {right:.1%}"
+                bar.update(task, description=f"train {at.epoch}/{at.epochs}{validated}")
 
         yield move
