@@ -9,6 +9,7 @@ SIGNATURE = "model.sig"
 """A signature over every other file; no manifest lists it, since it covers the manifest."""
 ONNX = "model.onnx"
 THROUGHPUT = "model.throughput.onnx"
+TEXT_ONNX = "model.text.onnx"
 TORCHSCRIPT = "model.pt"
 GOLDEN = "golden.npz"
 TEXTS = "golden.texts.json"
@@ -27,6 +28,7 @@ MIB = 2**20
 MODELS = {
     ONNX: "the model for ONNX Runtime, Triton, Node or the browser",
     THROUGHPUT: "the same model as another graph, which is faster for many rows",
+    TEXT_ONNX: "the same model behind the lookup of its words: texts in, logits out",
     TORCHSCRIPT: "the same model for `torch.jit.load`; it is code: load it only if you trust it",
 }
 """What the model card says of each file that holds the model; `runtime.engines` runs them."""

@@ -56,7 +56,7 @@ class Bundle:
     def __repr__(self) -> str:
         from pe_deploy.bundle.describe import sentence  # not at an app's start, as below
 
-        said = sentence(self.manifest.signature, self.manifest.decision)
+        said = sentence(self.manifest.signature, self.manifest.decision, self.manifest.text)
         return f"<Bundle {self.folder}: {said}\n  {', '.join(self.files)}>"
 
     def _repr_html_(self) -> str:

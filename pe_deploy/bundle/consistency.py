@@ -9,6 +9,7 @@ from pe_deploy.bundle.artifacts import (
     GOLDEN,
     MANIFEST,
     ONNX,
+    TEXT_ONNX,
     TEXTS,
     THROUGHPUT,
     TORCHSCRIPT,
@@ -26,7 +27,7 @@ def check_part(name: str, data: bytes, manifest: Manifest) -> None:
         BundleError: it is malformed or of another export than the manifest, or it is an ONNX graph
             with weights outside itself or weights that are not finite.
     """
-    if name in (ONNX, THROUGHPUT):
+    if name in (ONNX, THROUGHPUT, TEXT_ONNX):
         model = read_onnx(data, name)
         model.check_tensors(name)
         if CONFIG_KEY not in model.metadata:

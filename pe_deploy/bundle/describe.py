@@ -11,19 +11,24 @@ from pe_deploy.view.text import few
 
 if TYPE_CHECKING:
     from pe_deploy.bundle.manifest import Manifest
+    from pe_deploy.text.spec import TextSpec
     from pe_deploy.view.html import Table
 
 _LABELS_SHOWN = 20
 
 
-def sentence(signature: Signature, decision: Decision) -> str:
+def sentence(signature: Signature, decision: Decision, text: TextSpec | None = None) -> str:
     """What a model takes and what it answers, in a line."""
     shortest, longest = signature.min_length, signature.max_length
     length = f"{longest}" if shortest == longest else f"{shortest} to {longest}"
     what = {"regression": "numbers", "multilabel": "any labels of"}.get(signature.task, "one of")
     each = " for each token" if signature.task == "tokens" else ""
     labels = few(decision.labels, 6)
-    return f"rows of {length} ids from 0 to {signature.vocab_size - 1} → {what} {labels}{each}"
+    takes = f"rows of {length} ids from 0 to {signature.vocab_size - 1}"
+    if text is not None:
+        unit = "tokens" if text.kind == "tokenizer.json" else text.kind
+        takes = f"texts of {length} {unit}"
+    return f"{takes} → {what} {labels}{each}"
 
 
 def signature_facts(signature: Signature, decision: Decision) -> list[tuple[str, object]]:
@@ -46,9 +51,25 @@ def signature_facts(signature: Signature, decision: Decision) -> list[tuple[str,
     return rows
 
 
+def text_facts(spec: TextSpec) -> list[tuple[str, object]]:
+    """How texts become ids."""
+    first = [f"{', '.join(spec.normalizer)} first"] if spec.normalizer else []
+    unknown = "an error" if spec.unknown is None else f"id {spec.unknown}"
+    long = "an error" if spec.truncation is None else f"cut at the {spec.truncation}"
+    said = [
+        f"as {spec.kind}",
+        *first,
+        *([] if spec.kind == "bytes" else [f"unknown: {unknown}"]),
+        f"longer than {spec.length}: {long}",
+    ]
+    return [("text", "; ".join(said)), *(("left out", line) for line in spec.left_out)]
+
+
 def model_facts(manifest: Manifest) -> list[tuple[str, object]]:
     """The signature, and what the model is inside."""
     rows = signature_facts(manifest.signature, manifest.decision)
+    if manifest.text is not None:
+        rows += text_facts(manifest.text)
     if manifest.model is not None:
         sizes = (f"{name} {value}" for name, value in manifest.model.items())
         rows.append(("model", ", ".join(sizes)))

@@ -112,7 +112,8 @@ class Manifest:
     def __repr__(self) -> str:
         from pe_deploy.bundle.describe import sentence  # not at an app's start, as below
 
-        return f"<Manifest: {sentence(self.signature, self.decision)}; {len(self.files)} files>"
+        said = sentence(self.signature, self.decision, self.text)
+        return f"<Manifest: {said}; {len(self.files)} files>"
 
     def _repr_html_(self) -> str:
         from pe_deploy.bundle.describe import manifest_html

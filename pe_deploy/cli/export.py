@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pe_deploy.cli.console import counted, facts, out
+from pe_deploy.cli.text_options import (
+    LOWERCASE,
+    NFC,
+    TOKENIZER,
+    TRUNCATE,
+    UNKNOWN_ID,
+    normalizer_of,
+    tokenizer_given,
+)
 from pe_deploy.config import Label, Task, Weights
 from pe_deploy.errors import InvalidInputError
+from pe_deploy.text.spec import Truncation
 
 if TYPE_CHECKING:
     from pe_deploy.export import Exported, ExportOptions
@@ -62,6 +72,11 @@ def export(
     data: Annotated[
         Path | None, typer.Option(help="Held-out rows with labels, to judge decisions on.")
     ] = None,
+    tokenizer: Annotated[str | None, TOKENIZER] = None,
+    truncate: Annotated[Truncation | None, TRUNCATE] = None,
+    unknown_id: Annotated[int | None, UNKNOWN_ID] = None,
+    lowercase: Annotated[bool, LOWERCASE] = False,
+    nfc: Annotated[bool, NFC] = False,
     formats: Annotated[
         str, typer.Option("--format", help="What to make, separated by commas.")
     ] = "onnx,torchscript",
@@ -73,6 +88,9 @@ def export(
     throughput: Annotated[
         bool, typer.Option("--throughput/--no-throughput", help="Add the form for large batches.")
     ] = True,
+    text_graph: Annotated[
+        bool, typer.Option("--text-graph", help="Add model.text.onnx: texts in, for words.")
+    ] = False,
     crossover: Annotated[
         int | None, typer.Option(help="Rows from which to run it; by default this is measured.")
     ] = None,
@@ -89,32 +107,43 @@ def export(
         opset=opset,
         sign=sign,
         throughput=throughput,
+        text_graph=text_graph,
         crossover=crossover,
     )
-    stated = {
-        "--max-length": max_length,
-        "--min-length": min_length,
-        "--vocab-size": vocab_size,
-        "--pad-id": pad_id,
-        "--task": None if task == "classes" else task,
-        "--labels": labels,
-        "--threshold": threshold,
-        "--arg": arg,
-        "--outputs": None if outputs == "logits" else outputs,
-        "--data": data,
+    of_weights: dict[str, Any] = {
+        "pad_id": pad_id,
+        "labels": None if labels is None else _labels(labels),
+        "threshold": threshold,
+        "data": data,
+    }
+    of_a_module: dict[str, Any] = {
+        "max_length": max_length,
+        "min_length": min_length,
+        "vocab_size": vocab_size,
+        "task": None if task == "classes" else task,
+        "outputs": None if outputs == "logits" else outputs,
+    }
+    of_texts: dict[str, Any] = {
+        "tokenizer": tokenizer_given(tokenizer, pad_id, unknown_id, normalizer_of(lowercase, nfc)),
+        "truncation": truncate,
     }
     with _chatter(shown=debug):
         if is_target(source):
-            exported = _of_a_module(source, module_weights, output, options, stated)
+            stated = {k: v for k, v in {**of_weights, **of_a_module}.items() if v is not None}
+            exported = _of_a_module(
+                source, module_weights, arg or (), output, options, {**stated, **of_texts}
+            )
         else:
-            given = [name for name, value in stated.items() if value is not None]
-            if module_weights is not None or given:
-                what = ", ".join([*given, *(["WEIGHTS"] if module_weights else [])])
+            given = [f"--{k.replace('_', '-')}" for k, v in of_a_module.items() if v is not None]
+            given += [*(["--arg"] if arg else []), *(["WEIGHTS"] if module_weights else [])]
+            if given:
                 raise InvalidInputError(
-                    f"SOURCE is {source}, of which everything is known; allowed with {what}: "
-                    "model.py:NAME"
+                    f"SOURCE is {source}, of which that is known; allowed with "
+                    f"{', '.join(given)}: model.py:NAME"
                 )
-            exported = _of_a_checkpoint(source, output, options, weights)
+            exported = _of_a_checkpoint(
+                source, output, options, {"weights": weights, **of_weights, **of_texts}
+            )
     for note in exported.notes:
         out.print(note, markup=False, soft_wrap=True)
     manifest, report = exported.bundle.manifest, exported.report
@@ -128,17 +157,18 @@ def export(
 
 
 def _of_a_checkpoint(
-    checkpoint: str, output: Path, options: ExportOptions, weights: Weights
+    checkpoint: str, output: Path, options: ExportOptions, stated: Mapping[str, Any]
 ) -> Exported:
     from pe_deploy.export import export as export_checkpoint
 
     with counted("export and compare") as progress:
-        return export_checkpoint(checkpoint, output, options, weights=weights, progress=progress)
+        return export_checkpoint(checkpoint, output, options, progress=progress, **stated)
 
 
 def _of_a_module(
     target: str,
     weights: Path | None,
+    arguments: Sequence[str],
     output: Path,
     options: ExportOptions,
     stated: Mapping[str, Any],
@@ -146,24 +176,9 @@ def _of_a_module(
     from pe_deploy.export import export_module
     from pe_deploy.export.adapt.loading import load_module
 
-    loaded = load_module(target, weights, stated["--arg"] or ())
-    labels = stated["--labels"]
+    loaded = load_module(target, weights, arguments)
     with counted("export and compare") as progress:
-        return export_module(
-            loaded,
-            output,
-            options,
-            vocab_size=stated["--vocab-size"],
-            max_length=stated["--max-length"],
-            min_length=stated["--min-length"],
-            pad_id=stated["--pad-id"],
-            task=stated["--task"] or "classes",
-            labels=None if labels is None else _labels(labels),
-            threshold=stated["--threshold"],
-            outputs=stated["--outputs"] or "logits",
-            data=stated["--data"],
-            progress=progress,
-        )
+        return export_module(loaded, output, options, progress=progress, **stated)
 
 
 def _labels(text: str) -> list[Label]:

@@ -9,16 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.bundle.artifacts import MODELS, ONNX
+from pe_deploy.bundle.describe import text_facts
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.config import Label
 
 _HERE = '"path/to/this/folder"'
 
 
-def model_card(manifest: Manifest, files: Mapping[str, bytes], example: NDArray[np.int64]) -> str:
+def model_card(
+    manifest: Manifest, files: Mapping[str, bytes], example: NDArray[np.int64], text: str = ""
+) -> str:
     """Say what the model takes and gives, how it was proved, and how to use it.
 
-    `example` is a row of ids that the model takes, int64 `[sequence]`.
+    `example` is a row of ids that the model takes, int64 `[sequence]`; `text` a text, if it does.
     """
     signature = manifest.signature
     axes = ", ".join(str(axis) for axis in signature.output_axes)
@@ -50,6 +53,7 @@ def model_card(manifest: Manifest, files: Mapping[str, bytes], example: NDArray[
             "from pe_deploy.runtime.torchscript import TorchScriptClassifier\n\n"
             f"classifier = TorchScriptClassifier({_HERE})"
         )
+    shown = json.dumps([text], ensure_ascii=False) if text else [example.tolist()]
     return f"""# {title}
 
 A bundle made by pe_deploy. {gets}.
@@ -58,7 +62,7 @@ A bundle made by pe_deploy. {gets}.
 | --- | --- |
 | input | `input_ids`, int64 `[batch, sequence]`: ids 0 to {signature.vocab_size - 1}, \
 {signature.min_length} to {signature.max_length} a row; {padding} |
-| output | `logits`, float32 `[{axes}]` |
+{_text_rows(manifest)}| output | `logits`, float32 `[{axes}]` |
 | answer | {_answer(manifest)} |
 | {names} | {labels}{more} |
 | weights | SHA-256 `{manifest.weights_sha256}` |
@@ -76,9 +80,17 @@ exact (allowed: {parity["tolerance"]}).
 
 ```python
 {usage}
-classifier.predict({[example.tolist()]})
+classifier.predict({shown})
 ```
 """
+
+
+def _text_rows(manifest: Manifest) -> str:
+    """How texts become rows of ids, as rows of the table; empty where none do."""
+    if manifest.text is None:
+        return ""
+    rows = ((name, str(said).replace("|", "\\|")) for name, said in text_facts(manifest.text))
+    return "".join(f"| {name} | {said} |\n" for name, said in rows)
 
 
 def _subject(manifest: Manifest) -> tuple[str, str]:

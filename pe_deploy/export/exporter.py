@@ -39,7 +39,7 @@ from pe_deploy.export.onnx import operators, to_onnx, to_throughput
 from pe_deploy.export.options import DEFAULTS, ExportOptions
 from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
 from pe_deploy.export.source import Source
-from pe_deploy.export.text import text_files
+from pe_deploy.export.text import check_takes_graph, example_text, text_files, text_graph
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.export.weights import weights_source
 from pe_deploy.parity import Cell, Report, verify_bundle
@@ -66,7 +66,10 @@ class Exported:
 
     def __repr__(self) -> str:
         manifest = self.bundle.manifest
-        lines = [sentence(manifest.signature, manifest.decision), self.report.headline]
+        lines = [
+            sentence(manifest.signature, manifest.decision, manifest.text),
+            self.report.headline,
+        ]
         return f"<Exported {self.bundle.folder}: " + "\n  ".join(lines) + ">"
 
     def _repr_html_(self) -> str:
@@ -224,6 +227,8 @@ def _published(
     output = Path(output)
     source.decision.check(source.signature)
     check_destination(output)
+    if options.text_graph:
+        check_takes_graph(source.encoder)
     signature_of = None if options.sign is None else signer(options.sign)
     with shown("export and compare", progress) as told, torch_threads(1):
         golden = golden_cases(source.module, source.signature, source.decision, source.rows)
@@ -244,7 +249,9 @@ def _published(
 
     manifest = dataclasses.replace(manifest, parity=report.summary())
     artifacts[names.PARITY] = report.to_json().encode()
-    artifacts[names.README] = model_card(manifest, artifacts, golden[0].input_ids[0]).encode()
+    text = "" if source.encoder is None else example_text(source.encoder, source.texts)
+    card = model_card(manifest, artifacts, golden[0].input_ids[0], text)
+    artifacts[names.README] = card.encode()
     with publishing(output) as staging:
         write_bundle(staging, manifest, artifacts)
         if signature_of is not None:
@@ -286,6 +293,8 @@ def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Man
         with _told(module):
             for name, data in artifacts.items():
                 check_onnx_refuses(data, signature, name)
+            if options.text_graph and source.encoder is not None:
+                artifacts[names.TEXT_ONNX] = text_graph(model, source.encoder)
         manifest = dataclasses.replace(manifest, operators=operators(model), dispatch=dispatch)
         versions |= {
             "onnx": onnx.__version__,

@@ -25,6 +25,8 @@ class ExportOptions:
         sign: a PEM file with an elliptic-curve key, to sign the bundle with.
         throughput: whether to make `model.throughput.onnx`, the form for large batches, where it
             can be made and pays.
+        text_graph: whether to make `model.text.onnx`, which takes texts by standard operators; for
+            a tokenizer of words without a normaliser.
         crossover: rows from which that form is to be run. By default it is measured, which makes
             it the one thing in a bundle that may come out otherwise the next time.
 
@@ -37,6 +39,7 @@ class ExportOptions:
     tolerance: Tolerance | None = None
     sign: str | Path | None = None
     throughput: bool = True
+    text_graph: bool = False
     crossover: int | None = None
 
     def __post_init__(self) -> None:
@@ -47,6 +50,10 @@ class ExportOptions:
                 f"formats are {', '.join(self.formats) or 'none'}; allowed: {', '.join(FORMATS)}"
             )
         check_opset(self.opset)
+        if self.text_graph and "onnx" not in self.formats:
+            raise InvalidInputError(
+                f"text_graph is asked for with {', '.join(self.formats)}; allowed: with onnx"
+            )
         if self.crossover is None:
             return
         if type(self.crossover) is not int or not 1 <= self.crossover <= CHUNK_ROWS:

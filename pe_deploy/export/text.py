@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
+import onnx
+
 from pe_deploy.bundle.artifacts import TEXTS
-from pe_deploy.errors import InvalidInputError
+from pe_deploy.errors import ExportError, InvalidInputError
+from pe_deploy.export.text_graph import (
+    check_has_text_graph,
+    check_text_graph_refuses,
+    to_text_graph,
+)
 from pe_deploy.text.encoder import TextEncoder
 from pe_deploy.text.golden import golden_texts, texts_to_bytes
 from pe_deploy.text.reading import read_tokenizer
 from pe_deploy.text.spec import Truncation
 from pe_deploy.text.tokenizer import Tokenizer
+from pe_deploy.text.vocabulary_tokenizer import WordTokenizer
 
 
 def tokenizer_of(
@@ -26,6 +35,10 @@ def tokenizer_of(
     """
     if given is None and truncation is not None:
         raise InvalidInputError(f"truncation is {truncation!r}; allowed only with a tokenizer")
+    if isinstance(given, Tokenizer) and pad_id not in (None, given.pad_id):
+        raise InvalidInputError(
+            f"pad_id is {pad_id}; allowed: {given.pad_id}, the padding of the tokenizer"
+        )
     if given is None or isinstance(given, Tokenizer):
         return given
     return read_tokenizer(given, pad_id=pad_id)
@@ -54,3 +67,36 @@ def text_files(encoder: TextEncoder, real: Iterable[str]) -> dict[str, bytes]:
     file = encoder.spec.file
     own = {} if file is None else {file: encoder.tokenizer.data}
     return {**own, TEXTS: texts_to_bytes(golden_texts(encoder, real))}
+
+
+def example_text(encoder: TextEncoder, real: Iterable[str]) -> str:
+    """A text that the model takes, a real one if there are some; empty where none is known."""
+    golden = golden_texts(encoder, islice(real, 20))
+    taken = (text for text, ids in golden if ids is not None)
+    return next((text for text in taken if text.strip() and text.isprintable()), "")
+
+
+def check_takes_graph(encoder: TextEncoder | None) -> None:
+    """Check that there can be a text graph, before any work.
+
+    Raises:
+        ExportError: there is no tokenizer, or one that standard operators cannot be.
+    """
+    if encoder is None:
+        raise ExportError("a text graph needs a tokenizer; state one of words")
+    check_has_text_graph(encoder.spec.kind, encoder.spec.normalizer)
+
+
+def text_graph(model: onnx.ModelProto, encoder: TextEncoder) -> bytes:
+    """The bytes of `model.text.onnx`, which refuses what no model takes.
+
+    Raises:
+        ExportError: it cannot be made, or answers what is to be refused.
+    """
+    made = encoder.tokenizer
+    if not isinstance(made, WordTokenizer):
+        raise ExportError(f"the kind {made.kind} has no text graph; allowed: words")
+    graph = to_text_graph(model, encoder.signature, made.entries, unknown_id=made.unknown_id)
+    data = graph.SerializeToString(deterministic=True)
+    check_text_graph_refuses(data, encoder.signature, made.entries, unknown_id=made.unknown_id)
+    return bytes(data)

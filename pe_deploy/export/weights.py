@@ -43,7 +43,9 @@ def weights_source(
     if is_run(path):
         return _of_a_run(path, weights, stated, tokenizer, truncation)
     made = tokenizer_of(tokenizer, stated["pad_id"], truncation)
-    pad_id = stated["pad_id"] if made is None else made.pad_id
+    pad_id = stated["pad_id"]
+    if pad_id is None and made is not None:
+        pad_id = made.pad_id
     source = Source.of(load_checkpoint(path, weights=weights, pad_id=pad_id))
     encoder = None if made is None else TextEncoder(made, source.signature, truncation)
     judged = held_out(stated["data"], source.signature, stated["labels"], encoder)

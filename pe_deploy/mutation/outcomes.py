@@ -9,6 +9,11 @@ from pe_deploy.view import html
 from pe_deploy.view.html import Table
 from pe_deploy.view.text import cut
 
+TOKENIZER = "tokenizer"
+"""Where faults on the way from texts to ids are planted."""
+
+_TOKENIZER_MARK = "■"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -16,7 +21,7 @@ class Outcome:
 
     Attributes:
         fault: its name.
-        format: one of `PLACES`.
+        format: one of `PLACES`, or `TOKENIZER`.
         caught_by: the checks that failed, in the order of `CHECKS`.
         planted: whether it was planted, so that this outcome counts.
         note: why it was not planted, or why it went unseen; empty where it was caught.
@@ -70,8 +75,11 @@ class Outcomes(tuple[Outcome, ...]):
     @property
     def marks(self) -> str:
         """What the letters of the table stand for."""
-        engines = (ENGINES[name] for name in dict.fromkeys(outcome.format for outcome in self))
-        return ", ".join(f"{engine.mark} in {engine.file}" for engine in engines)
+        places = dict.fromkeys(outcome.format for outcome in self)
+        return ", ".join(
+            f"{_mark_of(name)} in {'the tokenizer' if name == TOKENIZER else ENGINES[name].file}"
+            for name in places
+        )
 
     def table(self) -> Table:
         """A row a fault; under each check a mark for every format in which it catches the fault."""
@@ -84,7 +92,7 @@ class Outcomes(tuple[Outcome, ...]):
             (
                 fault,
                 *(
-                    "".join(ENGINES[name].mark for name in formats if (name, check) in catches)
+                    "".join(_mark_of(name) for name in formats if (name, check) in catches)
                     for check in self.checks
                 ),
             )
@@ -104,3 +112,7 @@ class Outcomes(tuple[Outcome, ...]):
             html.line(f"Checks: {', '.join(self.checks)}"),
             html.folded("Not planted", *map(html.line, self.not_planted)),
         )
+
+
+def _mark_of(place: str) -> str:
+    return _TOKENIZER_MARK if place == TOKENIZER else ENGINES[place].mark

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pe_deploy.mutation.faults import FAULTS, PLACES, Fault
 from pe_deploy.mutation.graphs import rarely_tried
 from pe_deploy.mutation.outcomes import Outcome, Outcomes
 from pe_deploy.mutation.subject import Subject
+from pe_deploy.mutation.texts import TEXT_FAULTS, text_outcomes
 from pe_deploy.parity import Predictor, verify
 from pe_deploy.runtime.engines import ENGINES, predictors
 from pe_deploy.runtime.floors import Floors
@@ -69,12 +71,18 @@ def self_test(
         checker = _Checker(subject, checks)
         _check_control(bundle, subject, checker)
         expect(progress, len(faults) * len(PLACES))
+        if bundle.manifest.text is not None:
+            expect(progress, len(TEXT_FAULTS))
         outcomes = []
         for fault in faults:
             for outcome in _outcomes(fault, subject, checker):
                 outcomes.append(outcome)
                 if progress is not None:
                     progress(outcome)
+        for outcome in text_outcomes(bundle):
+            outcomes.append(outcome)
+            if progress is not None:
+                progress(outcome)
     return Outcomes(outcomes)
 
 
@@ -124,10 +132,10 @@ class _Checker:
         if LINT in self.checks and self._breaks_rules(subject, format_name, data):
             failed.add(LINT)
         artifacts = {ENGINES[format_name].file: data}
+        # Faults on the way from texts to ids are planted by themselves.
+        manifest = dataclasses.replace(subject.manifest, text=None)
         try:
-            engines = predictors(
-                Bundle(Path("self-test"), subject.manifest, artifacts), [format_name]
-            )
+            engines = predictors(Bundle(Path("self-test"), manifest, artifacts), [format_name])
         except BundleError:  # no app would run it either: that too is a rule for an artifact
             failed |= {LINT} & {*self.checks}
             return tuple(failed), "" if failed else "no classifier opens it"

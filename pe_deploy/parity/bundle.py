@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from pe_deploy.bundle.bundle import Bundle
-from pe_deploy.config import Signature
 from pe_deploy.errors import MissingDependencyError
 from pe_deploy.parity.cases import BATCHES
 from pe_deploy.parity.compare import CHECKS, verify
-from pe_deploy.parity.report import GOLDEN, Cell, Report
+from pe_deploy.parity.report import Cell, Report
+from pe_deploy.parity.texts import TEXTS, text_cells
 from pe_deploy.parity.tolerance import Tolerance
 from pe_deploy.runtime.engines import ENGINES, Predictor, predictors
 from pe_deploy.runtime.floors import Floors
-from pe_deploy.text.golden import Encode, GoldenText, first_difference
-from pe_deploy.view.progress import expect, shown
-
-TEXTS = "texts"
-"""The check that golden texts give the ids that were recorded."""
+from pe_deploy.view.progress import shown
 
 ALL_CHECKS = (*CHECKS, TEXTS)
 
@@ -140,26 +135,3 @@ def verify_bundle(
             smallest=report.smallest + coarse.smallest,
             not_run=not_run,
         )
-
-
-def text_cells(bundle: Bundle, progress: Callable[[Cell], None] | None = None) -> tuple[Cell, ...]:
-    """The tokenizer against the golden texts: one cell, of all of them.
-
-    Raises:
-        BundleError: the bundle holds no golden texts, or no tokenizer that opens.
-        MissingDependencyError: the tokenizer needs `tokenizers`, which is not installed.
-    """
-    golden = bundle.golden_texts()
-    cell = text_cell(bundle.encoder(), golden, bundle.manifest.signature)
-    expect(progress, 1)
-    if progress is not None:
-        progress(cell)
-    return (cell,)
-
-
-def text_cell(encode: Encode, golden: Sequence[GoldenText], signature: Signature) -> Cell:
-    """Whether texts give the ids that were recorded for them."""
-    problem = first_difference(encode, golden, signature)
-    longest = max(len(each.ids or ()) for each in golden)
-    error = math.nan if problem else 0.0
-    return Cell("tokenizer", GOLDEN, TEXTS, len(golden), longest, error, 0.0, problem or "")

@@ -14,8 +14,9 @@ from pe_deploy.errors import MissingDependencyError, requires_extra
 from pe_deploy.model_config import TrainedFrom
 from pe_deploy.parity import Predictor, Reference, Report, verify_bundle
 from pe_deploy.parity.assertion import explain
-from pe_deploy.parity.bundle import AGAINST_REFERENCE, TEXTS
+from pe_deploy.parity.bundle import AGAINST_REFERENCE
 from pe_deploy.parity.cases import BATCHES
+from pe_deploy.parity.texts import TEXTS
 from pe_deploy.runtime.engines import ENGINES, engines_of, predictors
 
 _EAGER = "eager"

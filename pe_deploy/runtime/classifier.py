@@ -140,13 +140,15 @@ class Classifier(ABC):
     def __repr__(self) -> str:
         from pe_deploy.bundle.describe import sentence  # not at an app's start, as below
 
-        return f"<{self._title}: {sentence(self.signature, self.decision)}{self._state}>"
+        spec = None if self._encoder is None else self._encoder.spec
+        return f"<{self._title}: {sentence(self.signature, self.decision, spec)}{self._state}>"
 
     def _repr_html_(self) -> str:
-        from pe_deploy.bundle.describe import signature_facts
+        from pe_deploy.bundle.describe import signature_facts, text_facts
         from pe_deploy.view import html
 
-        rows = [*signature_facts(self.signature, self.decision), *self._engine_facts()]
+        text = [] if self._encoder is None else text_facts(self._encoder.spec)
+        rows = [*signature_facts(self.signature, self.decision), *text, *self._engine_facts()]
         return html.page(f"{self._title}{self._state}", html.facts(rows))
 
     @property

@@ -41,7 +41,7 @@ def _of_an_array(given: Any) -> list[Any] | None:
     if given.dtype.kind not in "OSTU":
         return None
     if given.ndim == 1:
-        return texts_of(given.tolist())
+        return texts_of(given.tolist()) if given.dtype.kind == "O" else list(given.tolist())
     if given.size and isinstance(given.flat[0], str):
         raise InvalidInputError(
             f"given is text of shape {list(given.shape)}; allowed: one text a row, [batch]"

@@ -7,6 +7,7 @@ version of a library cuts a text elsewhere. These do.
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
@@ -40,7 +41,23 @@ PROBES: tuple[str, ...] = (
 """What tokenizers are known to differ on: white space, NUL, byte order marks, composed and
 decomposed letters, case, other scripts and directions, emoji, the names of special tokens."""
 
+ODD_SPACES = (
+    "\t",
+    "\n",
+    "\x0b",
+    "\x0c",
+    "\r",
+    "\x1c",
+    "\x85",
+    "\xa0",
+    "\u2028",
+    "\u3000",
+    "\ufeff",
+)
+"""White space to some: to Python, to JavaScript, to onnxruntime, or to Unicode."""
+
 _MOST_REAL = 512
+_MOST_VARIED = 30
 _MOST_IDS = 50_000
 _BATCH = 64
 _AFFIXES = ("{}", "a {}", "{}a", *(f"{before}{{}}" for before in "aqzjvx0_-'\"("))
@@ -66,7 +83,9 @@ def golden_texts(encoder: TextEncoder, real: Iterable[str] = ()) -> list[GoldenT
     tokenizer = encoder.tokenizer
     most = encoder.signature.max_length
     long = "".join(islice(_endless(tokenizer), 2 * most))
-    texts = [*islice(real, _MOST_REAL), *PROBES, long, *covering(encoder)]
+    cover = covering(encoder)
+    made_up = [longest_text(encoder), long, *cover, *variants(cover[:_MOST_VARIED])]
+    texts = [*islice(real, _MOST_REAL), *PROBES, *made_up]
     made = [_recorded(encoder, text) for text in dict.fromkeys(texts)]
     if all(each.ids is None for each in made):
         raise InvalidInputError(
@@ -95,6 +114,25 @@ def covering(encoder: TextEncoder) -> list[str]:
     return [*_joined(encoder, alone), f"{alone[0]} {_UNKNOWN}" if alone else _UNKNOWN]
 
 
+def longest_text(encoder: TextEncoder) -> str:
+    """A text of as many tokens as the model takes, where one token can be said again and again."""
+    tokenizer = encoder.tokenizer
+    between = "" if tokenizer.kind in ("bytes", "characters") else " "
+    number = encoder.signature.max_length - tokenizer.around
+    known = (between.join([token] * number) for token in tokenizer.vocabulary() if token.strip())
+    fitting = (text for text in known if _length_of(tokenizer, text) == number + tokenizer.around)
+    return next(fitting, "a")
+
+
+def variants(texts: Iterable[str]) -> Iterator[str]:
+    """Texts in another case, decomposed, and with other white space: what normalisers act on."""
+    for text in texts:
+        yield from (text.upper(), text.title(), unicodedata.normalize("NFD", text))
+        first, _, rest = text.partition(" ")
+        if rest:
+            yield from (f"{first} {text.replace(' ', odd)}" for odd in ODD_SPACES)
+
+
 def _joined(encoder: TextEncoder, texts: Sequence[str]) -> Iterator[str]:
     """The texts, several in one as long as they give the same ids together as alone."""
     tokenizer = encoder.tokenizer
@@ -109,7 +147,7 @@ def _joined(encoder: TextEncoder, texts: Sequence[str]) -> Iterator[str]:
         yield from group if lost else [together]
 
     for text in texts:
-        length = sum(tokenizer.tokens([text]).lengths) - tokenizer.around
+        length = _length_of(tokenizer, text) - tokenizer.around
         if group and count + length > most:
             yield from closed()
             group, count = [], tokenizer.around
@@ -117,6 +155,13 @@ def _joined(encoder: TextEncoder, texts: Sequence[str]) -> Iterator[str]:
         count += length
     if group:
         yield from closed()
+
+
+def _length_of(tokenizer: Tokenizer, text: str) -> int:
+    try:
+        return sum(tokenizer.tokens([text]).lengths)
+    except InvalidInputError:
+        return 0
 
 
 def _ids_of(tokenizer: Tokenizer, text: str) -> set[int]:

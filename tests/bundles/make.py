@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import tokenizers
 import torch
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from pe_deploy.config import Label
 from pe_deploy.export import ExportOptions, Source, export_module
 from pe_deploy.model_config import ModelConfig
+from pe_deploy.text.building import build_tokenizer
+from pe_deploy.text.encoder import TextEncoder
+from pe_deploy.text.reading import read_tokenizer
+from pe_deploy.text.tokenizer import Tokenizer
 from pe_deploy.training import GRUClassifier
 
 HERE = Path(__file__).parent
@@ -16,8 +23,22 @@ HERE = Path(__file__).parent
 CROSSOVER = 24  # stated, not measured: the same bytes on every machine
 
 
+TEXTS = tuple(
+    f"{who} {does} {what}{end}"
+    for who in ("The cat", "a dog", "Zoë", "My aunt")
+    for does in ("eats", "sees", "paints")
+    for what in ("fish", "the café", "a naïve tree")
+    for end in ("", "!", " today")
+)
+"""What the vocabularies are made of."""
+
+
 def make(
-    name: str, config: ModelConfig, labels: tuple[Label, ...], threshold: float | None
+    name: str,
+    config: ModelConfig,
+    labels: tuple[Label, ...],
+    threshold: float | None,
+    tokenizer: Tokenizer | None = None,
 ) -> None:
     """Publish a model with random weights, its head balanced so that every label occurs."""
     torch.manual_seed(0)
@@ -25,8 +46,39 @@ def make(
     model.fc_lay.weight.normal_(std=3.0)
     logits = model(torch.randint(1, config.vocab_size, (1000, config.max_length)))
     model.fc_lay.bias.sub_(logits.mean(0))
-    source = Source(model, config.signature, labels, threshold, config.to_dict())
+    signature = config.signature
+    encoder = None if tokenizer is None else TextEncoder(tokenizer, signature)
+    source = Source(
+        model,
+        signature,
+        labels,
+        threshold,
+        config.to_dict(),
+        encoder=encoder,
+        texts=TEXTS[::5] if encoder else (),
+        is_ready=True,
+    )
     export_module(source, HERE / name, ExportOptions(crossover=CROSSOVER))
+
+
+def word_pieces() -> Tokenizer:
+    """A `tokenizer.json` as BERT's: lower case without accents, parts of words, [CLS] and [SEP]."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    words = sorted({word.lower().strip("!") for text in TEXTS for word in text.split()})
+    parts = ["##s", "##es", "##ing", "!", *"abcdefghijklmnopqrstuvwxyz", "cafe", "naive", "zoe"]
+    entries = dict.fromkeys([*special, *words, *parts])
+    model = models.WordPiece({e: i for i, e in enumerate(entries)}, unk_token="[UNK]")
+    made = tokenizers.Tokenizer(model)
+    made.normalizer = normalizers.BertNormalizer()
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.WordPiece()
+    made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    made.add_special_tokens(special)
+    made.enable_truncation(16)
+    made.enable_padding()
+    with TemporaryDirectory() as folder:
+        made.save(str(file := Path(folder) / "tokenizer.json"))
+        return read_tokenizer(file)
 
 
 if __name__ == "__main__":
@@ -37,3 +89,14 @@ if __name__ == "__main__":
     make("padded", padded, ("low", "middle", "high"), None)
     shortest = ModelConfig(vocab_size=5, max_length=1, embedding_dim=3, hidden_dim=4, num_layers=1)
     make("shortest", shortest, (0, 1), 0.5)
+    for made in (
+        build_tokenizer("bytes", TEXTS),
+        build_tokenizer("words", TEXTS),
+        build_tokenizer("characters", TEXTS, normalizer=("nfc", "lower-ascii")),
+        word_pieces(),
+    ):
+        small = ModelConfig(
+            made.vocab_size, 40, embedding_dim=4, hidden_dim=8, num_classes=3, pad_id=made.pad_id
+        )
+        name = "pieces" if made.kind == "tokenizer.json" else made.kind
+        make(name, small, ("animal", "food", "art"), None, made)

@@ -10,7 +10,8 @@ const ARRAYS = {
 /**
  * @param ort the binding, as its package exports it.
  * @param model the bytes of a model.onnx.
- * @param job {levels, together, requests: [{input, dtype, dims, base64}]}
+ * @param job {levels, together, requests: [{input, dtype, dims, base64}]}, of strings with texts for
+ *   base64.
  *   together: all at once, which onnxruntime-web cannot do: there, runs that overlap spoil each
  *   other's answers, so an app has to await one before it starts the next.
  * @returns for each level a list: for each request {logits, dims} or {error}, in order.
@@ -32,10 +33,16 @@ async function inTurn(requests, ask) {
   return answers;
 }
 
-async function answerOne(ort, session, { input, dtype, dims, base64 }) {
+function values({ dtype, base64, texts }) {
+  if (dtype === "string") return texts;
   const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  return new ARRAYS[dtype](bytes.buffer);
+}
+
+async function answerOne(ort, session, request) {
+  const { input, dtype, dims } = request;
   try {
-    const tensor = new ort.Tensor(dtype, new ARRAYS[dtype](bytes.buffer), dims);
+    const tensor = new ort.Tensor(dtype, values(request), dims);
     const { logits } = await session.run({ [input]: tensor });
     return { logits: Array.from(logits.data), dims: Array.from(logits.dims) };
   } catch (error) {

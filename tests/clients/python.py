@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 LEVELS = {
     "disabled": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
@@ -36,10 +37,16 @@ def open_session(model: str, level: str) -> ort.InferenceSession:
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
+def array_of(request: Request) -> NDArray[Any]:
+    if request["dtype"] == "string":
+        return np.array(request["texts"], np.object_)
+    flat = np.frombuffer(base64.b64decode(request["base64"]), request["dtype"])
+    return flat.reshape(request["dims"])
+
+
 def answer(session: ort.InferenceSession, request: Request) -> Answer:
-    array = np.frombuffer(base64.b64decode(request["base64"]), request["dtype"])
     try:
-        logits = session.run(["logits"], {request["input"]: array.reshape(request["dims"])})[0]
+        logits = session.run(["logits"], {request["input"]: array_of(request)})[0]
     except Exception as error:  # noqa: BLE001 - whatever the binding raises is an answer
         return {"error": str(error)}
     return {"logits": logits.ravel().tolist(), "dims": list(logits.shape)}
