@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from pe_deploy.errors import InvalidInputError, line_of, requires_extra
-from pe_deploy.text.spec import Kind, Truncation
+from pe_deploy.text.spec import MOST_IDS, Kind, Truncation
 from pe_deploy.text.tokenizer import Tokenizer, Tokens, no_id
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class JsonTokenizer(Tokenizer):
         self.pad_id = pad_id
         self._shorter: dict[tuple[int, Truncation], Engine] = {}
         highest = max(self._engine.get_vocab(with_added_tokens=True).values(), default=-1)
+        if highest >= MOST_IDS:
+            raise ValueError(f"it has the id {highest}; allowed: 0 to {MOST_IDS - 1}")
         self.vocab_size = highest + 1
         values = json.loads(data)
         self.unknown_id = self._unknown_of(values["model"])

@@ -10,7 +10,7 @@ from typing import Any
 
 from pe_deploy.errors import DataError, InvalidInputError, line_of
 from pe_deploy.text.byte_tokenizer import ByteTokenizer
-from pe_deploy.text.spec import BYTE_PADDING, KINDS, TOKENIZER, Kind
+from pe_deploy.text.spec import BYTE_PADDING, KINDS, MOST_IDS, TOKENIZER, Kind
 from pe_deploy.text.tokenizer import Tokenizer
 from pe_deploy.text.vocabulary_tokenizer import (
     CharacterTokenizer,
@@ -23,7 +23,6 @@ UNKNOWNS = ("[UNK]", "<unk>", "<UNK>", "[unk]", "__UNK__", "<oov>", "<OOV>")
 """What people call these two entries of a vocabulary."""
 
 _LARGEST = 256 * 2**20
-_MOST_IDS = 2**22
 _PREFIX = re.compile(r"(words|characters):(.+)", re.DOTALL)
 _SPECIAL = re.compile(r"[\[<_].*[\]>_]|")
 _OF_PIECES = {"##": "WordPiece", "Ġ": "byte-level BPE", "▁": "SentencePiece", "</w>": "BPE"}
@@ -122,6 +121,8 @@ def _json_of(path: Path, data: bytes) -> Any:
         raise DataError(f"{path}: not JSON: {line_of(error)}") from error
     if isinstance(values, dict) and "tokenizer_class" in values:
         raise DataError(f"{path} is the settings of a tokenizer; give the {TOKENIZER} beside it")
+    if isinstance(values, dict) and "added_tokens" in values and "model" not in values:
+        raise DataError(f"{path} is a {TOKENIZER} without its model; {_SUPPORTED}")
     if isinstance(values, list | dict):
         return values
     raise DataError(f"{path} holds a JSON {type(values).__name__}; {_SUPPORTED}")
@@ -162,8 +163,8 @@ def _is_of_pieces(mark: str, entries: list[str]) -> bool:
 
 def _of_mapping(path: Path, values: Mapping[str, Any]) -> list[str]:
     for token, at in values.items():
-        if type(at) is not int or not 0 <= at < _MOST_IDS:
-            raise DataError(f"{path}: {token[:40]!r} has id {at!r}; allowed: 0 to {_MOST_IDS - 1}")
+        if type(at) is not int or not 0 <= at < MOST_IDS:
+            raise DataError(f"{path}: {token[:40]!r} has id {at!r}; allowed: 0 to {MOST_IDS - 1}")
     entries = [""] * (max(values.values(), default=-1) + 1)
     for token, at in values.items():
         if entries[at]:
@@ -256,6 +257,8 @@ def _of_json(
     left_out = []
     for setting, needed in (("truncation", "max_length"), ("padding", "strategy")):
         if settings := values.get(setting):
+            if not isinstance(settings, dict):
+                raise DataError(f"{path}: {setting} is {settings!r}; allowed: an object or null")
             shown = json.dumps(settings.get(needed), ensure_ascii=False)
             left_out.append(f"{setting}: {needed} {shown}, {settings.get('direction', 'Right')}")
     padding = values.get("padding") or {}
@@ -271,6 +274,9 @@ def _of_json(
             f"{path} states"
         )
     known = [at for name in PADDINGS if (at := tokenizer.id_of(name)) is not None]
+    own_id = padding.get("pad_id")
+    if type(own_id) not in (int, type(None)):
+        raise DataError(f"{path}: pad_id is {own_id!r}; allowed: an id")
     if pad_id is None:
         pad_id = padding.get("pad_id", known[0] if len(known) == 1 else None)
     tokenizer.pad_id = pad_id

@@ -42,6 +42,9 @@ NORMALIZERS = (NFC, LOWER)
 JavaScript and in the Rust library, which NFKC (99 code points) and the lower case of other letters
 than A to Z (55 code points, and the final sigma) do not."""
 
+MOST_IDS = 2**22
+"""Of a vocabulary: sixteen times as many as the largest in use."""
+
 BYTE_PADDING = 255
 """No UTF-8 text holds the byte 0xFF, so nothing that anyone types can be padding."""
 
