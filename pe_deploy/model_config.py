@@ -112,7 +112,8 @@ class TrainConfig(Config):
     rate over the first tenth of the steps and falls to 0. `bucket_by_length` puts rows of about one
     length in a batch, so that short ones cost less. `crop` is the chance that a training row is cut
     to a stretch of itself (of whole words, where texts are read by bytes or characters), `noise`
-    the share of its ids that others take the place of.
+    the share of its ids that are hidden: each is the id of unknown tokens then, of bytes 0xFE, and
+    another of the ids where no tokenizer says which that is.
 
     Raises:
         InvalidInputError: a value is outside its range.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,13 +16,25 @@ SHORTEST_CROP = 4
 """The fewest ids that a crop leaves; a row that has no more of them is never cropped."""
 
 
+class Marks(NamedTuple):
+    """What some ids stand for.
+
+    Attributes:
+        space: a space between words; None where there is none, or each id is a word.
+        hidden: a token that is not told; None where no id can say so.
+    """
+
+    space: int | None = None
+    hidden: int | None = None
+
+
 def batches_of(
-    rows: Dataset, config: TrainConfig, epoch: int, space: int | None = None
+    rows: Dataset, config: TrainConfig, epoch: int, marks: Marks = Marks()
 ) -> Iterator[Dataset]:
     """The rows of an epoch, batch by batch.
 
     What is random depends on the seed and the number of the epoch alone, so that resuming finds
-    it again. Crops begin and end at a `space`, the id of one, where that is given.
+    it again. What is said of the ids decides how rows are changed.
     """
     if config.shuffle:
         mixed = np.random.SeedSequence((config.seed, epoch)).generate_state(1, np.uint64)
@@ -29,9 +42,9 @@ def batches_of(
         rows = rows.take(torch.randperm(len(rows), generator=generator).numpy())
     drawn = np.random.default_rng((config.seed, epoch, 1))
     if config.crop and rows.pad_id is not None:
-        rows = _cropped(rows, rows.pad_id, config.crop, space, drawn)
+        rows = _cropped(rows, rows.pad_id, config.crop, marks.space, drawn)
     if config.noise:
-        rows = _noisy(rows, config.noise, drawn)
+        rows = _noisy(rows, config.noise, marks.hidden, drawn)
     if not config.bucket_by_length:
         for start in range(0, len(rows), config.batch_size):
             yield rows.take(np.arange(start, min(start + config.batch_size, len(rows))))
@@ -76,10 +89,14 @@ def _cropped(
     return Dataset(ids, rows.targets, rows.labels, pad_id)
 
 
-def _noisy(rows: Dataset, share: float, drawn: np.random.Generator) -> Dataset:
-    """This share of the ids replaced, each by an id of some row: the common ones more often."""
+def _noisy(
+    rows: Dataset, share: float, hidden: int | None, drawn: np.random.Generator
+) -> Dataset:
+    """This share of the ids replaced by the one for hidden ids, or each by an id of some row."""
     real = np.arange(rows.input_ids.shape[1]) < lengths_of(rows)[:, None]
     replaced = real & (drawn.random(real.shape) < share)
     ids = rows.input_ids.copy()
-    ids[replaced] = drawn.choice(rows.input_ids[real], int(replaced.sum()))
+    ids[replaced] = (
+        drawn.choice(rows.input_ids[real], int(replaced.sum())) if hidden is None else hidden
+    )
     return Dataset(ids, rows.targets, rows.labels, rows.pad_id)

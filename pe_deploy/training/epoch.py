@@ -80,7 +80,7 @@ def run_epoch(
     summed = weighted = 0.0
     right = 0
     model.train()
-    for number, batch in enumerate(batches_of(rows, config, epoch, given.space), 1):
+    for number, batch in enumerate(batches_of(rows, config, epoch, given.marks), 1):
         step = (epoch - 1) * batches + number - 1
         for group in optimizer.param_groups:
             group["lr"] = learning_rate_at(step, config.epochs * batches, config)

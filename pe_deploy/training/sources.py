@@ -12,16 +12,22 @@ from numpy.typing import NDArray
 from pe_deploy.config import Label
 from pe_deploy.data import Dataset, load, split, synthetic
 from pe_deploy.data.languages import languages
+from pe_deploy.data.columns import Columns
+from pe_deploy.data.loading import load_texts
 from pe_deploy.data.text_dataset import TextDataset
 from pe_deploy.errors import DataError, InvalidInputError
 from pe_deploy.model_config import ModelConfig, TrainConfig
 from pe_deploy.runtime import to_input_ids
 from pe_deploy.text.encoder import TextEncoder
+from pe_deploy.training.batches import Marks
 from pe_deploy.training.texts import TextOptions, encode_texts, split_texts
 from pe_deploy.view.text import few
 
 Source = str | Path | Dataset | TextDataset
 """`"synthetic"`, `"digits"`, `"languages"`, the path of a file, or the rows or texts themselves."""
+
+_NO_BYTE = 0xFE
+"""Like the padding, a byte that no text in UTF-8 holds."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +49,14 @@ class Prepared:
     notes: tuple[str, ...] = ()
 
     @property
-    def space(self) -> int | None:
-        """The id of a space, where it is one of several ids of a text."""
+    def marks(self) -> Marks:
+        """The ids that stand for a space and for a token that is not told, of texts."""
         if self.encoder is None:
-            return None
-        names = self.encoder.tokenizer.vocabulary()
-        return names.index(" ") if " " in names else None
+            return Marks()
+        tokenizer = self.encoder.tokenizer
+        names = tokenizer.vocabulary()
+        hidden = _NO_BYTE if tokenizer.kind == "bytes" else tokenizer.unknown_id
+        return Marks(names.index(" ") if " " in names else None, hidden)
 
 
 def draw_synthetic(config: ModelConfig) -> Dataset:
@@ -67,6 +75,7 @@ def prepare(
     validation: Dataset | TextDataset | None,
     config: TrainConfig,
     options: TextOptions,
+    columns: Columns,
 ) -> Prepared:
     """The rows that `source` names; of texts, which are in two parts then, the ids.
 
@@ -77,13 +86,15 @@ def prepare(
     if isinstance(source, str) and source == "languages":
         source, _ = languages()
         options = replace(options, tokenizer=options.tokenizer or "bytes")
+    if isinstance(source, str | Path) and (options.tokenizer is not None or columns.text):
+        source = load_texts(source, columns=columns)
     if isinstance(source, TextDataset):
         if pad_id is not None:
             raise InvalidInputError(f"pad_id is {pad_id}; of texts, the tokenizer states it")
         return _prepare_texts(source, validation, config, options)
     if options.tokenizer is not None:
         raise InvalidInputError(f"tokenizer is {options.tokenizer}; allowed only with texts")
-    rows = _load_rows(source, pad_id)
+    rows = _load_rows(source, pad_id, columns)
     if isinstance(validation, TextDataset):
         raise InvalidInputError("validation is texts; allowed: rows of ids, as those of training")
     if validation is not None:
@@ -136,7 +147,9 @@ def _single_rows(rows: Dataset | TextDataset) -> tuple[str, ...]:
     return (f"trained on, and not validated, as each has 1 row: {few(single)}",)
 
 
-def _load_rows(source: str | Path | Dataset, pad_id: int | None) -> Dataset:
+def _load_rows(
+    source: str | Path | Dataset, pad_id: int | None, columns: Columns
+) -> Dataset:
     """The rows that `source` names; a `Dataset` may bring its own `pad_id`.
 
     Raises:
@@ -144,7 +157,7 @@ def _load_rows(source: str | Path | Dataset, pad_id: int | None) -> Dataset:
         DataError: a file cannot be read.
     """
     if not isinstance(source, Dataset):
-        return load(source, pad_id=pad_id)
+        return load(source, pad_id=pad_id, columns=columns)
     if pad_id is None or pad_id == source.pad_id:
         return source
     if source.pad_id is not None:
