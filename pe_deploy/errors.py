@@ -84,9 +84,9 @@ class DataError(PeDeployError):
     """A data file that cannot be read as rows of `input_ids` (and `label`).
 
     >>> from pe_deploy.data import load
-    >>> load("rows.txt")
+    >>> load("rows.xlsx")
     Traceback (most recent call last):
-    pe_deploy.errors.DataError: rows.txt: suffix '.txt'; allowed: .csv, .jsonl, .parquet, .npz
+    pe_deploy.errors.DataError: rows.xlsx: suffix '.xlsx'; save it as 'CSV UTF-8'; allowed: ...
     """
 
 

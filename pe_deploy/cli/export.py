@@ -13,6 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pe_deploy.cli.console import counted, facts, out
+from pe_deploy.cli.shared_options import (
+    DELIMITER,
+    DROP_MISSING,
+    IDS_COLUMN,
+    LABEL_COLUMN,
+    TEXT_COLUMN,
+)
 from pe_deploy.cli.text_options import (
     LOWERCASE,
     NFC,
@@ -23,6 +30,8 @@ from pe_deploy.cli.text_options import (
     tokenizer_given,
 )
 from pe_deploy.config import Label, Task, Weights
+from pe_deploy.data import Columns
+from pe_deploy.data.columns import LABEL
 from pe_deploy.errors import InvalidInputError
 from pe_deploy.text.spec import Truncation
 
@@ -72,6 +81,11 @@ def export(
     data: Annotated[
         Path | None, typer.Option(help="Held-out rows with labels, to judge decisions on.")
     ] = None,
+    ids_column: Annotated[str | None, IDS_COLUMN] = None,
+    text_column: Annotated[str | None, TEXT_COLUMN] = None,
+    label_column: Annotated[str, LABEL_COLUMN] = LABEL,
+    delimiter: Annotated[str | None, DELIMITER] = None,
+    drop_missing: Annotated[bool, DROP_MISSING] = False,
     tokenizer: Annotated[str | None, TOKENIZER] = None,
     truncate: Annotated[Truncation | None, TRUNCATE] = None,
     unknown_id: Annotated[int | None, UNKNOWN_ID] = None,
@@ -101,6 +115,7 @@ def export(
     """Export SOURCE; publish it only if every artifact computes what torch computes."""
     from pe_deploy.export import ExportOptions
     from pe_deploy.export.adapt.loading import is_target
+    from pe_deploy.export.held_out import DataFile
 
     options = ExportOptions(
         formats=[name.strip() for name in formats.split(",")],
@@ -110,11 +125,14 @@ def export(
         text_graph=text_graph,
         crossover=crossover,
     )
+    columns = Columns(ids_column, text_column, label_column)
+    if data is None and (columns, delimiter, drop_missing) != (Columns(), None, False):
+        raise InvalidInputError("options on columns and rows of a file are for --data; give it")
     of_weights: dict[str, Any] = {
         "pad_id": pad_id,
         "labels": None if labels is None else _labels(labels),
         "threshold": threshold,
-        "data": data,
+        "data": None if data is None else DataFile(data, columns, delimiter, drop_missing),
     }
     of_a_module: dict[str, Any] = {
         "max_length": max_length,

@@ -1,4 +1,4 @@
-"""`pe-deploy predict`: label a file of any size, in constant memory."""
+"""`pe-deploy predict`: label a file of any size, in constant memory, or a few texts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,18 @@ from typing import Annotated, Literal
 import typer
 
 from pe_deploy.cli.console import err, out, share_of
-from pe_deploy.cli.shared_options import PUBLIC_KEY
-from pe_deploy.errors import DataError
+from pe_deploy.cli.shared_options import DELIMITER, IDS_COLUMN, PUBLIC_KEY, TEXT_COLUMN
+from pe_deploy.data import Columns, open_rows
+from pe_deploy.data.open_rows import READ_ROWS
+from pe_deploy.data.plain_file import TextsReader
+from pe_deploy.data.reader import How, RowReader
+from pe_deploy.data.suffix import suffix_of
+from pe_deploy.data.text_reader import cells_of
+from pe_deploy.errors import DataError, InvalidInputError, printable
 from pe_deploy.runtime import OnnxClassifier
-from pe_deploy.runtime.predict_file import predict_file
+from pe_deploy.runtime.predict_file import OnError, Predicted, answers, predict_rows
 
-InputFormat = Literal["csv", "jsonl", "parquet", "npz"]
+InputFormat = Literal["csv", "tsv", "jsonl", "json", "txt", "parquet", "npz", "npy"]
 
 _STDIN = (Path("-"), Path("/dev/stdin"))
 _STDOUT = (Path("-"), Path("/dev/stdout"))
@@ -28,20 +34,42 @@ _STDOUT = (Path("-"), Path("/dev/stdout"))
 def predict(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     source: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
-            metavar="INPUT", help="A .csv, .jsonl, .parquet or .npz file; - is standard input."
+            metavar="INPUT",
+            help="A .csv, .tsv, .jsonl, .json or .txt file, maybe .gz, or a .parquet, .npz or .npy "
+            "file; - is standard input, by default a text a line.",
         ),
-    ],
+    ] = None,
     output: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            "-o", "--output", help="Where to write; same suffix as INPUT; - is standard output."
+            "-o",
+            "--output",
+            help="Where to write, in the format of INPUT; - is standard output. "
+            "Texts are printed without it.",
         ),
-    ],
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="A text to answer, in place of INPUT; repeatable.")
+    ] = None,
     input_format: Annotated[
         InputFormat | None, typer.Option(help="What INPUT is, where its suffix does not say it.")
     ] = None,
+    ids_column: Annotated[str | None, IDS_COLUMN] = None,
+    text_column: Annotated[str | None, TEXT_COLUMN] = None,
+    delimiter: Annotated[str | None, DELIMITER] = None,
+    truncate: Annotated[
+        Literal["end", "start"] | None,
+        typer.Option(help="Cut texts that are too long, at this end."),
+    ] = None,
+    on_error: Annotated[
+        OnError,
+        typer.Option(
+            help="What a row without an answer does: refuse the file, or have null for an answer "
+            "and the reason in a column error."
+        ),
+    ] = "fail",
     threshold: Annotated[
         float | None, typer.Option(help="Decide at this probability, not at the bundle's.")
     ] = None,
@@ -55,19 +83,90 @@ def predict(
     These are a label and its probability, or what the model's task asks for. A file that has a
     column of that name keeps it; the added one is then called predicted_label, and so on.
     """
+    if (source is None) == (not text):
+        raise typer.BadParameter("give either INPUT or --text")
     started = time.perf_counter()
+    how = How(READ_ROWS, Columns(ids_column, text_column), delimiter, on_error == "null")
     with (
         OnnxClassifier(
-            bundle, num_threads=threads, threshold=threshold, public_key=public_key
+            bundle,
+            num_threads=threads,
+            threshold=threshold,
+            public_key=public_key,
+            truncation=truncate,
         ) as classifier,
-        _seekable(source, input_format) as readable,
-        _replaceable(output, readable.suffix) as writable,
-        share_of(f"predict {source.name}") as progress,
+        _opened(source, text or [], input_format, how, classifier.takes_text) as reader,
     ):
-        count = predict_file(classifier, readable, writable, progress)
-    seconds = time.perf_counter() - started
+        if output is None:
+            _check_printable(reader)
+            _print_answers(classifier, reader)
+            return
+        name = "texts" if source is None else source.name
+        with (
+            _replaceable(output, reader.allowed_suffixes[0]) as writable,
+            share_of(f"predict {name}") as progress,
+        ):
+            done = predict_rows(classifier, reader, writable, progress)
+        cut = classifier.truncated
+    summary = _summary(done, cut, time.perf_counter() - started)
     console = err if output in _STDOUT else out
-    console.print(f"{count:,} rows in {seconds:.1f} s → {output}", markup=False, soft_wrap=True)
+    console.print(f"{summary} → {output}", markup=False, soft_wrap=True)
+
+
+def _summary(done: Predicted, cut: int, seconds: float) -> str:
+    without = f", {done.errors:,} without an answer" if done.errors else ""
+    truncated = f", {cut:,} {'text' if cut == 1 else 'texts'} cut" if cut else ""
+    return f"{done.rows:,} rows{without}{truncated} in {seconds:.1f} s"
+
+
+def _check_printable(reader: RowReader) -> None:
+    if suffix_of(reader.path) not in ("", ".txt"):
+        raise InvalidInputError("no --output is given; allowed without: --text, or lines of text")
+
+
+def _print_answers(classifier: OnnxClassifier, reader: RowReader) -> None:
+    """Print each answer before its text, once all are there."""
+    lines = []
+    for chunk, added in answers(classifier, reader):
+        columns = [cells_of(column) for column in added.values()]
+        for text, *cells in zip(chunk.texts or (), *columns, strict=True):
+            lines.append("\t".join([*map(_shown, cells), printable(text)]))
+    for line in lines:
+        typer.echo(line)  # rich would make spaces of tabs
+
+
+def _shown(cell: object) -> str:
+    if cell is None:
+        return "-"
+    if isinstance(cell, float):
+        return f"{cell:.4f}"
+    return printable(";".join(map(_shown, cell)) if isinstance(cell, list) else str(cell))
+
+
+@contextmanager
+def _opened(
+    source: Path | None,
+    texts: list[str],
+    input_format: InputFormat | None,
+    how: How,
+    takes_text: bool,
+) -> Iterator[RowReader]:
+    """The rows of INPUT, or of the texts that are given in its place."""
+    if source is None:
+        yield TextsReader(texts, how)
+        return
+    if input_format is None and source in _STDIN and takes_text:
+        input_format = "txt"
+    with (
+        _seekable(source, input_format) as readable,
+        open_rows(
+            readable,
+            columns=how.columns,
+            delimiter=how.delimiter,
+            tolerant=how.tolerant,
+        ) as reader,
+    ):
+        yield reader
 
 
 @contextmanager
@@ -77,7 +176,7 @@ def _seekable(source: Path, input_format: InputFormat | None) -> Iterator[Path]:
     if input_format is None and not (standard or source.is_fifo()):
         yield source
         return
-    suffix = source.suffix if input_format is None else f".{input_format}"
+    suffix = suffix_of(source) if input_format is None else f".{input_format}"
     if not suffix:
         raise DataError(f"{source}: its suffix does not say what it is; give --input-format")
     with tempfile.TemporaryDirectory() as folder:

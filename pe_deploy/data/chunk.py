@@ -1,13 +1,17 @@
-"""Some consecutive rows of a file: the ids of all of them in one array, and where each row lies."""
+"""Some consecutive rows of a file: their texts, or the ids of all in one array, and its rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+Rows = NDArray[np.int64] | list[NDArray[np.int64]]
+"""Ids `[rows, length]`, or an array a row where lengths differ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +25,9 @@ class Chunk:
         offsets: int64 `[rows + 1]`; row `i` is `values[offsets[i]:offsets[i + 1]]`, maybe empty.
         records: the rows as their format holds them, for its reader and writer alone.
         done: the share of the file read so far, 0 to 1.
+        texts: a text for each row, where the file has texts; then no row has ids.
+        errors: why a row, counted from 0, cannot be read, where that was not to be raised; it has
+            no ids, or an empty text.
     """
 
     first_row: int
@@ -28,20 +35,47 @@ class Chunk:
     offsets: NDArray[np.int64]
     records: Any
     done: float
+    texts: list[str] | None = None
+    errors: Mapping[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_texts(
+        cls,
+        first_row: int,
+        texts: list[str],
+        records: Any,
+        done: float,
+        errors: Mapping[int, str] | None = None,
+    ) -> Chunk:
+        """Rows that are texts."""
+        offsets = np.zeros(len(texts) + 1, np.int64)
+        return cls(first_row, offsets[:0], offsets, records, done, texts, errors or {})
 
     def __repr__(self) -> str:
         last = self.first_row + len(self) - 1
-        return f"<Chunk: rows {self.first_row:,} to {last:,}, {len(self.values):,} ids>"
+        what = f"{len(self.values):,} ids" if self.texts is None else "texts"
+        return f"<Chunk: rows {self.first_row:,} to {last:,}, {what}>"
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def rows(self) -> NDArray[np.int64] | list[NDArray[np.int64]]:
+    def rows(self) -> Rows:
         """The ids as int64 `[rows, length]`, or as one array a row where lengths differ."""
         lengths = np.diff(self.offsets)
         if (lengths == lengths[0]).all():
             return self.values.reshape(len(self), int(lengths[0]))
         return [self.values[start:stop] for start, stop in pairwise(self.offsets.tolist())]
+
+    def given(self) -> Rows | list[str]:
+        """What a model is given: the ids, or the texts."""
+        return self.rows() if self.texts is None else self.texts
+
+    def some(self, indices: Sequence[int]) -> list[NDArray[np.int64]] | list[str]:
+        """What it is given of some rows, counted from 0."""
+        if self.texts is not None:
+            return [self.texts[index] for index in indices]
+        starts, stops = self.offsets[:-1].tolist(), self.offsets[1:].tolist()
+        return [self.values[starts[index] : stops[index]] for index in indices]
 
 
 def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,61 +1,151 @@
-"""What CSV and JSON lines share: rows from the lines of a UTF-8 file, written back as they were."""
+"""What CSV, JSON and plain text share: rows from lines of UTF-8, and written back as such."""
 
 from __future__ import annotations
 
 import codecs
+import gzip
+import io
 import os
+import zlib
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 import numpy as np
 
-from pe_deploy.data.chunk import Chunk, offsets_of
-from pe_deploy.data.lists import Column, Lists
-from pe_deploy.data.reader import OUTSIDE, RowReader, in_int64
+from pe_deploy.data.chunk import Chunk
+from pe_deploy.data.lists import Column, Lists, Sparse
+from pe_deploy.data.reader import How, Ids, RowReader, reading
+from pe_deploy.data.suffix import suffix_of
 from pe_deploy.errors import DataError
 
+LONGEST_LINE = 2**25
+"""The most bytes of a line."""
+LARGEST_RECORD = 2**27
+"""The most bytes of a record, which may be of many lines where these are in quotes."""
 
-class TextReader(RowReader):
+_CHUNK_BYTES = 2**23
+_BAD_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_SAVE_AS = "save it as UTF-8, which Excel calls 'CSV UTF-8'"
+
+
+class LineFile(RowReader):
     """Reads a file of lines; its byte order mark and line ending are kept for a copy of it."""
 
-    def __init__(self, path: Path, chunk_rows: int, stack: ExitStack) -> None:
-        super().__init__(path, chunk_rows)
-        self._file = file = stack.enter_context(path.open("rb"))
-        self._size = os.fstat(file.fileno()).st_size
-        self.newline = "\r\n" if file.readline().endswith(b"\r\n") else "\n"
-        file.seek(0)
-        marked = file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
-        file.seek(len(codecs.BOM_UTF8) if marked else 0)
+    def __init__(self, path: Path, how: How, stack: ExitStack) -> None:
+        super().__init__(path, how)
+        self._raw: IO[bytes] = stack.enter_context(path.open("rb"))
+        self._size = os.fstat(self._raw.fileno()).st_size
+        self._file = self._raw
+        self._bytes_read = 0
+        self._bytes_of_records = 0  # of those that were read to their end
+        if suffix_of(path).endswith(".gz"):
+            unpacked = gzip.GzipFile(fileobj=self._raw)
+            self._file = stack.enter_context(io.BufferedReader(unpacked))
+        with self._unpacking():
+            first = self._file.readline(LONGEST_LINE)
+            self._file.seek(0)
+            if first.startswith(_UTF16):
+                raise DataError(f"{path}: line 1 is UTF-16 text; {_SAVE_AS}")
+            marked = first.startswith(codecs.BOM_UTF8)
+            self._file.seek(len(codecs.BOM_UTF8) if marked else 0)
+        self.newline = "\r\n" if first.endswith(b"\r\n") else "\n"
         self._encoding = "utf-8-sig" if marked else "utf-8"
+
+    def _unpacking(self) -> Any:
+        return reading(self.path, "gzip", _BAD_GZIP)
 
     def lines(self) -> Iterator[str]:
         """Each line with its ending and without the byte order mark."""
-        for number, line in enumerate(self._file, 1):
-            try:
-                text = line.decode()
-            except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{self.path}: line {number} is not UTF-8 text, at its byte {error.start + 1}"
-                ) from error
-            yield text
+        readline = partial(self._file.readline, LONGEST_LINE + 1)
+        with self._unpacking():
+            for number, line in enumerate(iter(readline, b""), 1):
+                if len(line) > LONGEST_LINE:
+                    raise DataError(
+                        f"{self.path}: line {number} is too long; "
+                        f"allowed: {LONGEST_LINE:,} bytes or fewer"
+                    )
+                try:
+                    text = line.decode()
+                except UnicodeDecodeError as error:
+                    raise self._not_utf8(number, error.start + 1) from error
+                self._bytes_read += len(line)
+                if self._bytes_read - self._bytes_of_records > LARGEST_RECORD:
+                    raise DataError(
+                        f"{self.path}: a row that goes on in line {number} is too large; "
+                        f"allowed: {LARGEST_RECORD:,} bytes or fewer"
+                    )
+                yield text
 
-    def create_like(self, path: Path) -> TextIO:
+    def peek(self, size: int) -> bytes:
+        """The first bytes, which are read again afterwards."""
+        with self._unpacking():
+            start = self._file.tell()
+            head = self._file.read(size)
+            self._file.seek(start)
+        return head
+
+    def whole(self, largest: int, what: str, otherwise: str) -> str:
+        """All of the text at once.
+
+        Raises:
+            DataError: it has more than so many bytes, or is not UTF-8.
+        """
+        with self._unpacking():
+            data = self._file.read(largest + 1)
+        if len(data) > largest:
+            allowed = f"allowed: {largest:,} bytes or fewer, {otherwise}"
+            raise DataError(f"{self.path}: {what} that is too large; {allowed}")
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            byte = error.start - data.rfind(b"\n", 0, error.start)
+            raise self._not_utf8(line, byte) from error
+
+    def _not_utf8(self, line: int, byte: int) -> DataError:
+        return DataError(
+            f"{self.path}: line {line} is not UTF-8 text, at its byte {byte}; {_SAVE_AS}"
+        )
+
+    def taken(self, records: Iterator[Any]) -> Iterator[Any]:
+        """As many of the records that come as a chunk may have, by their number and their size."""
+        enough = self._bytes_read + _CHUNK_BYTES
+        for _, record in zip(range(self.how.chunk_rows), records, strict=False):
+            self._bytes_of_records = self._bytes_read
+            yield record
+            if self._bytes_read > enough:
+                return
+
+    @contextmanager
+    def create_like(self, path: Path, suffix: str) -> Iterator[TextIO]:
         """A new file, with a byte order mark if this one has it; line ends are written as given."""
-        return path.open("w", encoding=self._encoding, newline="")
+        with create(path, suffix, self._encoding) as file:
+            yield file
+
+    @property
+    def done(self) -> float:
+        """The share of the file that was read, 0 to 1."""
+        return self._raw.tell() / self._size
+
+
+class TextReader(LineFile):
+    """Reads records of cells, of which one holds ids or a text."""
 
     def __iter__(self) -> Iterator[Chunk]:
         first_row = 1
         while records := self._take(first_row):
-            rows = self._ids(records, first_row)
-            offsets = offsets_of(np.fromiter(map(len, rows), np.int64, len(rows)))
-            try:
-                values = np.fromiter(self._integers(rows), np.int64, int(offsets[-1]))
-            except (ValueError, OverflowError):
-                raise next(self._bad_ids(rows, first_row)) from None
-            yield Chunk(first_row, values, offsets, records, self._file.tell() / self._size)
+            errors: dict[int, str] = {}
+            if self.of_texts:
+                texts = self._texts(records, first_row, errors)
+                yield Chunk.of_texts(first_row, texts, records, self.done, errors)
+            else:
+                ids = self._ids(records, first_row, errors)
+                yield Chunk(first_row, *ids, records, self.done, None, errors)
             first_row += len(records)
 
     @abstractmethod
@@ -63,32 +153,29 @@ class TextReader(RowReader):
         """The records of the next chunk; none at the file's end."""
 
     @abstractmethod
-    def _ids(self, records: list[Any], first_row: int) -> list[list[Any]]:
-        """The ids of each record, not yet known to be integers."""
+    def _ids(self, records: list[Any], first_row: int, errors: dict[int, str]) -> Ids:
+        """The ids of the records."""
 
     @abstractmethod
-    def _integers(self, rows: list[list[Any]]) -> Iterable[int]:
-        """The ids of all rows, one after the other; a ValueError where one is not an integer."""
+    def _texts(self, records: list[Any], first_row: int, errors: dict[int, str]) -> list[str]:
+        """The text of each record."""
 
-    @abstractmethod
-    def _is_integer(self, value: Any) -> bool:
-        """Whether this one is."""
 
-    def _bad_ids(self, rows: list[list[Any]], first_row: int) -> Iterator[DataError]:
-        for row, ids in enumerate(rows, first_row):
-            for value in ids:
-                if not self._is_integer(value):
-                    yield self.bad_id(row, self._shown(value))
-                elif not in_int64(value):
-                    yield self.bad_id(row, str(value), OUTSIDE)
-
-    def _shown(self, value: Any) -> str:
-        """How an error shows what is not an integer."""
-        return repr(value)
+@contextmanager
+def create(path: Path, suffix: str, encoding: str = "utf-8") -> Iterator[TextIO]:
+    """A new text file, compressed where its suffix says so; line ends are written as given."""
+    with ExitStack() as stack:
+        file: Any = stack.enter_context(path.open("wb"))
+        if suffix.endswith(".gz"):
+            # Without the name, which may be a temporary one, and without the time.
+            file = stack.enter_context(gzip.GzipFile("", "wb", 6, file, mtime=0))
+        yield stack.enter_context(io.TextIOWrapper(file, encoding, "backslashreplace", ""))
 
 
 def cells_of(column: Column) -> list[Any]:
-    """A column's values as Python's own int, float and str, or lists of them."""
+    """A column's values as Python's own int, float and str, or lists of them, or None."""
+    if isinstance(column, Sparse):
+        return column.spread(cells_of(column.values))
     if isinstance(column, Lists):
         return column.cut(cells_of(column.members))
     # A float32 becomes the double with the shortest decimals that give the same float32 back: 0.9,

@@ -11,8 +11,6 @@ import torch
 from torch import nn
 
 from pe_deploy.config import Label, Signature, takes_threshold
-from pe_deploy.data import Dataset
-from pe_deploy.data.text_dataset import TextDataset
 from pe_deploy.errors import ExportError, InvalidInputError
 from pe_deploy.export.adapt import preflight
 from pe_deploy.export.adapt.adapter import IdsToLogits, answer_of
@@ -61,7 +59,7 @@ def source_of(
         )
     if labels is not None and not isinstance(labels, list | tuple | range):
         raise InvalidInputError(f"labels are {labels!r}; allowed: a list, in the order of classes")
-    if not isinstance(data, str | Path | Dataset | TextDataset | None):
+    if not isinstance(data, Data | None):
         raise InvalidInputError(
             f"data is {_shown(data)}; allowed: a file, a Dataset or a TextDataset"
         )

@@ -3,23 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pe_deploy.config import Label, Signature
-from pe_deploy.data import Dataset, load, open_rows
+from pe_deploy.data import Columns, Dataset, load, load_texts, open_rows
 from pe_deploy.data.text_dataset import TextDataset
 from pe_deploy.errors import DataError, InvalidInputError
 from pe_deploy.export.source import LabelledRows
 from pe_deploy.text.encoder import TextEncoder
 
-Data = str | Path | Dataset | TextDataset
-"""A file, or rows in memory."""
-
 _MOST_ROWS = 512
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file of rows, and how it is to be read; see `load`."""
+
+    path: str | Path
+    columns: Columns = Columns()  # noqa: RUF009 (it is frozen)
+    delimiter: str | None = None
+    drop_missing: bool = False
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def of_texts(self) -> bool:
+        """Whether it holds texts in place of ids."""
+        if str(self.path) == "digits":
+            return False
+        with open_rows(self.path, columns=self.columns, delimiter=self.delimiter) as reader:
+            return reader.of_texts
+
+    def load(self, pad_id: int | None) -> Dataset | TextDataset:
+        """Its rows with their labels, as they are.
+
+        Raises:
+            DataError: as `load` and `load_texts` raise it.
+        """
+        read = load_texts if self.of_texts else partial(load, pad_id=pad_id)
+        return read(
+            self.path,
+            columns=self.columns,
+            delimiter=self.delimiter,
+            drop_missing=self.drop_missing,
+        )
+
+    def first_rows(self, pad_id: int | None) -> NDArray[np.int64] | list[str]:
+        """Its first rows without labels, up to 512: ids `[rows, longest]`, or texts."""
+        with open_rows(self.path, columns=self.columns, delimiter=self.delimiter) as reader:
+            if reader.of_texts:
+                texts = chain.from_iterable(chunk.texts or () for chunk in reader)
+                return list(islice(texts, _MOST_ROWS))
+            rows = list(islice(chain.from_iterable(chunk.rows() for chunk in reader), _MOST_ROWS))
+        ids = np.full((len(rows), max(map(len, rows), default=0)), pad_id or 0, np.int64)
+        for number, row in enumerate(rows):
+            if len(row) != ids.shape[1] and pad_id is None:
+                raise DataError(f"{self}: row {number + 1} has {len(row)} ids; state --pad-id")
+            ids[number, : len(row)] = row
+        return ids
+
+
+Data = str | Path | DataFile | Dataset | TextDataset
+"""A file, or rows in memory."""
 
 
 class HeldOut(NamedTuple):
@@ -44,7 +97,7 @@ def held_out(
 ) -> HeldOut:
     """Rows with the class of each, as far as there are data.
 
-    Of a task other than classes the ids alone are read, whose labels no file has a column for.
+    Of a task other than classes the rows alone are read, whose labels no file has a column for.
 
     Raises:
         DataError: the file cannot be read, has other labels than the model tells apart, or a text
@@ -52,47 +105,39 @@ def held_out(
     """
     if data is None:
         return HeldOut(labels)
-    texts: tuple[str, ...] = ()
-    if isinstance(data, TextDataset):
-        part = data.take(np.arange(min(len(data), _MOST_ROWS)))
-        texts = tuple(part.texts)
-        data = _encoded(part, encoder)
+    where = "the data" if isinstance(data, Dataset | TextDataset) else str(data)
+    given = DataFile(data) if isinstance(data, str | Path) else data
     if signature.task != "classes":
-        return HeldOut(labels, _ids_of(data, signature), texts)
-    rows = data if isinstance(data, Dataset) else load(data, pad_id=signature.pad_id)
-    known = tuple(rows.labels if labels is None else labels)
-    where = "the data" if isinstance(data, Dataset) else str(data)
+        if isinstance(given, DataFile):
+            rows = given.first_rows(signature.pad_id)
+        else:
+            rows = given.input_ids if isinstance(given, Dataset) else list(given.texts)
+        if isinstance(rows, list):
+            texts = tuple(rows[:_MOST_ROWS])
+            return HeldOut(labels, LabelledRows(_encoded(texts, encoder, where), None), texts)
+        return HeldOut(labels, LabelledRows(rows, None))
+    loaded = given.load(signature.pad_id) if isinstance(given, DataFile) else given
+    known = tuple(loaded.labels if labels is None else labels)
     if len(known) != signature.num_labels:
         raise DataError(
             f"{where} has {len(known)} labels; the model tells {signature.num_labels} apart, so "
             "state --labels in the order of its classes"
         )
-    if unknown := [label for label in rows.labels if label not in known]:
+    if unknown := [label for label in loaded.labels if label not in known]:
         raise DataError(f"{where} has the label {unknown[0]!r}; allowed: {list(known)}")
-    index = np.array([known.index(label) for label in rows.labels])
-    return HeldOut(known, LabelledRows(rows.input_ids, index[rows.targets]), texts)
+    targets = np.array([known.index(label) for label in loaded.labels])[loaded.targets]
+    if isinstance(loaded, Dataset):
+        return HeldOut(known, LabelledRows(loaded.input_ids, targets))
+    texts = tuple(loaded.texts[:_MOST_ROWS])
+    ids = _encoded(texts, encoder, where)
+    return HeldOut(known, LabelledRows(ids, targets[:_MOST_ROWS]), texts)
 
 
-def _encoded(data: TextDataset, encoder: TextEncoder | None) -> Dataset:
+def _encoded(texts: Sequence[str], encoder: TextEncoder | None, where: str) -> NDArray[np.int64]:
     if encoder is None:
-        raise DataError("the data are texts; state a tokenizer, which makes ids of them")
+        raise DataError(f"{where}: the rows are texts; state a tokenizer, which makes ids of them")
     try:
-        ids = encoder(list(data.texts))
+        return encoder(list(texts))
     except InvalidInputError as error:
         row = "" if error.row is None else f"row {error.row + 1}: "
-        raise DataError(f"the data: {row}{error.reason}") from error
-    return Dataset(ids, data.targets, data.labels, encoder.signature.pad_id)
-
-
-def _ids_of(data: str | Path | Dataset, signature: Signature) -> LabelledRows:
-    if isinstance(data, Dataset):
-        return LabelledRows(data.input_ids, None)
-    with open_rows(Path(data)) as reader:
-        rows = list(islice(chain.from_iterable(chunk.rows() for chunk in reader), _MOST_ROWS))
-    longest = max(map(len, rows))
-    ids = np.full((len(rows), longest), signature.pad_id or 0, np.int64)
-    for number, row in enumerate(rows):
-        if len(row) != longest and signature.pad_id is None:
-            raise DataError(f"{data}: row {number + 1} has {len(row)} ids; state --pad-id")
-        ids[number, : len(row)] = row
-    return LabelledRows(ids, None)
+        raise DataError(f"{where}: {row}{error.reason}") from error

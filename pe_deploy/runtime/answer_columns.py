@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from pe_deploy.data.chunk import offsets_of
-from pe_deploy.data.lists import Column, Lists
+from pe_deploy.data.lists import Full, Lists
 from pe_deploy.runtime.classifier import Classifier
 
 
-def answer_columns(classifier: Classifier, rows: Any) -> dict[str, Column]:
+def answer_columns(classifier: Classifier, rows: Any) -> dict[str, Full]:
     """The columns of a task, which are the same for any rows, and for none.
 
     - classes: `label` and its `probability`.

@@ -7,12 +7,24 @@ uses.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pe_deploy.errors import InvalidInputError
+from pe_deploy.runtime.given import (
+    ALLOWED,
+    NO_TOKENIZER,
+    TEXTS,
+    check_integers,
+    check_mask,
+    check_present,
+    is_integer,
+    is_masked,
+    read,
+    shown,
+    unwrapped,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +38,9 @@ def to_input_ids(inputs: Any, signature: Signature) -> NDArray[np.int64]:
     Args:
         inputs: integers `[batch, sequence]` of any integer dtype, as an array or nested lists;
             where the signature has a `pad_id`, also rows of differing length, which are padded.
+            Also a frame of integers or a column of lists, of pandas, polars, pyarrow or
+            `datasets`, and a mapping or a frame with `input_ids`, as a tokenizer returns it; its
+            `attention_mask` has to be of the tokens and not of the padding.
         signature: the ranges that the model allows.
 
     Returns:
@@ -36,7 +51,13 @@ def to_input_ids(inputs: Any, signature: Signature) -> NDArray[np.int64]:
             than `max_length`, an id outside the vocabulary, or padding anywhere but at the end of
             a row.
     """
-    given = inputs if type(inputs) is np.ndarray else _to_array(inputs)
+    mask = None
+    if type(inputs) is np.ndarray and inputs.dtype.kind != "O":
+        given: NDArray[Any] | list[NDArray[Any]] = inputs
+    else:
+        if type(inputs) is not list:
+            inputs, mask = unwrapped(inputs)
+        given = _to_array(inputs, signature.vocab_size)
     if isinstance(given, list):
         ids = _pad(given, signature)
     else:
@@ -49,60 +70,32 @@ def to_input_ids(inputs: Any, signature: Signature) -> NDArray[np.int64]:
         _check_range(given, ids, signature.vocab_size)
     if signature.pad_id is not None:
         _check_padding(ids, signature.pad_id, signature)
+    if mask is not None:
+        check_mask(mask, ids, signature.pad_id)
     return ids
 
 
-def _to_array(inputs: Any) -> NDArray[Any] | list[NDArray[Any]]:
+def _to_array(inputs: Any, vocab_size: int) -> NDArray[Any] | list[NDArray[Any]]:
     """One array, or a list of one-dimensional arrays where rows differ in length."""
     nested = isinstance(inputs, list | tuple)
-    if any(map(_is_masked, inputs if nested else ())):
+    if any(map(is_masked, inputs if nested else ())):
         raise InvalidInputError(_MASKED)
-    array = _read(inputs)
+    array = read(inputs)
     if array is None and nested:  # numpy's answer to rows of differing length
-        return [_to_row(number, row) for number, row in enumerate(inputs)]
+        return _to_rows(inputs, vocab_size)
     if array is None:
         raise InvalidInputError(f"input_ids {_unreadable(inputs)}")
-    if _is_masked(array):
+    if is_masked(array):
         raise InvalidInputError(_MASKED)
-    if array.ndim == 2 and array.dtype.kind in "iu" and not hasattr(inputs, "__array__"):
+    if nested and array.ndim == 2 and array.dtype.kind in "iu":
         for number, row in enumerate(inputs):
             _check_members(number, row)
+    elif nested and array.size and (array.ndim == 2 or array.dtype.kind in TEXTS):
+        return _to_rows(inputs, vocab_size)
+    if array.ndim == 0 and array.dtype.kind == "O":
+        raise InvalidInputError(f"input_ids is {shown(inputs)}; {ALLOWED}")
     return np.asarray(array)
 
-
-def _read(value: Any) -> NDArray[Any] | None:
-    """What numpy makes of a value, which is anything at all; None where it makes nothing of it.
-
-    What the value's own code raises passes through, and so does what a signal handler of the app
-    raises meanwhile, unless it is of the very classes that numpy raises.
-    """
-    try:
-        array: NDArray[Any] = np.asanyarray(value)
-    except Exception as error:
-        kind = type(error)
-        if kind in _READING_ERRORS or kind.__module__.startswith("numpy"):
-            return None
-        raise
-    return array
-
-
-def _is_masked(value: Any) -> bool:
-    # Asked for, `np.ma` is imported, for 7 ms; what is not imported has no instances.
-    return "numpy.ma" in sys.modules and isinstance(value, np.ma.MaskedArray)
-
-
-_READING_ERRORS = (
-    AttributeError,
-    NotImplementedError,
-    OverflowError,
-    RecursionError,
-    RuntimeError,
-    TypeError,
-    UnicodeDecodeError,
-    UnicodeEncodeError,
-    UserWarning,  # where an app makes errors of warnings
-    ValueError,
-)
 
 _MASKED = "input_ids is a masked array; allowed: an array without a mask"
 
@@ -120,34 +113,42 @@ def _unreadable(inputs: Any) -> str:
     )
 
 
-def _to_row(number: int, row: Any) -> NDArray[Any]:
-    array = _read(row)
+def _to_rows(rows: Any, vocab_size: int) -> list[NDArray[Any]]:
+    try:
+        return [_to_row(number, row, vocab_size) for number, row in enumerate(rows)]
+    except InvalidInputError:
+        check_present(rows)  # in whatever row, it is to blame for the floats of others
+        raise
+
+
+def _to_row(number: int, row: Any, vocab_size: int) -> NDArray[Any]:
+    array = read(row)
     if array is None or array.ndim != 1:
-        raise InvalidInputError("is not a list of ids", row=number)
-    if array.size and array.dtype.kind not in "iu":
-        raise InvalidInputError(f"has dtype {array.dtype}; allowed: an integer dtype", row=number)
-    _check_members(number, row)
+        if isinstance(row, str | bytes):
+            raise InvalidInputError(f"is {shown(row)}; {NO_TOKENIZER}", row=number)
+        what = "" if isinstance(row, list | tuple) else f"{shown(row)}, "
+        raise InvalidInputError(f"is {what}not a list of ids", row=number)
+    if array.size:
+        _check_members(number, row)
+        if array.dtype.kind not in "iu":  # as where a missing value may be, or one is too large
+            for column, value in enumerate(array.tolist() if array.dtype.kind == "O" else row):
+                if not 0 <= value < vocab_size:
+                    raise InvalidInputError(
+                        f"column {column} has id {shown(value)}; allowed: 0 to {vocab_size - 1}",
+                        row=number,
+                    )
+            array = array.astype(np.int64)
     return array
 
 
 def _check_members(number: int, row: Any) -> None:
     """Refuse what numpy takes for an integer among integers, and is none: `[1, True]`."""
     if hasattr(row, "__array__"):
-        if not _is_integer(row):
-            raise InvalidInputError("is not a list of ids", row=number)
-        return
-    if set(map(type, row)) <= {int}:
-        return
-    for column, value in enumerate(row):
-        if _is_masked(value) or not _is_integer(value):
-            raise InvalidInputError(
-                f"column {column} has {type(value).__name__}; allowed: integers", row=number
-            )
-
-
-def _is_integer(value: Any) -> bool:
-    array = _read(value)
-    return array is not None and array.dtype.kind in "iu"
+        if is_integer(row):
+            return
+        row = np.asarray(row).tolist()
+    if not set(map(type, row)) <= {int}:
+        check_integers([list(row)], number)
 
 
 def check_lengths(

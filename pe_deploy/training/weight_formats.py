@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
+import pickletools
 import re
 import struct
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +24,7 @@ LARGEST = 2**34
 """The most bytes of a file of weights."""
 
 _HEAD = 64
+_PICKLES = 5  # before 1.6: a mark, a version, the machine, the tensors, their names
 _OTHER_KINDS = {
     b"version https://git-lfs": "is a Git LFS pointer, not the file itself; run: git lfs pull",
     b"\x93NUMPY": f"is an array of numpy; {HOW_TO_SAVE}",
@@ -74,24 +78,34 @@ def _read(path: Path, file: IO[bytes], size: int) -> tuple[State, tuple[str, ...
         raise CheckpointError(f"{path}: is ONNX already; allowed: weights of torch")
     if head.startswith(b"PK"):
         _check_archive(path, file, size)
-    elif not head.startswith(b"\x80"):  # a pickle, and so torch's format before 1.6
+    elif head.startswith(b"\x80"):  # pickles, and so torch's format before 1.6
+        _check_pickles(path, file, _PICKLES)
+    else:
         raise CheckpointError(
             f"{path}: not a file of weights; allowed: what torch.save writes, and .safetensors"
         )
+    file.seek(0)
     content, notes = _load(path, file)
     state, more = unwrapped(path, content)
+    # Each storage once; a tensor that the pickle makes of a size alone has one of nothing.
+    storages = {one.untyped_storage().data_ptr(): one.untyped_storage() for one in state.values()}
+    held = sum(storage.nbytes() for storage in storages.values())
+    if held > size:
+        raise CheckpointError(
+            f"{path}: {held} bytes of weights, in a file of {size}; {HOW_TO_SAVE}"
+        )
     return state, (*notes, *more)
 
 
 def _check_archive(path: Path, file: IO[bytes], size: int) -> None:
     """Which of the zip archives that end in `.pt` it is, and that it holds what it says."""
     try:
-        entries = zipfile.ZipFile(file).infolist()
+        archive = zipfile.ZipFile(file)
+        entries = archive.infolist()
     except _ODD_ARCHIVE as error:
         raise CheckpointError(
             f"{path}: not a readable archive of torch: {line_of(error)}; {HOW_TO_SAVE}"
         ) from error
-    file.seek(0)
     members = {entry.filename.partition("/")[2] for entry in entries}
     if "constants.pkl" in members or any(name.startswith("code/") for name in members):
         raise CheckpointError(f"{path}: is TorchScript, not weights; {_CLASS_AND_WEIGHTS}")
@@ -101,6 +115,27 @@ def _check_archive(path: Path, file: IO[bytes], size: int) -> None:
     # torch.save never compresses: what unpacks to more was made to.
     if sum(entry.file_size for entry in entries) > size:
         raise CheckpointError(f"{path}: unpacks to more than the file holds; {HOW_TO_SAVE}")
+    try:
+        pickles = [archive.read(entry) for entry in entries if entry.filename.endswith("data.pkl")]
+    except (*_ODD_ARCHIVE, zlib.error, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path}: not a readable archive of torch: {line_of(error)}; {HOW_TO_SAVE}"
+        ) from error
+    for data in pickles:
+        _check_pickles(path, io.BytesIO(data), 1)
+
+
+def _check_pickles(path: Path, file: IO[bytes], count: int) -> None:
+    """Refuse what `weights_only=True` lets be made of a size alone, and filled: a `bytearray`."""
+    try:
+        for _ in range(count):
+            for opcode, argument, _ in pickletools.genops(file):
+                if opcode.name == "GLOBAL" and str(argument).endswith(" bytearray"):
+                    raise CheckpointError(
+                        f"{path}: holds a bytearray, which may be of any size; {HOW_TO_SAVE}"
+                    )
+    except (ValueError, struct.error, OverflowError):
+        return  # torch says what is wrong with it
 
 
 def _load(path: Path, file: IO[bytes]) -> tuple[object, tuple[str, ...]]:

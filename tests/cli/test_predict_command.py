@@ -108,10 +108,16 @@ def test_a_late_row_is_named_by_its_place_in_the_file(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("in.csv", "text,label\na,1\n", "no column 'input_ids'; its columns: text, label"),
+        (
+            "in.csv",
+            "text,label\na,1\n",
+            "in.csv: column text holds text, and this model takes ids: ",
+        ),
+        ("in.csv", "ids,label\na,1\n", "no column 'input_ids'; its columns: ids, label; state"),
         ("in.csv", "input_ids\n1 2.5 3\n", "row 1, column input_ids: '2.5' is not an integer"),
         ("in.jsonl", '{"input_ids": [1, 2.5]}\n', "row 1, column input_ids: 2.5 is not an int"),
-        ("in.txt", "1 2 3\n", "allowed: .csv, .jsonl, .parquet, .npz"),
+        ("in.txt", "1 2 3\n", "in.txt: column text holds text, and this model takes ids: "),
+        ("in.dat", "1 2 3\n", "allowed: .csv, .tsv, .jsonl, .json, .txt, .parquet, .npz, .npy"),
         ("in.parquet", "not parquet", "not a readable Parquet file"),
     ],
 )
@@ -124,7 +130,8 @@ def test_malformed_files_are_one_line(
     message: str,
 ) -> None:
     (tmp_path / name).write_text(content)
-    done = run("predict", notebook_bundle, name, "-o", f"out.{name.split('.')[1]}")
+    suffix = name.split(".")[1].replace("txt", "csv")
+    done = run("predict", notebook_bundle, name, "-o", f"out.{suffix}")
     assert done.code == 1
     assert message in done.err
     assert done.err.count("\n") == 1
@@ -202,7 +209,11 @@ def test_what_standard_input_lacks_is_one_line(
             b"input_ids\n1 2\n3 99\n",
             "-: row 2: column 1 has id 99; allowed: 0 to 11",
         ),
-        (["--input-format", "csv"], b"ids\n", "-: no column 'input_ids'; its columns: ids"),
+        (
+            ["--input-format", "csv"],
+            b"ids\n",
+            "-: no column 'input_ids'; its columns: ids; state the one that holds ids, or text",
+        ),
     ]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
         done = run("predict", notebook_bundle, "-", "-o", "-", *arguments)
@@ -262,3 +273,98 @@ for moment in range(20):
     assert done.stderr == "pe-deploy: interrupted\n" * 20
     assert (tmp_path / "out.csv").read_text() == "older answers"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
+
+
+BYTES = Path(__file__).parent.parent / "bundles" / "bytes"
+TEXTS = ["The cat eats fish", "a dog paints the café today"]
+
+
+def test_texts_are_answered_by_a_line_each(run: Callable[..., Any], tmp_path: Path) -> None:
+    done = run("predict", BYTES, "--text", TEXTS[0], "--text", TEXTS[1])
+    assert (done.code, done.err) == (0, "")
+    lines = [line.split("\t") for line in done.out.splitlines()]
+    classifier = OnnxClassifier(BYTES)
+    labels, probabilities = classifier.predict_with_probability(TEXTS)
+    assert [line[0] for line in lines] == labels.tolist()
+    assert [line[1] for line in lines] == [f"{number:.4f}" for number in probabilities]
+    assert [line[2] for line in lines] == TEXTS
+    done = run("predict", BYTES, "--text", "x" * 41, "--text", "two\nlines")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("pe-deploy: --text: row 1: the text has 41 bytes; allowed: 1 to 40")
+    done = run("predict", BYTES, "--text", "x" * 41, "--text", "a\n\tb", "--on-error", "null")
+    first, second = done.out.splitlines()
+    assert first.startswith("-\t-\tthe text has 41 bytes; allowed: 1 to 40")
+    assert second.endswith("\t" + r"a\n\tb")
+
+
+def test_texts_are_written_where_that_is_asked(run: Callable[..., Any], tmp_path: Path) -> None:
+    for suffix in ("csv", "jsonl"):
+        output = f"out.{suffix}"
+        done = run("predict", BYTES, "--text", TEXTS[0], "--text", "a,\n", "-o", output)
+        assert (done.code, "2 rows in" in done.out) == (0, True)
+        assert read(tmp_path / output)["text"] == [TEXTS[0], "a,\n"]
+    done = run("predict", BYTES, "--text", "a", "-o", "out.parquet")
+    assert "'.parquet'; allowed: '.csv', '.tsv', '.jsonl'" in done.err
+
+
+def test_standard_input_is_a_text_a_line(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notebook_bundle: Path
+) -> None:
+    given = ("\n".join(TEXTS) + "\n").encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+    printed = run("predict", BYTES, "-").out
+    assert printed == run("predict", BYTES, "--text", TEXTS[0], "--text", TEXTS[1]).out
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+    assert run("predict", BYTES, "-", "-o", "out.tsv").code == 0
+    lines = (tmp_path / "out.tsv").read_text(encoding="utf-8").splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["text", *TEXTS]
+    done = run("predict", notebook_bundle, "--text", "a")
+    assert (done.code, done.err) == (
+        1,
+        "pe-deploy: --text: column text holds text, and this model takes ids: "
+        "it has no tokenizer\n",
+    )
+
+
+def test_a_column_of_texts(run: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(f"n;body\n1;{TEXTS[0]}\n2;{'x' * 41}\n3;\n")
+    options = ("-o", "out.csv", "--text-column", "body")
+    done = run("predict", BYTES, "in.csv", *options)
+    assert done.err.startswith("pe-deploy: in.csv: row 2: the text has 41 bytes; allowed: 1 to 40")
+    assert not (tmp_path / "out.csv").exists()
+    done = run("predict", BYTES, "in.csv", *options, "--on-error", "null")
+    assert (done.code, "3 rows, 2 without an answer in" in done.out) == (0, True)
+    done = run("predict", BYTES, "in.csv", *options, "--on-error", "null", "--truncate", "start")
+    assert "3 rows, 1 without an answer, 1 text cut in" in done.out
+    with (tmp_path / "out.csv").open() as file:
+        rows = list(csv.DictReader(file, delimiter=";"))
+    expected = OnnxClassifier(BYTES, truncation="start").predict([TEXTS[0], "x" * 41]).tolist()
+    assert [row["label"] for row in rows] == [*expected, ""]
+    assert [row["error"] for row in rows] == ["", "", "the text has 0 bytes; allowed: 1 to 40"]
+    done = run("predict", BYTES, "in.csv", "-o", "out.csv")
+    assert "no column 'input_ids'; its columns: n, body; state the one that" in done.err
+
+
+def test_a_column_of_ids_and_a_delimiter(
+    run: Callable[..., Any], tmp_path: Path, notebook_bundle: Path
+) -> None:
+    (tmp_path / "in.csv").write_text("n|tokens\n1|[1, 2, 3]\n")
+    options = ("--ids-column", "tokens", "--delimiter", "|")
+    assert run("predict", notebook_bundle, "in.csv", "-o", "out.csv", *options).code == 0
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert lines[0] == "n|tokens|label|probability"
+    assert lines[1].startswith("1|[1, 2, 3]|")
+
+
+def test_what_is_to_be_predicted_is_stated_once(
+    run: Callable[..., Any], tmp_path: Path, notebook_bundle: Path
+) -> None:
+    write(tmp_path / "in.csv")
+    for arguments in ([], ["in.csv", "--text", "a"]):
+        done = run("predict", notebook_bundle, *arguments)
+        assert (done.code, "give either INPUT or --text" in done.err) == (2, True)
+    done = run("predict", notebook_bundle, "in.csv")
+    assert (done.code, done.err) == (
+        1,
+        "pe-deploy: no --output is given; allowed without: --text, or lines of text\n",
+    )

@@ -115,7 +115,7 @@ def test_a_malformed_array_is_one_exact_line(tmp_path: Path, ids: Any, error: st
 def test_a_missing_column_is_named_among_those_there(tmp_path: Path) -> None:
     source = tmp_path / "in.npz"
     np.savez(source, ids=np.ones((1, 1)), label=np.ones(1))
-    with pytest.raises(DataError, match=r"no column 'input_ids'; its columns: ids, label$"):
+    with pytest.raises(DataError, match=r"no column 'input_ids'; its columns: ids, label; state"):
         open_rows(source).__enter__()
 
 

@@ -9,13 +9,23 @@ from pe_deploy.data import open_rows
 from pe_deploy.errors import DataError, InvalidInputError
 from tests.data.rows import predict, write_rows
 
+ALLOWED = "allowed: .csv, .tsv, .jsonl, .json, .txt, .parquet, .npz, .npy, and .gz of text"
+
 
 @pytest.mark.parametrize(
     ("name", "error"),
     [
         ("none.csv", "No such file or directory"),
         ("folder.npz", "Is a directory"),
-        ("rows.xlsx", "suffix '.xlsx'; allowed: .csv, .jsonl, .parquet, .npz"),
+        ("rows.dat", f"suffix '.dat'; {ALLOWED}"),
+        ("rows.csv.bz2", f"suffix '.bz2'; unpack it first; {ALLOWED}"),
+        ("rows.xlsx", f"suffix '.xlsx'; save it as 'CSV UTF-8'; {ALLOWED}"),
+        ("rows.feather", f"suffix '.feather'; write it as .parquet; {ALLOWED}"),
+        (
+            "rows.pkl",
+            "suffix '.pkl'; a pickle may run code where it is read; "
+            f"write it as .parquet or .jsonl; {ALLOWED}",
+        ),
     ],
 )
 def test_what_is_no_file_of_rows_is_one_exact_line(tmp_path: Path, name: str, error: str) -> None:

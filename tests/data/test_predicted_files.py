@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 
 from pe_deploy import DataError
 from pe_deploy.config import Label
 from pe_deploy.data import open_rows
 from pe_deploy.data.lists import ListOf, Lists
+from pe_deploy.runtime.classifier import Run
 from pe_deploy.runtime.predict_file import predict_file
 from tests.data.rows import write_rows
 from tests.runtime.tasks import TOYS, Toy, ToyClassifier
@@ -30,7 +33,7 @@ def predicted(toy: Toy, folder: Path, suffix: str, **columns: Any) -> Path:
     """The file that `predict` makes of one with these columns."""
     source, output = folder / f"in.{suffix}", folder / f"out.{suffix}"
     write_rows(source, input_ids=PADDED, **(columns or {"name": NAMES}))
-    assert predict_file(ToyClassifier(toy), source, output) == len(PADDED)
+    assert predict_file(ToyClassifier(toy), source, output) == (len(PADDED), 0)
     return output
 
 
@@ -126,7 +129,7 @@ def test_rows_of_differing_length_and_many_chunks(tmp_path: Path, suffix: str) -
     rows = [rng.integers(1, 9, length).tolist() for length in rng.integers(2, 7, 9000)]
     source, output = tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}"
     write_rows(source, input_ids=rows)
-    assert predict_file(ToyClassifier(toy), source, output) == 9000
+    assert predict_file(ToyClassifier(toy), source, output) == (9000, 0)
     found = lists(read(output)["labels"], str)
     assert [len(each) for each in found] == [len(row) for row in rows]
     for row in (0, 4095, 4096, 8999):
@@ -165,7 +168,10 @@ def test_a_file_without_rows_has_its_columns(tmp_path: Path) -> None:
         ("one label", "labels,probability_7"),
         ("numbers", "value_width,value_height"),
     ]:
-        assert predict_file(ToyClassifier(TOYS[name]), tmp_path / "in.csv", tmp_path / "o.csv") == 0
+        assert predict_file(ToyClassifier(TOYS[name]), tmp_path / "in.csv", tmp_path / "o.csv") == (
+            0,
+            0,
+        )
         assert (tmp_path / "o.csv").read_text() == f"input_ids,{added}\n"
 
 
@@ -200,3 +206,112 @@ def test_a_float32_in_a_list_is_written_as_short_as_it_is(tmp_path: Path) -> Non
             write(chunk, {"scores": added})
     written = (tmp_path / "out.jsonl").read_text()
     assert written == '{"input_ids": [1], "scores": [0.9, 0.5]}\n{"input_ids": [2], "scores": []}\n'
+
+
+GOOD, BAD = (
+    [[8, 5, 3], [6, 5, 5, 8]],
+    {
+        "1 x": "column input_ids: 'x' is not an integer; allowed: integers only",
+        "1 99": "column 1 has id 99; allowed: 0 to 8",
+        "0 5": "column 0 has pad_id 0 before the row's last token; "
+        "allowed: padding on the right only",
+        "": "has 0 ids; allowed: {} to 6",
+        "1 1 1 1 1 1 1": "has 7 ids; allowed: {} to 6",
+    },
+)
+
+
+def with_bad_rows(folder: Path, suffix: str) -> Path:
+    """A file whose second and last rows are good."""
+    cells = [*list(BAD)[:1], "8 5 3", *list(BAD)[1:], "6 5 5 8"]
+    source = folder / f"in.{suffix}"
+    if suffix == "csv":
+        source.write_text("input_ids,error\n" + "".join(f"{cell},kept\n" for cell in cells))
+    elif suffix == "jsonl":
+        rows = [[int(one) if one.isdigit() else one for one in cell.split()] for cell in cells]
+        lines = (json.dumps({"input_ids": row, "error": "kept"}) for row in rows)
+        source.write_text("\n".join(lines))
+    else:
+        pq.write_table(pa.table({"input_ids": cells, "error": ["kept"] * len(cells)}), source)
+    return source
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("name", ["classes", "multilabel", "regression", "tokens"])
+def test_a_bad_row_has_null_and_a_reason_where_that_is_asked(
+    tmp_path: Path, suffix: str, name: str
+) -> None:
+    toy, source = TOYS[name], with_bad_rows(tmp_path, suffix)
+    output = tmp_path / f"out.{suffix}"
+    classifier = ToyClassifier(toy)
+    assert predict_file(classifier, source, output, on_error="null") == (7, 5)
+    columns = read(output)
+    assert columns["error"] == ["kept"] * 7
+    last = list(columns)[-2]  # an empty list of labels is an empty cell of CSV, too
+    missing = "" if suffix == "csv" else None
+    assert [row for row, cell in enumerate(columns[last]) if cell != missing] == [1, 6]
+    reasons = [
+        reason.format(toy.signature.min_length).replace("'", '"' if suffix == "jsonl" else "'")
+        for reason in BAD.values()
+    ]
+    if suffix == "jsonl":
+        reasons[2] = BAD["0 5"]
+    expected = [reasons[0], missing, *reasons[1:], missing]
+    assert columns["predicted_error"] == expected
+    if name == "classes":
+        assert [columns["label"][row] for row in (1, 6)] == classifier.predict(GOOD).tolist()
+    if name == "tokens":
+        found = lists([columns["labels"][row] for row in (1, 6)], str)
+        assert found == [row.tolist() for row in classifier.predict(GOOD)]
+    with pytest.raises(DataError, match="row 1, column input_ids: "):
+        predict_file(classifier, source, tmp_path / f"other.{suffix}")
+    assert not (tmp_path / f"other.{suffix}").exists()
+
+
+def test_rows_are_of_the_first_good_ones_length_without_padding(tmp_path: Path) -> None:
+    source, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("input_ids\n1 2 3 4 5 6 7\n1 2\n3\n4 5\n")
+    assert predict_file(ToyClassifier(TOYS["binary"]), source, output, on_error="null") == (4, 2)
+    assert [bool(cell) for cell in read(output)["label"]] == [False, True, False, True]
+    assert read(output)["error"][2].startswith("has 1 ids where the first row has 2; ")
+
+
+def test_good_rows_are_run_once_however_many_are_bad(tmp_path: Path) -> None:
+    run: list[int] = []
+
+    class Counting(ToyClassifier):
+        def _open(self) -> Run:
+            answer = super()._open()
+
+            def count(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+                run.append(len(ids))
+                return answer(ids)
+
+            return count
+
+    source, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    rows = ["1 99" if row % 7 == 3 else "1 2" for row in range(5000)]
+    source.write_text("input_ids\n" + "\n".join(rows) + "\n")
+    done = predict_file(Counting(TOYS["classes"]), source, output, on_error="null")
+    assert done == (5000, sum("99" in row for row in rows))
+    assert sum(run) == done.rows - done.errors
+
+
+def test_rows_that_are_all_bad_have_no_answer(tmp_path: Path) -> None:
+    for suffix in ("csv", "parquet"):
+        source, output = tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}"
+        write_rows(source, input_ids=[[99], [98]])
+        done = predict_file(ToyClassifier(TOYS["tokens"]), source, output, on_error="null")
+        assert done == (2, 2)
+        assert len(read(output)["labels"]) == 2
+
+
+def test_arrays_have_no_null(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "in.npz", input_ids=PADDED)
+    with pytest.raises(DataError, match=r"allowed with bad rows: any format but \.npz"):
+        predict_file(ToyClassifier(TOYS["classes"]), source, tmp_path / "o.npz", on_error="null")
+    array = tmp_path / "in.npy"
+    np.save(array, np.array(PADDED, np.uint64) + np.array([[0], [0], [2**63], [0]], np.uint64))
+    done = predict_file(ToyClassifier(TOYS["classes"]), array, tmp_path / "o.csv", on_error="null")
+    assert done == (4, 1)
+    assert "outside int64" in read(tmp_path / "o.csv")["error"][2]

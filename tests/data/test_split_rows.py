@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pe_deploy.data import Dataset, split
+from pe_deploy.data import Dataset, TextDataset, split
 from pe_deploy.errors import DataError, InvalidInputError
 
 
@@ -40,9 +40,21 @@ def test_nothing_held_back() -> None:
     assert held_out.input_ids.shape == (0, 1)
 
 
-def test_a_label_with_one_row() -> None:
-    with pytest.raises(DataError, match=r"label 'b' has 1 row; .* at least 2 of each"):
-        split(_dataset(9, 1), 0.5, seed=0)
+def test_the_one_row_of_a_label_is_trained_on() -> None:
+    notes: list[str] = []
+    train, held_out = split(_dataset(9, 1, 6), 0.5, seed=0, note=notes.append)
+    assert np.bincount(train.targets).tolist() == [4, 1, 3]
+    assert np.bincount(held_out.targets).tolist() == [5, 0, 3]
+    assert notes == ["label 'b' has 1 row, which is trained on and not held out"]
+    split(_dataset(9, 1, 6, 1), 0.5, seed=0, note=notes.append)
+    assert notes[1:] == ["labels 'b', 'd' have 1 row each, which is trained on and not held out"]
+
+
+def test_texts_are_split_as_ids_are() -> None:
+    ids = _dataset(6, 6)
+    texts = TextDataset([f"text {row}" for row in range(12)], ids.targets, ids.labels)
+    for part, like in zip(split(texts, 0.5, seed=3), split(ids, 0.5, seed=3), strict=True):
+        assert part.texts == tuple(f"text {row}" for row in like.input_ids[:, 0])
 
 
 @pytest.mark.parametrize(("fraction", "smaller"), [(0.1, 1), (0.001, 0), (0.9, 1)])

@@ -121,7 +121,7 @@ def test_a_text_graph_of_another_vocabulary_fails_the_proof(
         (
             {"data": TextDataset(TEXTS, np.arange(6) % 3, labels=(0, 1, 2))},
             Exception,
-            "the data are texts; state a tokenizer",
+            "the data: the rows are texts; state a tokenizer",
         ),
     ],
 )

@@ -57,7 +57,8 @@ def test_texts_come_in_any_column(classifier: OnnxClassifier) -> None:
     columns: list[Any] = [tuple(TEXTS), np.array(TEXTS), np.array(TEXTS, object)]
     for column in columns:
         np.testing.assert_array_equal(classifier.predict_logits(column), expected)
-    for nothing in ([], (), np.array([], "U3")):
+    nothings: list[Any] = [[], (), np.array([], "U3")]
+    for nothing in nothings:
         assert classifier.predict_logits(nothing).shape == (0, 3)
         assert classifier.encode(nothing).shape == (0, 0)
 

@@ -262,6 +262,16 @@ def _archive(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> byt
     return buffer.getvalue()
 
 
+class _Made:
+    """What a pickle makes of a size alone."""
+
+    def __init__(self, kind: Any, size: int) -> None:
+        self._kind, self._size = kind, size
+
+    def __reduce__(self) -> tuple[Any, tuple[int]]:
+        return self._kind, (self._size,)
+
+
 def _scripted(folder: Path) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -316,6 +326,18 @@ REFUSED: dict[str, tuple[Writer, str]] = {
     "a bomb": (
         _written("w.pt", _archive({"a/data.pkl": b".", "a/data/0": bytes(99999)}, 8)),
         f"unpacks to more than the file holds; {SAVE}",
+    ),
+    "a byte array of terabytes": (
+        _saved({**STATE, "x": _Made(bytearray, 2**42)}),
+        f"holds a bytearray, which may be of any size; {SAVE}",
+    ),
+    "a byte array of terabytes before torch 1.6": (
+        _saved({**STATE, "x": _Made(bytearray, 2**42)}, _use_new_zipfile_serialization=False),
+        f"holds a bytearray, which may be of any size; {SAVE}",
+    ),
+    "a tensor of a size alone": (
+        _saved({**STATE, "x": _Made(torch.FloatTensor, 2**22)}),
+        "bytes of weights, in a file of …; save",
     ),
     "half an archive": (
         lambda folder: _written("w.pt", _saved(STATE)(folder).read_bytes()[:9000])(folder),
