@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    data: Annotated[
-        str, typer.Argument(help="synthetic, digits, languages, or a data file.")
-    ],
+    data: Annotated[str, typer.Argument(help="synthetic, digits, languages, or a data file.")],
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="The checkpoint; by default checkpoints/DATA."),

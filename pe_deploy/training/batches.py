@@ -28,9 +28,7 @@ class Marks(NamedTuple):
     hidden: int | None = None
 
 
-def batches_of(
-    rows: Dataset, config: TrainConfig, epoch: int, marks: Marks = Marks()
-) -> Iterator[Dataset]:
+def batches_of(rows: Dataset, config: TrainConfig, epoch: int, marks: Marks) -> Iterator[Dataset]:
     """The rows of an epoch, batch by batch.
 
     What is random depends on the seed and the number of the epoch alone, so that resuming finds
@@ -89,9 +87,7 @@ def _cropped(
     return Dataset(ids, rows.targets, rows.labels, pad_id)
 
 
-def _noisy(
-    rows: Dataset, share: float, hidden: int | None, drawn: np.random.Generator
-) -> Dataset:
+def _noisy(rows: Dataset, share: float, hidden: int | None, drawn: np.random.Generator) -> Dataset:
     """This share of the ids replaced by the one for hidden ids, or each by an id of some row."""
     real = np.arange(rows.input_ids.shape[1]) < lengths_of(rows)[:, None]
     replaced = real & (drawn.random(real.shape) < share)

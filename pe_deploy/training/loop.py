@@ -195,7 +195,7 @@ def train(
             such a text is an error.
         min_count: how often a word or character has to stand in the training texts to be in a
             vocabulary.
-        normalizer: what texts go through first: "nfc", "lowercase".
+        normalizer: what texts go through first: "nfc" and "lower-ascii", of words and characters.
         columns: the names of a file's columns, where they are not the usual ones.
         resume: go on from the last finished epoch at `output`. More `epochs` than at first are
             fine; every other setting and the data must be the same.

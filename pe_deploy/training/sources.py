@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from pe_deploy.config import Label
 from pe_deploy.data import Dataset, load, split, synthetic
-from pe_deploy.data.languages import languages
 from pe_deploy.data.columns import Columns
+from pe_deploy.data.languages import languages
 from pe_deploy.data.loading import load_texts
 from pe_deploy.data.text_dataset import TextDataset
 from pe_deploy.errors import DataError, InvalidInputError
@@ -147,9 +147,7 @@ def _single_rows(rows: Dataset | TextDataset) -> tuple[str, ...]:
     return (f"trained on, and not validated, as each has 1 row: {few(single)}",)
 
 
-def _load_rows(
-    source: str | Path | Dataset, pad_id: int | None, columns: Columns
-) -> Dataset:
+def _load_rows(source: str | Path | Dataset, pad_id: int | None, columns: Columns) -> Dataset:
     """The rows that `source` names; a `Dataset` may bring its own `pad_id`.
 
     Raises:
