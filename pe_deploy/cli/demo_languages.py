@@ -40,7 +40,7 @@ TRAINING = TrainConfig(
     noise=0.1,
 )
 MAX_LENGTH = 48
-"""Bytes; 1 name of 100 is longer, and is cut."""
+"""Bytes; 1 name of 40 is longer, and is cut."""
 
 _BAR = 30
 _SHOWN = 5
