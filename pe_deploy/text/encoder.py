@@ -123,7 +123,7 @@ class TextEncoder:
             row = int(unknown.argmax())
             number = tokens.lengths[row] - around
             raise InvalidInputError(
-                f"none of its {number} {self.tokenizer.unit} is in the vocabulary; "
+                f"none of its {self.tokenizer.unit} ({number}) is in the vocabulary; "
                 "allowed: a text with one or more that is",
                 row=row,
             )

@@ -133,11 +133,15 @@ def _entries(path: Path, data: bytes, values: Any) -> list[str]:
     if isinstance(values, Mapping):
         entries = _of_mapping(path, values)
     elif isinstance(values, list):
-        if wrong := next((each for each in values if not isinstance(each, str)), None):
-            raise DataError(f"{path} lists {wrong!r}; allowed: texts")
+        if wrong := [each for each in values if not isinstance(each, str)]:
+            raise DataError(f"{path} lists {str(wrong[0])[:40]}; allowed: texts")
         entries = values
     else:
         entries = _lines(path, data)
+    try:
+        "".join(entries).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{path} holds half a surrogate pair; allowed: Unicode text") from error
     if not any(entries):
         raise DataError(f"{path} holds no token; {_SUPPORTED}")
     pieces = next((mark for mark in _OF_PIECES if _is_of_pieces(mark, entries)), None)

@@ -16,6 +16,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -23,14 +24,23 @@ from pathlib import Path
 import numpy as np
 
 from pe_deploy.bundle.bundle import open_bundle
+from pe_deploy.bundle.consistency import check_part
 from pe_deploy.bundle.golden import GoldenCase, golden_from_bytes, golden_to_bytes
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.bundle.onnx_file import read_onnx
 from pe_deploy.bundle.torchscript_file import torchscript_config
 from pe_deploy.config import Signature
 from pe_deploy.data import open_rows
-from pe_deploy.errors import BundleError, CheckpointError, DataError, ParityError, PeDeployError
+from pe_deploy.errors import (
+    BundleError,
+    CheckpointError,
+    DataError,
+    InvalidInputError,
+    ParityError,
+    PeDeployError,
+)
 from pe_deploy.parity.report import load_report
+from pe_deploy.text.reading import read_tokenizer
 from tests.fuzz import mutators
 
 HERE = Path(__file__).parent
@@ -156,6 +166,25 @@ def _copied(path: Path, tolerant: bool) -> None:
                 if "label" in reader.columns:
                     reader.labels(chunk)
                 write(chunk, {"label": np.zeros(len(chunk), np.int64)})
+
+
+@cache
+def _words() -> Manifest:
+    return Manifest.from_json((HERE.parent / "bundles" / "words" / "manifest.json").read_bytes())
+
+
+def _of_words(data: bytes, scratch: Path, name: str) -> None:
+    check_part(name, data, _words())
+
+
+def _tokenizer(data: bytes, scratch: Path, name: str) -> None:
+    path = scratch / name
+    path.write_bytes(data)
+    tokenizer = read_tokenizer(path)
+    for text in ("", "the cat [PAD]", "é" * 9):
+        with suppress(InvalidInputError):  # a token without an id
+            tokenizer.tokens([text], 5)
+    tokenizer.vocabulary()
 
 
 def _report(data: bytes, scratch: Path) -> None:
@@ -367,6 +396,31 @@ TARGETS = {
         mutators.of_bytes,
         _parquet_seeds,
         ("pyarrow",),
+    ),
+    "golden_texts": Target(
+        partial(_of_words, name="golden.texts.json"),
+        (BundleError,),
+        mutators.of_json,
+        lambda: [b'{"texts": [["a", [1, 2]], ["b\\u00e9", null]]}'],
+    ),
+    "vocabulary": Target(
+        partial(_of_words, name="vocab.txt"),
+        (BundleError,),
+        mutators.of_lines,
+        lambda: [b"[PAD]\n[UNK]\nthe\ncat\n\n"],
+    ),
+    "tokenizer": Target(
+        partial(_tokenizer, name="vocab.json"),
+        (DataError, InvalidInputError),
+        mutators.of_json,
+        lambda: [b'{"[PAD]": 0, "the": 2, "cat": 3}', b'["[PAD]", "[UNK]", "a", "b"]'],
+    ),
+    "tokenizer_json": Target(
+        partial(_tokenizer, name="tokenizer.json"),
+        (DataError, InvalidInputError),
+        mutators.of_json,
+        lambda: [(HERE.parent / "bundles" / "pieces" / "tokenizer.json").read_bytes()],
+        ("tokenizers",),
     ),
     "report": Target(
         _report, (DataError, ParityError), mutators.of_json, partial(_seed, "parity.json")

@@ -128,7 +128,7 @@ def test_cut_texts_are_counted_over_all_threads() -> None:
         (["a", "b\ud83d"], r"row 1: character 1 is '\\ud83d', half a surrogate pair"),
         (["the", ""], "row 1: the text has 0 words; allowed: 1 to 8"),
         (["the", " \n"], "row 1: the text has 0 words"),
-        (["the x", "x y z"], "row 1: none of its 3 words is in the vocabulary"),
+        (["the x", "x y z"], "row 1: none of its words .3. is in the vocabulary"),
     ],
 )
 def test_what_is_no_text_for_the_model_is_told_with_its_row(texts: list[Any], line: str) -> None:
