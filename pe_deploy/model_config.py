@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 from pe_deploy.config import LARGEST_SIZE, Config, Signature
 from pe_deploy.errors import InvalidInputError
@@ -92,6 +93,10 @@ def trained_from(
     return TrainedFrom(str(checkpoint), weights or "best")
 
 
+Schedule = Literal["constant", "cosine"]
+"""How the learning rate goes on; see `pe_deploy.training.schedule`."""
+
+
 @dataclass(frozen=True)
 class TrainConfig(Config):
     """How a model is trained; the defaults are the notebook's.
@@ -101,6 +106,14 @@ class TrainConfig(Config):
     brings no validation rows of its own. `update_gate_bias` is added to the bias with which each
     update gate begins: a new GRU then keeps its state for longer, and learns what spans tens of
     ids in fewer epochs (Tallec and Ollivier 2018, "Can recurrent neural networks warp time?").
+
+    The other settings are off by default. `weight_decay` makes of Adam AdamW (Loshchilov and Hutter
+    2019, "Decoupled weight decay regularization"). A `schedule` of "cosine" rises to the learning
+    rate over the first tenth of the steps and falls to 0. `bucket_by_length` puts rows of about one
+    length in a batch, so that short ones cost less. `crop` is the chance that a training row is cut
+    to a stretch of itself (of whole words, where texts are read by bytes or characters), `noise`
+    the share of its ids that are hidden: each is the id of unknown tokens then, of bytes 0xFE, and
+    another of the ids where no tokenizer says which that is.
 
     Raises:
         InvalidInputError: a value is outside its range.
@@ -116,6 +129,11 @@ class TrainConfig(Config):
     shuffle: bool = False
     validation_fraction: float = 0.2
     update_gate_bias: float = 0.0
+    weight_decay: float = 0.0
+    schedule: Schedule = "constant"
+    bucket_by_length: bool = False
+    crop: float = 0.0
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         self.check_int("epochs", 1)
@@ -124,5 +142,25 @@ class TrainConfig(Config):
         self.check_float("learning_rate", 0.0, 10.0)
         self.check_float("validation_fraction", 0.0, 1.0)
         self.check_float("update_gate_bias", 0.0, 10.0)
-        if not isinstance(self.shuffle, bool):
-            raise InvalidInputError(f"shuffle is {self.shuffle!r}; allowed: true or false")
+        self.check_float("weight_decay", 0.0, 10.0)
+        self.check_float("crop", 0.0, 1.0)
+        self.check_float("noise", 0.0, 1.0)
+        for name in ("shuffle", "bucket_by_length"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise InvalidInputError(f"{name} is {value!r}; allowed: true or false")
+        if self.schedule not in get_args(Schedule):
+            raise InvalidInputError(f"schedule is {self.schedule!r}; allowed: constant, cosine")
+        if self.bucket_by_length and not self.shuffle:
+            raise InvalidInputError(
+                "bucket_by_length is true and shuffle false; allowed: both true, since a batch "
+                "has no place in an order of the rows"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain JSON values; those that came later only where they say something."""
+        later = ("weight_decay", "schedule", "bucket_by_length", "crop", "noise")
+        return {
+            name: value
+            for name, value in super().to_dict().items()
+            if name not in later or value != getattr(TrainConfig, name)
+        }

@@ -11,7 +11,7 @@ import typer
 import pe_deploy
 
 COMMANDS = {
-    "demo": "Train on handwritten digits, export, verify, and predict images never seen before.",
+    "demo": "Train on digits or names, export, verify, and predict what was never seen before.",
     "train": "Train a classifier and leave a checkpoint; every default is the notebook's.",
     "export": "Export SOURCE; publish it only if every artifact computes what torch computes.",
     "verify": "Compare a bundle's models with each other, with torch, and with its golden vectors.",

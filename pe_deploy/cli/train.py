@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pe_deploy.cli.console import facts, progress_bar, table
-from pe_deploy.model_config import ModelConfig, TrainConfig
+from pe_deploy.cli.text_options import LOWERCASE, NFC, TRUNCATE, normalizer_of
+from pe_deploy.data.columns import Columns
+from pe_deploy.model_config import ModelConfig, Schedule, TrainConfig
+from pe_deploy.text.spec import Truncation
 
 if TYPE_CHECKING:
-    from pe_deploy.training import Progress
+    from pe_deploy.training import Progress, TrainResult
 
 
 def train(
-    data: Annotated[
-        str, typer.Argument(help="synthetic, digits, or a .csv, .jsonl, .parquet or .npz file.")
-    ],
+    data: Annotated[str, typer.Argument(help="synthetic, digits, languages, or a data file.")],
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="The checkpoint; by default checkpoints/DATA."),
@@ -41,6 +42,21 @@ def train(
     update_gate_bias: Annotated[
         float, typer.Option(help="Added to each update gate at first: states are kept longer.")
     ] = TrainConfig.update_gate_bias,
+    weight_decay: Annotated[
+        float, typer.Option(help="Of AdamW; with 0 it is Adam.")
+    ] = TrainConfig.weight_decay,
+    schedule: Annotated[
+        Schedule, typer.Option(help="cosine: up over a tenth of the steps, then down to 0.")
+    ] = TrainConfig.schedule,
+    bucket_by_length: Annotated[
+        bool, typer.Option("--bucket-by-length", help="Rows of about one length in a batch.")
+    ] = TrainConfig.bucket_by_length,
+    crop: Annotated[
+        float, typer.Option(help="Chance that a training row is cut to a part of it.")
+    ] = TrainConfig.crop,
+    noise: Annotated[
+        float, typer.Option(help="Share of the training ids that are hidden.")
+    ] = TrainConfig.noise,
     embedding_dim: Annotated[
         int, typer.Option(help="Size of the token and position vectors.")
     ] = ModelConfig.embedding_dim,
@@ -52,6 +68,21 @@ def train(
     vocab_size: Annotated[int | None, typer.Option(help="By default the highest id + 1.")] = None,
     max_length: Annotated[int | None, typer.Option(help="By default the longest row.")] = None,
     pad_id: Annotated[int | None, typer.Option(help="The id that pads rows on the right.")] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            help="Train on texts: bytes; words or characters, of which a vocabulary is made; or a "
+            "tokenizer.json or a vocabulary."
+        ),
+    ] = None,
+    text_column: Annotated[str | None, typer.Option(help="By default text.")] = None,
+    label_column: Annotated[str, typer.Option(help="The column of labels.")] = "label",
+    min_count: Annotated[
+        int, typer.Option(help="How often words or characters stand in the training texts.")
+    ] = 1,
+    truncate: Annotated[Truncation | None, TRUNCATE] = None,
+    lowercase: Annotated[bool, LOWERCASE] = False,
+    nfc: Annotated[bool, NFC] = False,
 ) -> None:
     """Train a classifier and leave a checkpoint; every default is the notebook's."""
     config = TrainConfig(
@@ -63,6 +94,11 @@ def train(
         shuffle=data != "synthetic" if shuffle is None else shuffle,
         validation_fraction=validation_fraction,
         update_gate_bias=update_gate_bias,
+        weight_decay=weight_decay,
+        schedule=schedule,
+        bucket_by_length=bucket_by_length,
+        crop=crop,
+        noise=noise,
     )
     from pe_deploy.training import train as run
     from pe_deploy.training.show import epochs_table
@@ -79,11 +115,16 @@ def train(
             vocab_size=vocab_size,
             max_length=max_length,
             pad_id=pad_id,
+            tokenizer=tokenizer,
+            truncation=truncate,
+            min_count=min_count,
+            normalizer=normalizer_of(lowercase, nfc),
+            columns=Columns(text=text_column, label=label_column),
             resume=resume,
             progress=progress,
         )
     table(*epochs_table(result.metrics, result.best))
-    best, last, shift = result.best, result.last, result.shift
+    shift = result.shift
     moved = (
         f"yes: {shift.mean:.3g} on average, at most {shift.max:.3g} (position {shift.position})"
         if shift.moved
@@ -93,12 +134,22 @@ def train(
         f"Checkpoint {result.output}",
         [
             ("rows", f"{result.train_rows} to train on, {result.validation_rows} to validate on"),
-            ("last epoch", f"{last.val_accuracy:.1%} of the validation rows right"),
-            ("best epoch", f"{best.val_accuracy:.1%} right (epoch {best.epoch}, lowest loss)"),
+            *_rights(result),
             ("positions moved", moved),
             ("picture", result.output / "positions.png"),
+            *(("note", note) for note in result.notes),
         ],
     )
+
+
+def _rights(result: TrainResult) -> list[tuple[str, str]]:
+    best, last = result.best, result.last
+    if best.val_accuracy is None or last.val_accuracy is None:
+        return [("last epoch", f"{last.accuracy:.1%} of the training rows right")]
+    return [
+        ("last epoch", f"{last.val_accuracy:.1%} of the validation rows right"),
+        ("best epoch", f"{best.val_accuracy:.1%} right (epoch {best.epoch}, lowest loss)"),
+    ]
 
 
 @contextmanager
@@ -111,7 +162,8 @@ def epochs_shown() -> Iterator[Callable[[Progress], None]]:
             done = (at.epoch - 1) * at.batches + at.batch
             bar.update(task, total=at.epochs * at.batches, completed=done)
             if at.metrics is not None:
-                right = f"validation {at.metrics.val_accuracy:.1%}"
-                bar.update(task, description=f"train {at.epoch}/{at.epochs}, {right}")
+                right = at.metrics.val_accuracy
+                validated = "" if right is None else f", validation {right:.1%}"
+                bar.update(task, description=f"train {at.epoch}/{at.epochs}{validated}")
 
         yield move

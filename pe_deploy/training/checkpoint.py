@@ -5,17 +5,21 @@
     last.safetensors         the weights after the last epoch
     metrics.jsonl            one line an epoch
     positions.npz, .png      the positional table before and after training
-    validation.safetensors   the rows that the model was validated on, and the class of each
+    validation.safetensors   the rows that the model was validated on, and the class of each;
+                             of a model that was not validated there is none
+    texts.json               of a model that takes text: some of those that it was validated on
+    vocab.txt, or            likewise: what makes ids of a text, where that needs a file
+    tokenizer.json
     resume.safetensors       what it takes to train on from the last epoch
 
 `config.json` is written last and removed first: where it is, the rest is complete and of one run.
-It holds the SHA-256 of the weights, of the validation rows, and its own.
+It holds the SHA-256 of the weights, of the validation rows, of the tokenizer, and its own.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -32,6 +36,9 @@ from pe_deploy.storage.digest import sha256
 from pe_deploy.storage.strict_npz import read_array
 from pe_deploy.storage.strict_zip import StrictZip
 from pe_deploy.text.encoder import TextEncoder
+from pe_deploy.text.opening import open_tokenizer
+from pe_deploy.text.spec import FILES as TOKENIZER_FILES
+from pe_deploy.text.spec import TextSpec
 from pe_deploy.training import state_dict
 from pe_deploy.training.model import GRUClassifier
 from pe_deploy.training.renamed import read_notebook
@@ -49,6 +56,10 @@ FORMER_VALIDATION_FILE = "validation.npz"
 
 PLOT_FILE = "positions.png"
 RESUME_FILE = "resume.safetensors"
+TEXTS_FILE = "texts.json"
+_OF_TEXT = (TEXTS_FILE, *filter(None, TOKENIZER_FILES.values()))
+"""What may be a user's own where no run of training is."""
+
 FILES = (
     CONFIG_FILE,
     BEST_FILE,
@@ -59,6 +70,7 @@ FILES = (
     VALIDATION_FILE,
     FORMER_VALIDATION_FILE,
     RESUME_FILE,
+    *_OF_TEXT,
 )
 
 _OF_A_RUN = (LAST_FILE, METRICS_FILE, RESUME_FILE)
@@ -67,6 +79,7 @@ _OF_A_RUN = (LAST_FILE, METRICS_FILE, RESUME_FILE)
 BINARY_THRESHOLD = 0.5
 
 _VALIDATION_TENSORS = ("input_ids", "targets")
+_MOST_TEXTS = 512
 _LARGEST_VALIDATION = 2**34
 """The most bytes that the arrays of a `validation.npz` may have together."""
 
@@ -81,7 +94,8 @@ class Checkpoint:
         labels: the label of each class; two for a binary model.
         threshold: a binary model answers `labels[1]` where the probability is above it; None for
             a model with a logit for each class.
-        validation: the rows that it was validated on; None for a plain state_dict.
+        validation: the rows that it was validated on; None for a plain state_dict, and where it
+            was trained on all rows.
         notes: a line on each thing that was done to read plain weights.
         encoder: what makes ids of texts; None for a model that takes ids alone.
         validation_texts: some of the texts that it was validated on.
@@ -199,19 +213,38 @@ def _validation_of(
         raise CheckpointError(f"{path}: not the rows of a validation: {error}") from error
 
 
+def save_text(folder: Path, encoder: TextEncoder, validation_texts: Sequence[str]) -> None:
+    """Write `texts.json`, up to 512 texts, and the file of the tokenizer, where it has one."""
+    some = {"texts": list(validation_texts[:_MOST_TEXTS])}
+    atomic.write_bytes(folder / TEXTS_FILE, _json(some))
+    if encoder.spec.file is not None:
+        atomic.write_bytes(folder / encoder.spec.file, encoder.tokenizer.data)
+
+
 def write_config(
-    folder: Path, model_config: ModelConfig, train_config: TrainConfig, labels: tuple[Label, ...]
+    folder: Path,
+    model_config: ModelConfig,
+    train_config: TrainConfig,
+    labels: tuple[Label, ...],
+    *,
+    validated: bool = True,
+    encoder: TextEncoder | None = None,
 ) -> None:
     """Write `config.json`, which completes a checkpoint: every other file is there already."""
+    names = [BEST_FILE, LAST_FILE]
+    if validated:
+        names.append(VALIDATION_FILE)
+    text = {}
+    if encoder is not None:
+        names += [TEXTS_FILE, *filter(None, [encoder.spec.file])]
+        text = {"text": encoder.spec.to_dict()}
     content = {
         "model": model_config.to_dict(),
         "training": train_config.to_dict(),
         "labels": list(labels),
         "threshold": decision_of(model_config, labels).threshold,
-        "files": {
-            name: sha256(state_dict.read_bytes(folder / name))
-            for name in (BEST_FILE, LAST_FILE, VALIDATION_FILE)
-        },
+        **text,
+        "files": {name: sha256(state_dict.read_bytes(folder / name)) for name in names},
     }
     atomic.write_bytes(folder / CONFIG_FILE, config_to_bytes(content))
 
@@ -234,8 +267,9 @@ def check_replaceable(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f"{folder}: is a file; allowed: a folder for the checkpoint")
     for path in sorted(folder.iterdir()) if folder.exists() else ():
+        known = FILES if is_run(folder) else tuple(name for name in FILES if name not in _OF_TEXT)
         names = (path.with_name(name) for name in FILES)
-        if path.name not in FILES and not any(atomic.is_temporary(path, own) for own in names):
+        if path.name not in known and not any(atomic.is_temporary(path, own) for own in names):
             raise CheckpointError(
                 f"{folder}: holds {path.name!r}, which is not of a checkpoint; "
                 "allowed: a new folder, an empty one, or a checkpoint to replace"
@@ -260,6 +294,7 @@ def _load_folder(folder: Path, weights: Weights) -> Checkpoint:
         config = ModelConfig.from_dict(content["model"])
         decision = Decision(tuple(content["labels"]), content["threshold"])
         decision.check(config.signature)
+        spec = TextSpec.from_dict(content["text"]) if "text" in content else None
         digests = {**content["files"]}
         undigested = {key: value for key, value in content.items() if key != "sha256"}
         if data != config_to_bytes(undigested):
@@ -280,10 +315,33 @@ def _load_folder(folder: Path, weights: Weights) -> Checkpoint:
     weights_file = folder / (BEST_FILE if weights == "best" else LAST_FILE)
     state = state_dict.tensors_from_bytes(weights_file, read(weights_file.name))[0]
     model = state_dict.build_model(weights_file, config, state)
-    former = FORMER_VALIDATION_FILE in digests
-    rows_file = folder / (FORMER_VALIDATION_FILE if former else VALIDATION_FILE)
-    validation = _validation_of(rows_file, read(rows_file.name), decision.labels, config.pad_id)
-    return Checkpoint(model, config, decision.labels, decision.threshold, validation)
+    validation = None
+    for rows_file in (folder / VALIDATION_FILE, folder / FORMER_VALIDATION_FILE):
+        if rows_file.name in digests:
+            rows = read(rows_file.name)
+            validation = _validation_of(rows_file, rows, decision.labels, config.pad_id)
+    trained = Checkpoint(model, config, decision.labels, decision.threshold, validation)
+    if spec is None:
+        return trained
+    own = b"" if spec.file is None else read(spec.file)
+    try:
+        tokenizer = open_tokenizer(spec, own)
+        tokenizer.left_out = spec.left_out
+        encoder = TextEncoder(tokenizer, config.signature, spec.truncation)
+    except ValueError as error:
+        raise CheckpointError(f"{folder / (spec.file or CONFIG_FILE)}: {error}") from error
+    texts = _texts_of(folder / TEXTS_FILE, read(TEXTS_FILE))
+    return replace(trained, encoder=encoder, validation_texts=texts)
+
+
+def _texts_of(path: Path, data: bytes) -> tuple[str, ...]:
+    try:
+        texts = json.loads(data)["texts"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not a list of texts: {error!r}") from error
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise CheckpointError(f"{path}: not a list of texts")
+    return tuple(texts)
 
 
 def _changed(path: Path) -> CheckpointError:

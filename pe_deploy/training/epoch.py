@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,10 @@ from pe_deploy.config import Decision, cross_entropy
 from pe_deploy.data import Dataset
 from pe_deploy.errors import InvalidInputError, requires_extra
 from pe_deploy.model_config import TrainConfig
+from pe_deploy.training.batches import batches_of
 from pe_deploy.training.model import GRUClassifier
+from pe_deploy.training.schedule import learning_rate_at
+from pe_deploy.training.sources import Prepared
 
 _ROWS_AT_ONCE = 1024  # bounds the memory that an evaluation takes
 
@@ -31,8 +34,8 @@ class EpochMetrics:
         mean_loss: mean over the training rows.
         accuracy: share of training rows decided right, each as its batch came by, so before that
             batch's own update.
-        val_loss: mean over the validation rows, after the epoch.
-        val_accuracy: share of validation rows decided right.
+        val_loss: mean over the validation rows, after the epoch; None where there are none.
+        val_accuracy: share of validation rows decided right; likewise.
         val_auc: area under the ROC curve of a binary model; None for more classes, and where the
             validation rows all have one label.
     """
@@ -41,21 +44,23 @@ class EpochMetrics:
     loss: float
     mean_loss: float
     accuracy: float
-    val_loss: float
-    val_accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
     val_auc: float | None
 
 
 def best_of(metrics: Sequence[EpochMetrics]) -> EpochMetrics:
-    """The epoch with the lowest validation loss, the earliest of equals."""
-    return min(metrics, key=lambda epoch: epoch.val_loss)
+    """The epoch with the lowest validation loss, the earliest of equals; without any, the last."""
+    losses = [epoch.val_loss for epoch in metrics if epoch.val_loss is not None]
+    if not losses:
+        return metrics[-1]
+    return next(epoch for epoch in metrics if epoch.val_loss == min(losses))
 
 
 def run_epoch(
     model: GRUClassifier,
     optimizer: Optimizer,
-    rows: Dataset,
-    validation: Dataset,
+    given: Prepared,
     config: TrainConfig,
     decision: Decision,
     epoch: int,
@@ -68,43 +73,40 @@ def run_epoch(
     Raises:
         InvalidInputError: the loss or a validation logit is not finite.
     """
-    if config.shuffle:
-        # An order that depends on the two numbers alone, so that resuming finds it again.
-        mixed = np.random.SeedSequence((config.seed, epoch)).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(mixed[0]))
-        rows = rows.take(torch.randperm(len(rows), generator=generator).numpy())
-    ids, targets = torch.from_numpy(rows.input_ids), torch.from_numpy(rows.targets)
-    criterion: nn.Module = nn.CrossEntropyLoss()
-    if model.num_classes == 1:  # a loss that compares with a probability
-        criterion, targets = nn.BCEWithLogitsLoss(), targets.float()
-    size = config.batch_size
-    batches = zip(torch.split(ids, size), torch.split(targets, size), strict=True)
+    rows, validation = given.rows, given.validation
+    binary = model.num_classes == 1  # then the loss compares with a probability
+    criterion: nn.Module = nn.BCEWithLogitsLoss() if binary else nn.CrossEntropyLoss()
+    batches = math.ceil(len(rows) / config.batch_size)
     summed = weighted = 0.0
-    seen = []
+    right = 0
     model.train()
-    for number, (input_ids, wanted) in enumerate(batches, 1):
+    for number, batch in enumerate(batches_of(rows, config, epoch, given.marks), 1):
+        step = (epoch - 1) * batches + number - 1
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate_at(step, config.epochs * batches, config)
+        wanted = torch.from_numpy(batch.targets)
         optimizer.zero_grad()
-        logits = model(input_ids)  # [batch] or [batch, num_classes]
-        loss = criterion(logits, wanted)
+        logits = model(torch.from_numpy(batch.input_ids))  # [batch] or [batch, num_classes]
+        loss = criterion(logits, wanted.float() if binary else wanted)
         loss.backward()
         optimizer.step()
         value = loss.item()
         if not math.isfinite(value):
             raise _diverged("loss", value, epoch, config)
         summed += value
-        weighted += value * len(wanted)
-        seen.append(logits.detach())
+        weighted += value * len(batch)
+        right += _right(decision, logits.detach().numpy(), batch)
         report(number)
+    metrics = EpochMetrics(epoch, summed, weighted / len(rows), right / len(rows), None, None, None)
+    if validation is None:
+        return metrics
     val_logits = _evaluate(model, validation.input_ids)  # [rows] or [rows, num_classes]
     if not np.isfinite(val_logits).all():
         raise _diverged("a validation logit", math.nan, epoch, config)
-    return EpochMetrics(
-        epoch=epoch,
-        loss=summed,
-        mean_loss=weighted / len(rows),
-        accuracy=_share_right(decision, torch.cat(seen).numpy(), rows),
+    return replace(
+        metrics,
         val_loss=cross_entropy(val_logits, validation.targets),
-        val_accuracy=_share_right(decision, val_logits, validation),
+        val_accuracy=_right(decision, val_logits, validation) / len(validation),
         val_auc=_auc(val_logits, validation.targets),
     )
 
@@ -127,8 +129,9 @@ def _auc(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> float | Non
     return float(roc_auc_score(targets, logits))
 
 
-def _share_right(decision: Decision, logits: NDArray[np.float32], rows: Dataset) -> float:
-    return float((decision.classes(logits) == rows.targets).mean())
+def _right(decision: Decision, logits: NDArray[np.float32], rows: Dataset) -> int:
+    """How many rows are decided right."""
+    return int((decision.classes(logits) == rows.targets).sum())
 
 
 def _diverged(what: str, value: float, epoch: int, config: TrainConfig) -> InvalidInputError:

@@ -20,6 +20,7 @@ from pe_deploy.model_config import ModelConfig, TrainConfig
 from pe_deploy.storage.digest import sha256
 from pe_deploy.training.epoch import EpochMetrics, best_of
 from pe_deploy.training.model import GRUClassifier
+from pe_deploy.training.sources import Prepared
 from pe_deploy.training.state_dict import State, read_bytes, tensors_from_bytes, tensors_to_bytes
 
 Identity = dict[str, Any]
@@ -66,17 +67,22 @@ class RunState:
         self.rng = torch.get_rng_state()
 
 
-def identity_of(
-    model_config: ModelConfig, train_config: TrainConfig, rows: Dataset, validation: Dataset
-) -> Identity:
-    """Everything that decides the outcome of an epoch; how many epochs follow does not."""
+def identity_of(model_config: ModelConfig, train_config: TrainConfig, given: Prepared) -> Identity:
+    """Everything that decides the outcome of an epoch.
+
+    How many epochs follow does not, but where the learning rate falls until the last of them.
+    """
     settings = {**model_config.to_dict(), **train_config.to_dict()}
-    del settings["epochs"]
+    if train_config.schedule == "constant":
+        del settings["epochs"]
+    if given.encoder is not None:
+        text = json.dumps([given.encoder.spec.to_dict(), given.validation_texts])
+        settings["tokenizer and texts"] = sha256(text.encode() + given.encoder.tokenizer.data)[:16]
     return {
         **settings,
-        "labels": list(rows.labels),
-        "training rows": _digest(rows),
-        "validation rows": _digest(validation),
+        "labels": list(given.rows.labels),
+        "training rows": _digest(given.rows),
+        "validation rows": None if given.validation is None else _digest(given.validation),
     }
 
 
@@ -156,12 +162,13 @@ def _restore_optimizer(optimizer: Optimizer, tensors: State) -> None:
 
 
 def _check_identity(path: Path, saved: Identity, current: Identity) -> None:
-    # A setting that a former version did not know was what is now its default.
-    began = {**TrainConfig().to_dict(), **saved}
-    for field in current:
-        if began.get(field) != current[field]:
+    # A setting that is not stated, or that a former version did not know, is at its default.
+    defaults = dataclasses.asdict(TrainConfig())
+    began, now = {**defaults, **saved}, {**defaults, **current}
+    for field in now:
+        if began.get(field) != now[field]:
             raise CheckpointError(
-                f"{path}: cannot resume with {field} {current[field]!r}; "
+                f"{path}: cannot resume with {field} {now[field]!r}; "
                 f"the run began with {began.get(field)!r}"
             )
 

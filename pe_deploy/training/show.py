@@ -19,15 +19,20 @@ _GREY = "0.5"
 def epochs_table(metrics: Sequence[EpochMetrics], best: EpochMetrics) -> Table:
     """A line an epoch, thinned out where there are many; ★ marks the best."""
     step = -(-len(metrics) // _EPOCHS_SHOWN)
-    columns = ["epoch", "loss (sum)", "accuracy", "val loss", "val accuracy"]
+    columns = ["epoch", "loss (sum)", "accuracy"]
+    if best.val_loss is not None:
+        columns += ["val loss", "val accuracy"]
     rows: list[tuple[object, ...]] = []
     for epoch in metrics:
         if epoch.epoch % step and epoch not in (best, metrics[-1]):
             continue
         number = f"{epoch.epoch}{' ★' if epoch is best else ''}"
-        loss, val_loss = f"{epoch.loss:.6f}", f"{epoch.val_loss:.4f}"
-        row = (number, loss, f"{epoch.accuracy:.1%}", val_loss, f"{epoch.val_accuracy:.1%}")
-        rows.append(row if epoch.val_auc is None else (*row, f"{epoch.val_auc:.3f}"))
+        row = [number, f"{epoch.loss:.6f}", f"{epoch.accuracy:.1%}"]
+        if epoch.val_loss is not None and epoch.val_accuracy is not None:
+            row += [f"{epoch.val_loss:.4f}", f"{epoch.val_accuracy:.1%}"]
+        if epoch.val_auc is not None:
+            row.append(f"{epoch.val_auc:.3f}")
+        rows.append(tuple(row))
     if best.val_auc is not None:
         columns.append("val AUC")
     return "Training" if step == 1 else f"Training (every {step}th epoch)", tuple(columns), rows
@@ -45,7 +50,9 @@ def picture(metrics: Sequence[EpochMetrics], initial: Positions, final: Position
     epochs = [epoch.epoch for epoch in metrics]
     style = "o-" if len(epochs) < 3 else "-"
     loss.plot(epochs, [epoch.mean_loss for epoch in metrics], style, color="C0", label="training")
-    loss.plot(epochs, [epoch.val_loss for epoch in metrics], style, color="C1", label="validation")
+    validated = [epoch.val_loss for epoch in metrics if epoch.val_loss is not None]
+    if validated:
+        loss.plot(epochs, validated, style, color="C1", label="validation")
     loss.set(title="Loss of a row", xlabel="epoch")
     loss.set_ylim(bottom=0)
     loss.xaxis.set_major_locator(MaxNLocator(integer=True))

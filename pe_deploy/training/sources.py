@@ -2,20 +2,61 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pe_deploy.data import Dataset, load, synthetic
+from pe_deploy.config import Label
+from pe_deploy.data import Dataset, load, split, synthetic
+from pe_deploy.data.columns import Columns
+from pe_deploy.data.languages import languages
+from pe_deploy.data.loading import load_texts
+from pe_deploy.data.text_dataset import TextDataset
 from pe_deploy.errors import DataError, InvalidInputError
-from pe_deploy.model_config import ModelConfig
+from pe_deploy.model_config import ModelConfig, TrainConfig
 from pe_deploy.runtime import to_input_ids
+from pe_deploy.text.encoder import TextEncoder
+from pe_deploy.training.batches import Marks
+from pe_deploy.training.texts import TextOptions, encode_texts, split_texts
+from pe_deploy.view.text import few
 
-Source = str | Path | Dataset
-"""`"synthetic"`, `"digits"`, the path of a file, or the rows themselves."""
+Source = str | Path | Dataset | TextDataset
+"""`"synthetic"`, `"digits"`, `"languages"`, the path of a file, or the rows or texts themselves."""
+
+_NO_BYTE = 0xFE
+"""Like the padding, a byte that no text in UTF-8 holds."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run is given.
+
+    Attributes:
+        rows: those to train on.
+        validation: those to validate on, and None where there are none.
+        encoder: what made them of texts, if they were.
+        validation_texts: the texts of the validation rows.
+        notes: a line on each thing that is not as one might expect.
+    """
+
+    rows: Dataset
+    validation: Dataset | None
+    encoder: TextEncoder | None = None
+    validation_texts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def marks(self) -> Marks:
+        """The ids that stand for a space and for a token that is not told, of texts."""
+        if self.encoder is None:
+            return Marks()
+        tokenizer = self.encoder.tokenizer
+        names = tokenizer.vocabulary()
+        hidden = _NO_BYTE if tokenizer.kind == "bytes" else tokenizer.unknown_id
+        return Marks(names.index(" ") if " " in names else None, hidden)
 
 
 def draw_synthetic(config: ModelConfig) -> Dataset:
@@ -28,7 +69,85 @@ def draw_synthetic(config: ModelConfig) -> Dataset:
     return synthetic(draw, length=config.max_length, vocab_size=config.vocab_size)
 
 
-def load_rows(source: Source, pad_id: int | None) -> Dataset:
+def prepare(
+    source: Source,
+    pad_id: int | None,
+    validation: Dataset | TextDataset | None,
+    config: TrainConfig,
+    options: TextOptions,
+    columns: Columns,
+) -> Prepared:
+    """The rows that `source` names; of texts, which are in two parts then, the ids.
+
+    Raises:
+        InvalidInputError: settings do not go together.
+        DataError: a file cannot be read, or rows or texts do not fit the settings.
+    """
+    if isinstance(source, str) and source == "languages":
+        source, _ = languages()
+        options = replace(options, tokenizer=options.tokenizer or "bytes")
+    if isinstance(source, str | Path) and (options.tokenizer is not None or columns.text):
+        source = load_texts(source, columns=columns)
+    if isinstance(source, TextDataset):
+        if pad_id is not None:
+            raise InvalidInputError(f"pad_id is {pad_id}; of texts, the tokenizer states it")
+        return _prepare_texts(source, validation, config, options)
+    if options.tokenizer is not None:
+        raise InvalidInputError(f"tokenizer is {options.tokenizer}; allowed only with texts")
+    rows = _load_rows(source, pad_id, columns)
+    if isinstance(validation, TextDataset):
+        raise InvalidInputError("validation is texts; allowed: rows of ids, as those of training")
+    if validation is not None:
+        _check_labels(validation.labels, rows.labels)
+    return Prepared(rows, validation)
+
+
+def hold_back(given: Prepared, config: TrainConfig) -> Prepared:
+    """A share of the rows to validate on, where there are none yet; texts were split before."""
+    if given.validation is not None or given.encoder is not None or not config.validation_fraction:
+        return given
+    rows, held_out = split(given.rows, config.validation_fraction, config.seed)
+    return Prepared(rows, held_out, notes=_single_rows(given.rows))
+
+
+def _prepare_texts(
+    texts: TextDataset,
+    validation: Dataset | TextDataset | None,
+    config: TrainConfig,
+    options: TextOptions,
+) -> Prepared:
+    if isinstance(validation, Dataset):
+        raise InvalidInputError("validation is rows of ids; allowed: texts, as those of training")
+    notes = tuple[str, ...]()
+    if validation is not None:
+        _check_labels(validation.labels, texts.labels)
+    elif config.validation_fraction:
+        notes = _single_rows(texts)
+        texts, validation = split_texts(texts, config.validation_fraction, config.seed)
+    made = encode_texts(texts, validation, options)
+    return Prepared(
+        made.rows, made.validation, made.encoder, made.validation_texts, (*notes, *made.notes)
+    )
+
+
+def _check_labels(validation: tuple[Label, ...], training: tuple[Label, ...]) -> None:
+    if validation != training:
+        raise DataError(
+            f"validation labels are {list(validation)}; allowed: those of training, "
+            f"{list(training)}"
+        )
+
+
+def _single_rows(rows: Dataset | TextDataset) -> tuple[str, ...]:
+    """What to say of labels with a single row, which has to be trained on."""
+    counts = np.bincount(rows.targets, minlength=len(rows.labels))
+    single = [rows.labels[each] for each in np.flatnonzero(counts == 1)]
+    if not single:
+        return ()
+    return (f"trained on, and not validated, as each has 1 row: {few(single)}",)
+
+
+def _load_rows(source: str | Path | Dataset, pad_id: int | None, columns: Columns) -> Dataset:
     """The rows that `source` names; a `Dataset` may bring its own `pad_id`.
 
     Raises:
@@ -36,7 +155,7 @@ def load_rows(source: Source, pad_id: int | None) -> Dataset:
         DataError: a file cannot be read.
     """
     if not isinstance(source, Dataset):
-        return load(source, pad_id=pad_id)
+        return load(source, pad_id=pad_id, columns=columns)
     if pad_id is None or pad_id == source.pad_id:
         return source
     if source.pad_id is not None:
@@ -46,8 +165,14 @@ def load_rows(source: Source, pad_id: int | None) -> Dataset:
     return replace(source, pad_id=pad_id)
 
 
-def sizes_of(*datasets: Dataset) -> tuple[int, int]:
-    """One more than the largest id, padding included, and the columns of the widest dataset."""
+def sizes_of(given: Prepared) -> tuple[int, int]:
+    """One more than the largest id, padding included, and the columns of the widest dataset.
+
+    With a tokenizer, one more than the largest id that it may give.
+    """
+    datasets = [given.rows] if given.validation is None else [given.rows, given.validation]
+    if given.encoder is not None:
+        return given.encoder.signature.vocab_size, given.encoder.signature.max_length
     ids = [int(dataset.input_ids.max(initial=0)) for dataset in datasets]
     padding = [dataset.pad_id for dataset in datasets if dataset.pad_id is not None]
     return max(ids + padding) + 1, max(dataset.input_ids.shape[1] for dataset in datasets)

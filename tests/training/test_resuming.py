@@ -55,6 +55,40 @@ def test_interrupted_anywhere(
     assert _results(output) == _results(tmp_path / "whole")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weight_decay": 0.1, "schedule": "cosine"},
+        {"bucket_by_length": True, "crop": 0.5, "noise": 0.2},
+        {"validation_fraction": 0.0},
+    ],
+)
+def test_interrupted_with_each_option(
+    tmp_path: Path, three_classes: Dataset, options: dict[str, Any]
+) -> None:
+    def stop(at: Progress) -> None:
+        if at.epoch == 3:
+            raise _Stop
+
+    config = dataclasses.replace(CONFIG, batch_size=7, **options)
+    train(three_classes, tmp_path / "whole", train_config=config)
+    with pytest.raises(_Stop):
+        train(three_classes, tmp_path / "stopped", train_config=config, progress=stop)
+    train(three_classes, tmp_path / "stopped", train_config=config, resume=True)
+    assert _results(tmp_path / "stopped") == _results(tmp_path / "whole")
+
+
+def test_a_learning_rate_that_falls_to_an_end_has_that_end(
+    tmp_path: Path, three_classes: Dataset
+) -> None:
+    config = dataclasses.replace(CONFIG, schedule="cosine")
+    train(three_classes, tmp_path, train_config=config)
+    with pytest.raises(CheckpointError, match="with epochs 5; the run began with 4"):
+        train(
+            three_classes, tmp_path, train_config=dataclasses.replace(config, epochs=5), resume=True
+        )
+
+
 def test_interrupted_before_any_file_is_written(
     tmp_path: Path, three_classes: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

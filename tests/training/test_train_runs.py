@@ -207,8 +207,11 @@ def test_refused_settings(tmp_path: Path, three_classes: Dataset) -> None:
         train(three_classes, output, hidden_dim=0)
     with pytest.raises(InvalidInputError, match="pad_id is 1; allowed: 0, "):
         train(three_classes, output, pad_id=1)
-    with pytest.raises(InvalidInputError, match="validation_fraction is 0; allowed: "):
-        train(three_classes, output, train_config=TrainConfig(validation_fraction=0.0))
+    without_padding = dataclasses.replace(three_classes, pad_id=None)
+    with pytest.raises(InvalidInputError, match=r"crop is 0\.5; allowed: 0, "):
+        train(without_padding, output, train_config=TrainConfig(crop=0.5))
+    with pytest.raises(InvalidInputError, match="tokenizer is bytes; allowed only with texts"):
+        train(three_classes, output, tokenizer="bytes")
     others = dataclasses.replace(three_classes, labels=("a", "b", "c"))
     with pytest.raises(DataError, match=r"validation labels are \['a', 'b', 'c'\]; allowed: "):
         train(three_classes, output, validation=others)
