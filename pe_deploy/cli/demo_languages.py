@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pe_deploy.data.text_dataset import TextDataset
 
 TRAINING = TrainConfig(
-    epochs=15,
+    epochs=12,
     batch_size=128,
     learning_rate=1e-2,
     shuffle=True,

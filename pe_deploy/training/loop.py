@@ -52,7 +52,7 @@ from pe_deploy.view.progress import expect, shown
 _NOTEBOOK = TrainConfig()
 
 # batch_size × hidden_dim, up to which a second thread brings too little. Measured on 2 cores at
-# 128 × 192: an epoch takes 1.3 times as long with one thread as with two if nothing else runs, and
+# 128 × 192: an epoch takes 1.5 times as long with one thread as with two if nothing else runs, and
 # a tenth as long (4 s, not 41) if the cores are busy, since torch's threads wait for each other.
 _ONE_THREAD_UP_TO = 65_536
 
