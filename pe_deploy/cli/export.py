@@ -30,7 +30,7 @@ from pe_deploy.cli.text_options import (
     tokenizer_given,
 )
 from pe_deploy.config import Label, Task, Weights
-from pe_deploy.data import Columns
+from pe_deploy.data import Columns, DataFile
 from pe_deploy.data.columns import LABEL
 from pe_deploy.errors import InvalidInputError
 from pe_deploy.text.spec import Truncation
@@ -115,7 +115,6 @@ def export(
     """Export SOURCE; publish it only if every artifact computes what torch computes."""
     from pe_deploy.export import ExportOptions
     from pe_deploy.export.adapt.loading import is_target
-    from pe_deploy.export.held_out import DataFile
 
     options = ExportOptions(
         formats=[name.strip() for name in formats.split(",")],

@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pe_deploy.cli.console import facts, progress_bar, table
+from pe_deploy.cli.shared_options import (
+    DELIMITER,
+    DROP_MISSING,
+    IDS_COLUMN,
+    LABEL_COLUMN,
+    TEXT_COLUMN,
+)
 from pe_deploy.cli.text_options import LOWERCASE, NFC, TRUNCATE, normalizer_of
-from pe_deploy.data.columns import Columns
+from pe_deploy.data import Columns, DataFile
+from pe_deploy.data.columns import LABEL
 from pe_deploy.model_config import ModelConfig, Schedule, TrainConfig
 from pe_deploy.text.spec import Truncation
 
@@ -75,8 +83,11 @@ def train(
             "tokenizer.json or a vocabulary."
         ),
     ] = None,
-    text_column: Annotated[str | None, typer.Option(help="By default text.")] = None,
-    label_column: Annotated[str, typer.Option(help="The column of labels.")] = "label",
+    ids_column: Annotated[str | None, IDS_COLUMN] = None,
+    text_column: Annotated[str | None, TEXT_COLUMN] = None,
+    label_column: Annotated[str, LABEL_COLUMN] = LABEL,
+    delimiter: Annotated[str | None, DELIMITER] = None,
+    drop_missing: Annotated[bool, DROP_MISSING] = False,
     min_count: Annotated[
         int, typer.Option(help="How often words or characters stand in the training texts.")
     ] = 1,
@@ -100,12 +111,15 @@ def train(
         crop=crop,
         noise=noise,
     )
+    columns = Columns(ids_column, text_column, label_column)
+    file = DataFile(data, columns, delimiter, drop_missing)
+    source = data if data in ("synthetic", "languages") else file
     from pe_deploy.training import train as run
     from pe_deploy.training.show import epochs_table
 
     with epochs_shown() as progress:
         result = run(
-            data,
+            source,
             output or Path("checkpoints") / Path(data).name,
             train_config=config,
             embedding_dim=embedding_dim,
@@ -119,7 +133,6 @@ def train(
             truncation=truncate,
             min_count=min_count,
             normalizer=normalizer_of(lowercase, nfc),
-            columns=Columns(text=text_column, label=label_column),
             resume=resume,
             progress=progress,
         )

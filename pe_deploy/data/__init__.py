@@ -3,6 +3,7 @@
 from pe_deploy.data.built_in import NOTEBOOK_LENGTH, NOTEBOOK_VOCAB_SIZE, digits, synthetic
 from pe_deploy.data.chunk import Chunk
 from pe_deploy.data.columns import Columns
+from pe_deploy.data.data_file import DataFile
 from pe_deploy.data.dataset import Dataset
 from pe_deploy.data.loading import load, load_texts
 from pe_deploy.data.open_rows import open_rows
@@ -14,6 +15,7 @@ __all__ = [
     "NOTEBOOK_VOCAB_SIZE",
     "Chunk",
     "Columns",
+    "DataFile",
     "Dataset",
     "TextDataset",
     "digits",

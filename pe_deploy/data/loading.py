@@ -162,7 +162,9 @@ def _tell_missing(
 ) -> None:
     if not drop_missing:
         more = f", as {missing - 1} more are" if missing > 1 else ""
-        reason = f"the label is missing{more}; fill it in, or have such rows dropped"
+        reason = (
+            f"the label is missing{more}; fill it in, or leave such rows out with --drop-missing"
+        )
         raise reader.bad_cell(first + 1, reader.how.columns.label, reason)
     if note is not None:
         rows = "row" if missing == 1 else "rows"

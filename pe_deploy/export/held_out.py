@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
-from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,62 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.config import Label, Signature
-from pe_deploy.data import Columns, Dataset, load, load_texts, open_rows
-from pe_deploy.data.text_dataset import TextDataset
+from pe_deploy.data import DataFile, Dataset, TextDataset
 from pe_deploy.errors import DataError, InvalidInputError
 from pe_deploy.export.source import LabelledRows
 from pe_deploy.text.encoder import TextEncoder
 
 _MOST_ROWS = 512
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """A file of rows, and how it is to be read; see `load`."""
-
-    path: str | Path
-    columns: Columns = Columns()  # noqa: RUF009 (it is frozen)
-    delimiter: str | None = None
-    drop_missing: bool = False
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-    @property
-    def of_texts(self) -> bool:
-        """Whether it holds texts in place of ids."""
-        if str(self.path) == "digits":
-            return False
-        with open_rows(self.path, columns=self.columns, delimiter=self.delimiter) as reader:
-            return reader.of_texts
-
-    def load(self, pad_id: int | None) -> Dataset | TextDataset:
-        """Its rows with their labels, as they are.
-
-        Raises:
-            DataError: as `load` and `load_texts` raise it.
-        """
-        read = load_texts if self.of_texts else partial(load, pad_id=pad_id)
-        return read(
-            self.path,
-            columns=self.columns,
-            delimiter=self.delimiter,
-            drop_missing=self.drop_missing,
-        )
-
-    def first_rows(self, pad_id: int | None) -> NDArray[np.int64] | list[str]:
-        """Its first rows without labels, up to 512: ids `[rows, longest]`, or texts."""
-        with open_rows(self.path, columns=self.columns, delimiter=self.delimiter) as reader:
-            if reader.of_texts:
-                texts = chain.from_iterable(chunk.texts or () for chunk in reader)
-                return list(islice(texts, _MOST_ROWS))
-            rows = list(islice(chain.from_iterable(chunk.rows() for chunk in reader), _MOST_ROWS))
-        ids = np.full((len(rows), max(map(len, rows), default=0)), pad_id or 0, np.int64)
-        for number, row in enumerate(rows):
-            if len(row) != ids.shape[1] and pad_id is None:
-                raise DataError(f"{self}: row {number + 1} has {len(row)} ids; state --pad-id")
-            ids[number, : len(row)] = row
-        return ids
 
 
 Data = str | Path | DataFile | Dataset | TextDataset
@@ -109,14 +56,16 @@ def held_out(
     given = DataFile(data) if isinstance(data, str | Path) else data
     if signature.task != "classes":
         if isinstance(given, DataFile):
-            rows = given.first_rows(signature.pad_id)
+            rows = given.unlabelled(_MOST_ROWS, signature.pad_id)
         else:
             rows = given.input_ids if isinstance(given, Dataset) else list(given.texts)
         if isinstance(rows, list):
             texts = tuple(rows[:_MOST_ROWS])
             return HeldOut(labels, LabelledRows(_encoded(texts, encoder, where), None), texts)
         return HeldOut(labels, LabelledRows(rows, None))
-    loaded = given.load(signature.pad_id) if isinstance(given, DataFile) else given
+    loaded = given
+    if isinstance(loaded, DataFile):
+        loaded = loaded.texts() if loaded.of_texts else loaded.rows(signature.pad_id)
     known = tuple(loaded.labels if labels is None else labels)
     if len(known) != signature.num_labels:
         raise DataError(

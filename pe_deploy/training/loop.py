@@ -13,8 +13,7 @@ from pathlib import Path
 import torch
 
 from pe_deploy.config import Label
-from pe_deploy.data import NOTEBOOK_LENGTH, NOTEBOOK_VOCAB_SIZE, Dataset
-from pe_deploy.data.columns import Columns
+from pe_deploy.data import NOTEBOOK_LENGTH, NOTEBOOK_VOCAB_SIZE, DataFile, Dataset
 from pe_deploy.data.text_dataset import TextDataset
 from pe_deploy.errors import CheckpointError, InvalidInputError
 from pe_deploy.model_config import ModelConfig, TrainConfig
@@ -159,7 +158,6 @@ def train(
     truncation: Truncation | None = None,
     min_count: int = 1,
     normalizer: tuple[str, ...] = (),
-    columns: Columns = Columns(),  # noqa: B008 (it is frozen)
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> TrainResult:
@@ -196,7 +194,6 @@ def train(
         min_count: how often a word or character has to stand in the training texts to be in a
             vocabulary.
         normalizer: what texts go through first: "nfc" and "lower-ascii", of words and characters.
-        columns: the names of a file's columns, where they are not the usual ones.
         resume: go on from the last finished epoch at `output`. More `epochs` than at first are
             fine; every other setting and the data must be the same.
         progress: called after every batch and after every epoch; a notebook shows a bar without.
@@ -243,7 +240,7 @@ def train(
             with in_memory(model_config):
                 given = Prepared(draw_synthetic(model_config), None)
         else:
-            given = prepare(source, pad_id, validation, train_config, options, columns)
+            given = prepare(source, pad_id, validation, train_config, options)
             smallest, longest = sizes_of(given)
             model_config = sized(
                 vocab_size=smallest if given.encoder or vocab_size is None else vocab_size,
@@ -251,7 +248,7 @@ def train(
                 num_classes=1 if len(given.rows.labels) == 2 else len(given.rows.labels),
                 pad_id=given.rows.pad_id,
             )
-        named = source if isinstance(source, str | Path) else "rows"
+        named = source if isinstance(source, str | Path | DataFile) else "rows"
         check_rows(given.rows, model_config, str(named))
         if train_config.crop and model_config.pad_id is None:
             raise InvalidInputError(

@@ -10,11 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from pe_deploy.config import Label
-from pe_deploy.data import Dataset, load, split, synthetic
-from pe_deploy.data.columns import Columns
+from pe_deploy.data import DataFile, Dataset, TextDataset, split, synthetic
 from pe_deploy.data.languages import languages
-from pe_deploy.data.loading import load_texts
-from pe_deploy.data.text_dataset import TextDataset
 from pe_deploy.errors import DataError, InvalidInputError
 from pe_deploy.model_config import ModelConfig, TrainConfig
 from pe_deploy.runtime import to_input_ids
@@ -23,8 +20,9 @@ from pe_deploy.training.batches import Marks
 from pe_deploy.training.texts import TextOptions, encode_texts, split_texts
 from pe_deploy.view.text import few
 
-Source = str | Path | Dataset | TextDataset
-"""`"synthetic"`, `"digits"`, `"languages"`, the path of a file, or the rows or texts themselves."""
+Source = str | Path | DataFile | Dataset | TextDataset
+"""`"synthetic"`, `"digits"`, `"languages"`, the path of a file, a file and how it is to be read, or
+the rows or texts themselves."""
 
 _NO_BYTE = 0xFE
 """Like the padding, a byte that no text in UTF-8 holds."""
@@ -75,7 +73,6 @@ def prepare(
     validation: Dataset | TextDataset | None,
     config: TrainConfig,
     options: TextOptions,
-    columns: Columns,
 ) -> Prepared:
     """The rows that `source` names; of texts, which are in two parts then, the ids.
 
@@ -86,20 +83,25 @@ def prepare(
     if isinstance(source, str) and source == "languages":
         source, _ = languages()
         options = replace(options, tokenizer=options.tokenizer or "bytes")
-    if isinstance(source, str | Path) and (options.tokenizer is not None or columns.text):
-        source = load_texts(source, columns=columns)
+    notes: list[str] = []
+    if isinstance(source, str | Path):
+        source = DataFile(source)
+    if isinstance(source, DataFile):
+        of_texts = options.tokenizer is not None or source.columns.text is not None
+        source = source.texts(notes.append) if of_texts else source.rows(pad_id, notes.append)
     if isinstance(source, TextDataset):
         if pad_id is not None:
             raise InvalidInputError(f"pad_id is {pad_id}; of texts, the tokenizer states it")
-        return _prepare_texts(source, validation, config, options)
+        made = _prepare_texts(source, validation, config, options)
+        return replace(made, notes=(*notes, *made.notes))
     if options.tokenizer is not None:
         raise InvalidInputError(f"tokenizer is {options.tokenizer}; allowed only with texts")
-    rows = _load_rows(source, pad_id, columns)
+    rows = _padded(source, pad_id)
     if isinstance(validation, TextDataset):
         raise InvalidInputError("validation is texts; allowed: rows of ids, as those of training")
     if validation is not None:
         _check_labels(validation.labels, rows.labels)
-    return Prepared(rows, validation)
+    return Prepared(rows, validation, notes=tuple(notes))
 
 
 def hold_back(given: Prepared, config: TrainConfig) -> Prepared:
@@ -107,7 +109,7 @@ def hold_back(given: Prepared, config: TrainConfig) -> Prepared:
     if given.validation is not None or given.encoder is not None or not config.validation_fraction:
         return given
     rows, held_out = split(given.rows, config.validation_fraction, config.seed)
-    return Prepared(rows, held_out, notes=_single_rows(given.rows))
+    return Prepared(rows, held_out, notes=(*given.notes, *_single_rows(given.rows)))
 
 
 def _prepare_texts(
@@ -147,22 +149,19 @@ def _single_rows(rows: Dataset | TextDataset) -> tuple[str, ...]:
     return (f"trained on, and not validated, as each has 1 row: {few(single)}",)
 
 
-def _load_rows(source: str | Path | Dataset, pad_id: int | None, columns: Columns) -> Dataset:
-    """The rows that `source` names; a `Dataset` may bring its own `pad_id`.
+def _padded(rows: Dataset, pad_id: int | None) -> Dataset:
+    """The rows with a `pad_id`, of which a `Dataset` may bring its own.
 
     Raises:
         InvalidInputError: `pad_id` is another one than the dataset's own.
-        DataError: a file cannot be read.
     """
-    if not isinstance(source, Dataset):
-        return load(source, pad_id=pad_id, columns=columns)
-    if pad_id is None or pad_id == source.pad_id:
-        return source
-    if source.pad_id is not None:
+    if pad_id is None or pad_id == rows.pad_id:
+        return rows
+    if rows.pad_id is not None:
         raise InvalidInputError(
-            f"pad_id is {pad_id}; allowed: {source.pad_id}, which pads the dataset's rows"
+            f"pad_id is {pad_id}; allowed: {rows.pad_id}, which pads the dataset's rows"
         )
-    return replace(source, pad_id=pad_id)
+    return replace(rows, pad_id=pad_id)
 
 
 def sizes_of(given: Prepared) -> tuple[int, int]:

@@ -118,7 +118,7 @@ def test_rows_without_a_label_are_dropped_where_that_is_asked(
         load_texts(source)
     assert str(caught.value) == (
         f"{source}: row 2, column label: the label is missing, as 1 more are; "
-        "fill it in, or have such rows dropped"
+        "fill it in, or leave such rows out with --drop-missing"
     )
 
 
