@@ -17,13 +17,23 @@ from pe_deploy.cli.shared_options import (
     LABEL_COLUMN,
     TEXT_COLUMN,
 )
-from pe_deploy.cli.text_options import LOWERCASE, NFC, TRUNCATE, normalizer_of
+from pe_deploy.cli.text_options import (
+    LOWERCASE,
+    NFC,
+    TRUNCATE,
+    UNKNOWN_ID,
+    normalizer_of,
+    tokenizer_given,
+)
 from pe_deploy.data import Columns, DataFile
 from pe_deploy.data.columns import LABEL
+from pe_deploy.errors import InvalidInputError
 from pe_deploy.model_config import ModelConfig, Schedule, TrainConfig
+from pe_deploy.text.reading import is_kind
 from pe_deploy.text.spec import Truncation
 
 if TYPE_CHECKING:
+    from pe_deploy.text.tokenizer import Tokenizer
     from pe_deploy.training import Progress, TrainResult
 
 
@@ -92,6 +102,7 @@ def train(
         int, typer.Option(help="How often words or characters stand in the training texts.")
     ] = 1,
     truncate: Annotated[Truncation | None, TRUNCATE] = None,
+    unknown_id: Annotated[int | None, UNKNOWN_ID] = None,
     lowercase: Annotated[bool, LOWERCASE] = False,
     nfc: Annotated[bool, NFC] = False,
 ) -> None:
@@ -114,6 +125,13 @@ def train(
     columns = Columns(ids_column, text_column, label_column)
     file = DataFile(data, columns, delimiter, drop_missing)
     source = data if data in ("synthetic", "languages") else file
+    normalizer = normalizer_of(lowercase, nfc)
+    made: str | Tokenizer | None = tokenizer
+    if tokenizer is None or not is_kind(tokenizer):
+        made = tokenizer_given(tokenizer, pad_id, unknown_id, normalizer)
+        pad_id, normalizer = (pad_id if made is None else None), ()
+    elif unknown_id is not None:
+        raise InvalidInputError(f"--unknown-id is for a vocabulary in a file, not for {tokenizer}")
     from pe_deploy.training import train as run
     from pe_deploy.training.show import epochs_table
 
@@ -129,10 +147,10 @@ def train(
             vocab_size=vocab_size,
             max_length=max_length,
             pad_id=pad_id,
-            tokenizer=tokenizer,
+            tokenizer=made,
             truncation=truncate,
             min_count=min_count,
-            normalizer=normalizer_of(lowercase, nfc),
+            normalizer=normalizer,
             resume=resume,
             progress=progress,
         )
