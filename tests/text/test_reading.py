@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from pe_deploy import DataError, InvalidInputError
+from pe_deploy.text.golden import PROBES
 from pe_deploy.text.opening import open_tokenizer
 from pe_deploy.text.reading import read_tokenizer
-from pe_deploy.text.spec import BYTE_PADDING, TextSpec
+from pe_deploy.text.spec import BYTE_PADDING, TextSpec, Truncation
 from pe_deploy.text.vocabulary_tokenizer import entries_of
 
 
@@ -164,3 +165,21 @@ def test_a_name_that_the_model_looks_up_as_a_word_is_no_padding(tmp_path: Path) 
         changed(tmp_path, model=model, pre_tokenizer=split, post_processor=None, added_tokens=[])
     )
     assert made.tokens(["a [PAD] a"]).ids.tolist() == [2, 1, 2]
+
+
+def test_the_ids_of_a_tokenizer_json_are_its_librarys() -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    library = tokenizers.Tokenizer.from_file(str(PIECES))
+    library.encode_special_tokens = True
+    made = read_tokenizer(PIECES)
+    words = " ".join(made.vocabulary()).split()
+    texts = [*PROBES, *(f"{one} {two}! {one}{two}" for one in words for two in words)]
+    assert len(texts) > 2000
+    tokens = made.tokens(texts)
+    assert tokens.ids.tolist() == [one for text in texts for one in library.encode(text).ids]
+    cuts: list[tuple[int, Truncation, str]] = [(5, "end", "right"), (7, "start", "left")]
+    for most, truncation, side in cuts:
+        library.enable_truncation(most, direction=side)
+        cut = made.tokens(texts, most, truncation)
+        assert cut.ids.tolist() == [one for text in texts for one in library.encode(text).ids]
+        assert cut.cut == sum(length > most for length in tokens.lengths)
