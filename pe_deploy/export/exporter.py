@@ -39,7 +39,13 @@ from pe_deploy.export.onnx import operators, to_onnx, to_throughput
 from pe_deploy.export.options import DEFAULTS, ExportOptions
 from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
 from pe_deploy.export.source import Source
-from pe_deploy.export.text import check_takes_graph, example_text, text_files, text_graph
+from pe_deploy.export.text import (
+    check_takes_graph,
+    example_text,
+    text_files,
+    text_graph,
+    text_versions,
+)
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.export.weights import weights_source
 from pe_deploy.parity import Cell, Report, verify_bundle
@@ -303,6 +309,8 @@ def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Man
             "opset": options.opset,
             "ir_version": model.ir_version,
         }
+    if source.encoder is not None:
+        versions |= text_versions(source.encoder)
     if "torchscript" in options.formats:
         artifacts[names.TORCHSCRIPT] = to_torchscript(module, signature, metadata)
         check_torchscript_refuses(artifacts[names.TORCHSCRIPT], signature)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from unicodedata import unidata_version
 
 import onnx
 
@@ -18,7 +20,7 @@ from pe_deploy.export.text_graph import (
 from pe_deploy.text.encoder import TextEncoder
 from pe_deploy.text.golden import golden_texts, texts_to_bytes
 from pe_deploy.text.reading import read_tokenizer
-from pe_deploy.text.spec import Truncation
+from pe_deploy.text.spec import NFC, Truncation
 from pe_deploy.text.tokenizer import Tokenizer
 from pe_deploy.text.vocabulary_tokenizer import WordTokenizer
 
@@ -67,6 +69,13 @@ def text_files(encoder: TextEncoder, real: Iterable[str]) -> dict[str, bytes]:
     file = encoder.spec.file
     own = {} if file is None else {file: encoder.tokenizer.data}
     return {**own, TEXTS: texts_to_bytes(golden_texts(encoder, real))}
+
+
+def text_versions(encoder: TextEncoder) -> dict[str, str]:
+    """What the ids of a text may hang on beside the bundle: the library, and Unicode's tables."""
+    if encoder.tokenizer.kind == "tokenizer.json":
+        return {"tokenizers": version("tokenizers")}
+    return {"unicode": unidata_version} if NFC in encoder.tokenizer.normalizer else {}
 
 
 def example_text(encoder: TextEncoder, real: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from pe_deploy.export import Exported, ExportOptions, export, export_module
 from pe_deploy.parity import verify_bundle
 from pe_deploy.runtime.text_graph import text_graph_predictor
 from pe_deploy.text.building import build_tokenizer
+from pe_deploy.text.reading import read_tokenizer
 from pe_deploy.training import EagerClassifier, GRUClassifier, load_checkpoint
 
 FAST = ExportOptions(formats=["onnx"], throughput=False)
@@ -203,3 +204,13 @@ def test_the_command_exports_weights_with_text(
     assert "--unknown-id, --lowercase and --nfc are for a --tokenizer" in refused.err
     refused = run("export", weights, "-o", "c", "--max-length", 9)
     assert "allowed with --max-length: model.py:NAME" in refused.err
+
+
+def test_a_manifest_names_what_its_ids_hang_on(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    pieces = read_tokenizer(Path(__file__).parent.parent / "bundles" / "pieces" / "tokenizer.json")
+    composed = build_tokenizer("characters", TEXTS, normalizer=("nfc",))
+    for tokenizer, names in ((pieces, {"tokenizers"}), (composed, {"unicode"}), (WORDS, set())):
+        module = Mean(tokenizer.vocab_size, 0)
+        made = export_module(module, tmp_path / "b", FAST, max_length=6, tokenizer=tokenizer)
+        assert {"tokenizers", "unicode"} & {*made.bundle.manifest.versions} == names
