@@ -85,7 +85,7 @@ def test_labels_keep_the_type_the_file_gives(
 @pytest.mark.parametrize(
     ("suffix", "labels", "error"),
     [
-        (".jsonl", [0, None], "row 2, column label: the label is missing; fill it in, or have"),
+        (".jsonl", [0, None], "row 2, column label: the label is missing; fill it in, or leave"),
         (".jsonl", ["a", None, "NA"], "row 2, column label: the label is missing, as 1 more are"),
         (".jsonl", [0, 1.5], "row 2, column label: 1.5 is no label"),
         (".jsonl", ["a", ""], "row 2, column label: the label is missing"),
@@ -145,7 +145,7 @@ def test_other_names_list_the_known_ones(name: str) -> None:
         load(name)
     assert str(caught.value) == (
         f"{name}: no such data; allowed: digits or a data file "
-        "('synthetic' only to train on: training draws it)"
+        "('synthetic' and 'languages' only to train on)"
     )
 
 
