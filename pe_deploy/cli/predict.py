@@ -16,14 +16,14 @@ import typer
 from pe_deploy.cli.console import err, out, share_of
 from pe_deploy.cli.shared_options import DELIMITER, IDS_COLUMN, PUBLIC_KEY, TEXT_COLUMN
 from pe_deploy.data import Columns, open_rows
-from pe_deploy.data.open_rows import READ_ROWS
 from pe_deploy.data.plain_file import TextsReader
-from pe_deploy.data.reader import How, RowReader
+from pe_deploy.data.reader import READ_ROWS, How, RowReader
 from pe_deploy.data.suffix import suffix_of
 from pe_deploy.data.text_reader import cells_of
 from pe_deploy.errors import DataError, InvalidInputError, printable
 from pe_deploy.runtime import OnnxClassifier
 from pe_deploy.runtime.predict_file import OnError, Predicted, answers, predict_rows
+from pe_deploy.text.spec import Truncation
 
 InputFormat = Literal["csv", "tsv", "jsonl", "json", "txt", "parquet", "npz", "npy"]
 
@@ -60,7 +60,7 @@ def predict(
     text_column: Annotated[str | None, TEXT_COLUMN] = None,
     delimiter: Annotated[str | None, DELIMITER] = None,
     truncate: Annotated[
-        Literal["end", "start"] | None,
+        Truncation | None,
         typer.Option(help="Cut texts that are too long, at this end."),
     ] = None,
     on_error: Annotated[

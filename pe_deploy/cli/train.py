@@ -1,4 +1,4 @@
-"""`pe-deploy train`: the notebook's job, on its random rows, on digits or on a file."""
+"""`pe-deploy train`: the notebook's job, on its random rows, a built-in set, or your file."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def _labelled(
     if not path.suffix:
         raise DataError(
             f"{source}: no such data; allowed: digits or a data file "
-            "('synthetic' only to train on: training draws it)"
+            "('synthetic' and 'languages' only to train on)"
         )
     given: list[Label | None] = []
     with open_rows(path, columns=columns, delimiter=delimiter) as reader:

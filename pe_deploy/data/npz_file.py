@@ -18,7 +18,7 @@ import zipfile
 import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -142,7 +142,7 @@ class _ArrayReader(RowReader):
             self._check_size(column, array, size - 8 - len(header.getvalue()))
             yield array
 
-    def _reading(self) -> Any:
+    def _reading(self) -> AbstractContextManager[None]:
         return reading(self.path, self._kind, _DAMAGE)
 
     def _whole(self, column: str, array: _Array) -> NDArray[Any]:

@@ -11,11 +11,9 @@ from pe_deploy.data.csv_file import CsvReader, checked_delimiter
 from pe_deploy.data.json_file import JsonReader
 from pe_deploy.data.npz_file import NpyReader, NpzReader
 from pe_deploy.data.plain_file import LinesReader
-from pe_deploy.data.reader import How, RowReader
+from pe_deploy.data.reader import READ_ROWS, How, RowReader
 from pe_deploy.data.suffix import suffix_of
 from pe_deploy.errors import DataError, InvalidInputError, requires_extra
-
-READ_ROWS = 4096
 
 
 def _parquet(path: Path, how: How, stack: ExitStack) -> RowReader:

@@ -24,6 +24,9 @@ from pe_deploy.data.written_ids import Notation
 from pe_deploy.errors import DataError, line_of
 from pe_deploy.view.text import few
 
+READ_ROWS = 4096
+"""The most rows in a chunk, where no other number is asked for."""
+
 _INT64 = np.iinfo(np.int64)
 _LONGEST_SHOWN = 40
 
@@ -54,10 +57,10 @@ class How(NamedTuple):
             else that is raised.
     """
 
-    chunk_rows: int = 4096
-    columns: Columns = Columns()
-    delimiter: str | None = None
-    tolerant: bool = False
+    chunk_rows: int
+    columns: Columns
+    delimiter: str | None
+    tolerant: bool
 
 
 class RowReader(ABC):

@@ -9,7 +9,7 @@ import os
 import zlib
 from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -56,7 +56,7 @@ class LineFile(RowReader):
         self.newline = "\r\n" if first.endswith(b"\r\n") else "\n"
         self._encoding = "utf-8-sig" if marked else "utf-8"
 
-    def _unpacking(self) -> Any:
+    def _unpacking(self) -> AbstractContextManager[None]:
         return reading(self.path, "gzip", _BAD_GZIP)
 
     def lines(self) -> Iterator[str]:

@@ -51,6 +51,7 @@ from pe_deploy.export.weights import weights_source
 from pe_deploy.parity import Cell, Report, verify_bundle
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime
 from pe_deploy.storage.atomic import publishing
+from pe_deploy.text.golden import golden_texts
 from pe_deploy.text.spec import Truncation
 from pe_deploy.text.tokenizer import Tokenizer
 from pe_deploy.training import torch_threads
@@ -240,8 +241,10 @@ def _published(
         golden = golden_cases(source.module, source.signature, source.decision, source.rows)
         artifacts, manifest = _make(source, options)
         artifacts[names.GOLDEN] = golden_to_bytes(golden, manifest.weights_sha256)
+        texts = []
         if source.encoder is not None:
-            artifacts |= text_files(source.encoder, source.texts)
+            texts = golden_texts(source.encoder, source.texts)
+            artifacts |= text_files(source.encoder, texts)
         # The gate runs the very bytes that are published.
         candidate = Bundle(output, manifest, artifacts)
         report = verify_bundle(
@@ -255,8 +258,7 @@ def _published(
 
     manifest = dataclasses.replace(manifest, parity=report.summary())
     artifacts[names.PARITY] = report.to_json().encode()
-    text = "" if source.encoder is None else example_text(source.encoder, source.texts)
-    card = model_card(manifest, artifacts, golden[0].input_ids[0], text)
+    card = model_card(manifest, artifacts, golden[0].input_ids[0], example_text(texts))
     artifacts[names.README] = card.encode()
     with publishing(output) as staging:
         write_bundle(staging, manifest, artifacts)

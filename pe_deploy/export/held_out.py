@@ -17,7 +17,6 @@ from pe_deploy.text.encoder import TextEncoder
 
 _MOST_ROWS = 512
 
-
 Data = str | Path | DataFile | Dataset | TextDataset
 """A file, or rows in memory."""
 

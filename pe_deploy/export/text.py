@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from unicodedata import unidata_version
 
@@ -18,7 +17,7 @@ from pe_deploy.export.text_graph import (
     to_text_graph,
 )
 from pe_deploy.text.encoder import TextEncoder
-from pe_deploy.text.golden import golden_texts, texts_to_bytes
+from pe_deploy.text.golden import GoldenText, texts_to_bytes
 from pe_deploy.text.reading import read_tokenizer
 from pe_deploy.text.spec import NFC, Truncation
 from pe_deploy.text.tokenizer import Tokenizer
@@ -60,15 +59,11 @@ def notes_on_text(encoder: TextEncoder | None) -> list[str]:
     return notes + [f"left out of the tokenizer: {line}" for line in made.left_out]
 
 
-def text_files(encoder: TextEncoder, real: Iterable[str]) -> dict[str, bytes]:
-    """The files of a bundle that takes text, by name.
-
-    Raises:
-        InvalidInputError: the tokenizer gives no ids for any text.
-    """
+def text_files(encoder: TextEncoder, golden: Sequence[GoldenText]) -> dict[str, bytes]:
+    """The files of a bundle that takes text, by name."""
     file = encoder.spec.file
     own = {} if file is None else {file: encoder.tokenizer.data}
-    return {**own, TEXTS: texts_to_bytes(golden_texts(encoder, real))}
+    return {**own, TEXTS: texts_to_bytes(golden)}
 
 
 def text_versions(encoder: TextEncoder) -> dict[str, str]:
@@ -78,9 +73,8 @@ def text_versions(encoder: TextEncoder) -> dict[str, str]:
     return {"unicode": unidata_version} if NFC in encoder.tokenizer.normalizer else {}
 
 
-def example_text(encoder: TextEncoder, real: Iterable[str]) -> str:
-    """A text that the model takes, a real one if there are some; empty where none is known."""
-    golden = golden_texts(encoder, islice(real, 20))
+def example_text(golden: Sequence[GoldenText]) -> str:
+    """The first text that the model takes and a page can show; empty where there is none."""
     taken = (text for text, ids in golden if ids is not None)
     return next((text for text in taken if text.strip() and text.isprintable()), "")
 

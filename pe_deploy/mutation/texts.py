@@ -21,7 +21,6 @@ from pe_deploy.text.json_tokenizer import JsonTokenizer
 from pe_deploy.text.vocabulary_tokenizer import VocabularyTokenizer
 
 Ids = NDArray[np.int64]
-Good = tuple[TextEncoder, list[GoldenText]]
 
 
 class TextFault(NamedTuple):

@@ -16,6 +16,7 @@ from pe_deploy.bundle.manifest import FileRecord
 from pe_deploy.config import Decision, Label, Signature
 from pe_deploy.errors import BundleError, InvalidInputError, PredictionError, line_of
 from pe_deploy.runtime import fork
+from pe_deploy.runtime.given import shown
 from pe_deploy.runtime.interpreter_exit import finished_before_exit
 from pe_deploy.runtime.plan import count_chunks, cut, largest_chunk
 from pe_deploy.runtime.validation import to_input_ids
@@ -120,7 +121,7 @@ class Classifier(ABC):
         if (given := self._texts_in(texts)) is None:
             if hasattr(texts, "__len__") and not len(texts):
                 return np.empty((0, 0), np.int64)
-            raise InvalidInputError(f"texts is {_shown(texts)}; allowed: a list of texts")
+            raise InvalidInputError(f"texts is {shown(texts)}; allowed: a list of texts")
         return self._encoder(given)
 
     def _texts_in(self, given: Any) -> list[str] | None:
@@ -396,10 +397,6 @@ def in_chunks(run: Run) -> Run:
         return np.concatenate([run(ids[part]) for part in cut(rows, chunks)])
 
     return run_all
-
-
-def _shown(value: Any) -> str:
-    return f"{repr(value)[:60]} ({type(value).__name__})"
 
 
 def _check_finite(logits: NDArray[np.float32], per_token: bool) -> None:

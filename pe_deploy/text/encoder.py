@@ -112,13 +112,11 @@ class TextEncoder:
 
     def _check_known(self, tokens: Tokens) -> None:
         """Refuse a text of which nothing is known: an answer to it would be one to any such."""
-        is_known = tokens.ids != self.tokenizer.unknown_id
-        if is_known.all():
+        if (tokens.ids != self.tokenizer.unknown_id).all():
             return
-        ends = np.cumsum(tokens.lengths)
-        counts = np.diff(np.cumsum(is_known)[ends - 1], prepend=0)
         around = self.tokenizer.around
-        unknown = (counts <= around) & (np.array(tokens.lengths) > around)
+        known = tokens.known(self.tokenizer.unknown_id)
+        unknown = (known <= around) & (np.array(tokens.lengths) > around)
         if unknown.any():
             row = int(unknown.argmax())
             number = tokens.lengths[row] - around

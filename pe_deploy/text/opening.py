@@ -27,6 +27,7 @@ def open_tokenizer(spec: TextSpec, data: bytes) -> Tokenizer:
                 f"its unknown id and normalizer are {found}; stated: "
                 f"{(spec.unknown, spec.normalizer)}"
             )
+        tokenizer.left_out = spec.left_out
         return tokenizer
     from pe_deploy.text.vocabulary_tokenizer import (
         CharacterTokenizer,

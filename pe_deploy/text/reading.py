@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from pe_deploy.errors import DataError, InvalidInputError, line_of
 from pe_deploy.text.byte_tokenizer import ByteTokenizer
@@ -31,7 +31,7 @@ _OF_PIECES = {"##": "WordPiece", "Ġ": "byte-level BPE", "▁": "SentencePiece",
 _SUPPORTED = "allowed: bytes, or a file: tokenizer.json, or words or characters in .txt or .json"
 
 
-def is_kind(given: str) -> bool:
+def is_kind(given: str) -> TypeGuard[Kind]:
     """Whether it is the name of a kind that a vocabulary can be built for, and no file."""
     return given in KINDS and given != TOKENIZER
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+import numpy as np
+
 from pe_deploy.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from pe_deploy.text.spec import Kind, Truncation
@@ -26,6 +27,13 @@ class Tokens(NamedTuple):
     ids: NDArray[np.int64]
     lengths: list[int]
     cut: int = 0
+
+    def known(self, unknown_id: int | None) -> NDArray[np.int64]:
+        """How many ids of each text are not that of unknown tokens, int64 `[texts]`."""
+        ends = np.cumsum(self.lengths)
+        counted = np.concatenate([[0], np.cumsum(self.ids != unknown_id)])
+        known: NDArray[np.int64] = counted[ends] - counted[ends - self.lengths]
+        return known
 
 
 class Tokenizer(ABC):

@@ -326,7 +326,6 @@ def _load_folder(folder: Path, weights: Weights) -> Checkpoint:
     own = b"" if spec.file is None else read(spec.file)
     try:
         tokenizer = open_tokenizer(spec, own)
-        tokenizer.left_out = spec.left_out
         encoder = TextEncoder(tokenizer, config.signature, spec.truncation)
     except ValueError as error:
         raise CheckpointError(f"{folder / (spec.file or CONFIG_FILE)}: {error}") from error

@@ -17,8 +17,7 @@ from pe_deploy.model_config import ModelConfig, TrainConfig
 from pe_deploy.runtime import to_input_ids
 from pe_deploy.text.encoder import TextEncoder
 from pe_deploy.training.batches import Marks
-from pe_deploy.training.texts import TextOptions, encode_texts, split_texts
-from pe_deploy.view.text import few
+from pe_deploy.training.texts import TextOptions, encode_texts
 
 Source = str | Path | DataFile | Dataset | TextDataset
 """`"synthetic"`, `"digits"`, `"languages"`, the path of a file, a file and how it is to be read, or
@@ -108,8 +107,9 @@ def hold_back(given: Prepared, config: TrainConfig) -> Prepared:
     """A share of the rows to validate on, where there are none yet; texts were split before."""
     if given.validation is not None or given.encoder is not None or not config.validation_fraction:
         return given
-    rows, held_out = split(given.rows, config.validation_fraction, config.seed)
-    return Prepared(rows, held_out, notes=(*given.notes, *_single_rows(given.rows)))
+    notes = list(given.notes)
+    rows, held_out = split(given.rows, config.validation_fraction, config.seed, notes.append)
+    return Prepared(rows, held_out, notes=tuple(notes))
 
 
 def _prepare_texts(
@@ -120,12 +120,11 @@ def _prepare_texts(
 ) -> Prepared:
     if isinstance(validation, Dataset):
         raise InvalidInputError("validation is rows of ids; allowed: texts, as those of training")
-    notes = tuple[str, ...]()
+    notes: list[str] = []
     if validation is not None:
         _check_labels(validation.labels, texts.labels)
     elif config.validation_fraction:
-        notes = _single_rows(texts)
-        texts, validation = split_texts(texts, config.validation_fraction, config.seed)
+        texts, validation = split(texts, config.validation_fraction, config.seed, notes.append)
     made = encode_texts(texts, validation, options)
     return Prepared(
         made.rows, made.validation, made.encoder, made.validation_texts, (*notes, *made.notes)
@@ -138,15 +137,6 @@ def _check_labels(validation: tuple[Label, ...], training: tuple[Label, ...]) ->
             f"validation labels are {list(validation)}; allowed: those of training, "
             f"{list(training)}"
         )
-
-
-def _single_rows(rows: Dataset | TextDataset) -> tuple[str, ...]:
-    """What to say of labels with a single row, which has to be trained on."""
-    counts = np.bincount(rows.targets, minlength=len(rows.labels))
-    single = [rows.labels[each] for each in np.flatnonzero(counts == 1)]
-    if not single:
-        return ()
-    return (f"trained on, and not validated, as each has 1 row: {few(single)}",)
 
 
 def _padded(rows: Dataset, pad_id: int | None) -> Dataset:

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.config import Signature
-from pe_deploy.data import Dataset, split
-from pe_deploy.data.text_dataset import TextDataset
+from pe_deploy.data import Dataset, TextDataset
 from pe_deploy.errors import DataError, InvalidInputError
 from pe_deploy.text.building import build_tokenizer
 from pe_deploy.text.encoder import TextEncoder
@@ -49,13 +48,6 @@ class EncodedTexts:
     validation: Dataset | None
     validation_texts: tuple[str, ...]
     notes: tuple[str, ...]
-
-
-def split_texts(texts: TextDataset, fraction: float, seed: int) -> tuple[TextDataset, TextDataset]:
-    """As `split` does it with rows."""
-    numbers = np.arange(len(texts))[:, None]  # [rows, 1]
-    kept, held_out = split(Dataset(numbers, texts.targets, texts.labels), fraction, seed)
-    return texts.take(kept.input_ids[:, 0]), texts.take(held_out.input_ids[:, 0])
 
 
 def encode_texts(
@@ -97,7 +89,7 @@ def _tokenizer(options: TextOptions, training_texts: Sequence[str]) -> Tokenizer
         )
     if isinstance(given, str) and is_kind(given):
         return build_tokenizer(
-            given,  # type: ignore[arg-type]
+            given,
             training_texts,
             vocab_size=options.vocab_size,
             min_count=options.min_count,
@@ -127,9 +119,7 @@ def _known(
             "allowed: Unicode text"
         ) from error
     lengths = np.array(tokens.lengths, np.int64)
-    ends = np.cumsum(lengths)
-    counted = np.concatenate([[0], np.cumsum(tokens.ids != tokenizer.unknown_id)])
-    known = counted[ends] - counted[ends - lengths] > tokenizer.around
+    known = tokens.known(tokenizer.unknown_id) > tokenizer.around
     if not known.any():
         raise DataError(f"no {part} text holds a token that the tokenizer knows")
     if known.all():

@@ -145,7 +145,7 @@ def test_other_names_list_the_known_ones(name: str) -> None:
         load(name)
     assert str(caught.value) == (
         f"{name}: no such data; allowed: digits or a data file "
-        "('synthetic' only to train on: training draws it)"
+        "('synthetic' and 'languages' only to train on)"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -11,7 +12,6 @@ import pytest
 
 from pe_deploy import BundleError, InvalidInputError, Signature, open_bundle
 from pe_deploy.bundle.bundle import Bundle
-from pe_deploy.text.building import build_tokenizer
 from pe_deploy.text.encoder import TextEncoder
 from pe_deploy.text.golden import (
     PROBES,
@@ -22,6 +22,7 @@ from pe_deploy.text.golden import (
     texts_from_bytes,
     texts_to_bytes,
 )
+from pe_deploy.text.vocabulary_tokenizer import WordTokenizer
 
 BUNDLES = Path(__file__).parent.parent / "bundles"
 
@@ -49,7 +50,7 @@ def test_they_give_every_id_that_a_text_can_give(bundle: Bundle) -> None:
 
 def test_they_hold_real_texts_and_all_probes(bundle: Bundle) -> None:
     texts = [text for text, _ in bundle.golden_texts()]
-    assert texts[:2] == ["The cat eats fish", "The cat sees fish today"] or len(texts) > 80
+    assert texts[:2] == ["The cat eats fish", "The cat eats the café today"]
     assert set(PROBES) <= set(texts)
     assert any(ids is None for _, ids in bundle.golden_texts())
 
@@ -83,7 +84,7 @@ def test_what_is_encoded_otherwise_is_shown(
     words = open_bundle(BUNDLES / "words")
     found = first_difference(fault(words.encoder()), words.golden_texts(), words.manifest.signature)
     assert found is not None
-    assert line.split("|")[0].split(" .*")[0] in found or "refused" in found
+    assert re.search(line, found)
 
 
 @pytest.mark.parametrize(
@@ -104,11 +105,9 @@ def test_damaged_ones_are_refused(data: bytes, line: str) -> None:
 
 
 def test_a_vocabulary_that_no_text_uses_is_refused() -> None:
-    made = build_tokenizer("words", ["a"])
-    made.vocabulary()
-    spoilt = TextEncoder(type(made)(["[PAD]", "[UNK]", ""], 0, 1), Signature(3, 4, pad_id=0))  # type: ignore[call-arg]
+    nothing = WordTokenizer(["[PAD]", "[UNK]", ""], 0, 1)
     with pytest.raises(InvalidInputError, match="no ids for any text"):
-        golden_texts(spoilt)
+        golden_texts(TextEncoder(nothing, Signature(3, 4, pad_id=0)))
 
 
 def test_a_bundle_without_text_has_none(notebook_bundle: Path) -> None:

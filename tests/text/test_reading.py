@@ -142,6 +142,8 @@ def test_settings_of_a_tokenizer_json_are_taken_out_and_told(tmp_path: Path) -> 
     stored = json.loads(made.data)
     assert stored["truncation"] is None
     assert stored["padding"] is None
+    spec = TextSpec(made.kind, 9, 0, 1, made.normalizer, left_out=made.left_out)
+    assert open_tokenizer(spec, made.data).left_out == made.left_out
 
 
 def test_a_tokenizer_that_draws_lots_is_refused(tmp_path: Path) -> None:

@@ -145,4 +145,4 @@ def test_a_label_with_one_row_is_trained_on(tmp_path: Path, greetings: TextDatas
     targets = np.append(greetings.targets, 2)
     rows = TextDataset(texts, targets, ("de", "en", "fr"))
     result = train(rows, tmp_path, train_config=SHORT, tokenizer="bytes")
-    assert result.notes == ("trained on, and not validated, as each has 1 row: fr",)
+    assert result.notes == ("label 'fr' has 1 row, which is trained on and not held out",)
