@@ -11,6 +11,7 @@ its end waits for all that it was given.
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import os
 import threading
@@ -96,12 +97,26 @@ class ThreadPool:
         thread = threading.Thread(
             target=_work, args=(self._jobs,), name="pe_deploy worker", daemon=True
         )
+        threads, started = self._threads, threading.Lock()
+        started.acquire()
+
+        def start() -> None:
+            try:
+                thread.start()
+                threads.append(thread)
+            except RuntimeError:  # the interpreter is ending, or the system has no thread left
+                pass
+            finally:
+                started.release()
+
+        # By a thread that no signal handler interrupts: one that raised in the middle of `start`
+        # would leave threading's own books wrong, of which it complains on stderr.
         try:
-            thread.start()
-        except RuntimeError:  # the interpreter is ending, or the system has no thread left
+            _thread.start_new_thread(start, ())
+        except RuntimeError:
             return False
-        self._threads.append(thread)
-        return True
+        started.acquire()
+        return thread in threads
 
     def _keep_off(self) -> None:
         if _processor is None:
