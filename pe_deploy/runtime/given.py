@@ -91,7 +91,7 @@ def _check_ordered(inputs: Any) -> None:
         raise InvalidInputError(f"input_ids is {reason}; {ALLOWED}")
 
 
-NO_TOKENIZER = "this model takes ids, and has no tokenizer for text"
+NO_TOKENIZER = "text is taken where there is a tokenizer, in a list of texts alone"
 
 
 def check_integers(rows: Any, first_row: int = 0, names: Sequence[Any] | None = None) -> None:

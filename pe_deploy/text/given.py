@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from pe_deploy.errors import InvalidInputError
 
-_COLUMNS = {"pandas": "to_list", "polars": "to_list", "pyarrow": "to_pylist"}
-"""The packages whose columns are taken, and the method that gives Python's own values."""
+_COLUMNS = ("pandas", "polars", "pyarrow")
+"""The packages whose columns are taken."""
+
+_METHODS = ("to_list", "to_pylist", "tolist")
+"""Those by which a column gives Python's own values."""
 
 
 def texts_of(given: Any) -> list[Any] | None:
@@ -29,11 +34,13 @@ def texts_of(given: Any) -> list[Any] | None:
         )
     if isinstance(given, np.ndarray):
         return _of_an_array(given)
-    if method := _COLUMNS.get(kind.__module__.split(".")[0]):
-        convert = getattr(given, method, None)
+    if kind.__module__.split(".")[0] in _COLUMNS:
+        convert = next((getattr(given, name) for name in _METHODS if hasattr(given, name)), None)
         if convert is None or getattr(given, "columns", None) is not None:
             return None  # a table
         return texts_of(convert())
+    if isinstance(given, Sequence | deque) and not isinstance(given, bytes | bytearray | range):
+        return texts_of(list(given))
     return None
 
 

@@ -134,27 +134,34 @@ def variants(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _joined(encoder: TextEncoder, texts: Sequence[str]) -> Iterator[str]:
-    """The texts, several in one as long as they give the same ids together as alone."""
+    """The texts, several in one as long as that is taken and gives the same ids as they alone."""
     tokenizer = encoder.tokenizer
-    between = "" if tokenizer.kind in ("bytes", "characters") else " "
-    most = encoder.signature.max_length
-    group, count = list[str](), tokenizer.around
-
-    def closed() -> Iterator[str]:
-        together = between.join(group)
-        lost = set[int]().union(*(_ids_of(tokenizer, each) for each in group))
-        lost -= _ids_of(tokenizer, together)
-        yield from group if lost else [together]
-
+    room = encoder.signature.max_length - tokenizer.around
+    group, count = list[str](), 0
     for text in texts:
         length = _length_of(tokenizer, text) - tokenizer.around
-        if group and count + length > most:
-            yield from closed()
-            group, count = [], tokenizer.around
+        if group and count + length > room:
+            yield from _whole(encoder, group)
+            group, count = [], 0
         group.append(text)
         count += length
     if group:
-        yield from closed()
+        yield from _whole(encoder, group)
+
+
+def _whole(encoder: TextEncoder, group: Sequence[str]) -> Iterator[str]:
+    """The group in one text, or in as many as it takes for none to be cut or read otherwise."""
+    tokenizer = encoder.tokenizer
+    between = "" if tokenizer.kind in ("bytes", "characters") else " "
+    together = between.join(group)
+    wanted = set[int]().union(*(_ids_of(tokenizer, text) for text in group))
+    fits = _length_of(tokenizer, together) <= encoder.signature.max_length
+    if len(group) == 1 or (fits and wanted <= _ids_of(tokenizer, together)):
+        yield together
+        return
+    half = len(group) // 2
+    yield from _whole(encoder, group[:half])
+    yield from _whole(encoder, group[half:])
 
 
 def _length_of(tokenizer: Tokenizer, text: str) -> int:

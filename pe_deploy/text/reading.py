@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -81,7 +82,7 @@ def read_tokenizer(
                 f"{path} brings its own kind of tokens and its normalizer; state neither"
             )
         return _of_json(path, values, pad_id, unknown_id)
-    entries = _entries(path, data, values)
+    entries = _entries(path, data, values, is_stated=stated is not None)
     kind: Kind = "words"
     if stated:
         kind = "characters" if stated[1] == "characters" else "words"
@@ -116,7 +117,7 @@ def _json_of(path: Path, data: bytes) -> Any:
     if path.suffix.lower() != ".json":
         return None
     try:
-        values = json.loads(data)
+        values = json.loads(data, object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON: {line_of(error)}") from error
     if isinstance(values, dict) and "tokenizer_class" in values:
@@ -128,7 +129,15 @@ def _json_of(path: Path, data: bytes) -> Any:
     raise DataError(f"{path} holds a JSON {type(values).__name__}; {_SUPPORTED}")
 
 
-def _entries(path: Path, data: bytes, values: Any) -> list[str]:
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        key = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+        raise ValueError(f"{key[:40]!r} is there twice")
+    return values
+
+
+def _entries(path: Path, data: bytes, values: Any, is_stated: bool) -> list[str]:
     """The token of each id, an empty text where there is none."""
     if isinstance(values, Mapping):
         entries = _of_mapping(path, values)
@@ -145,7 +154,7 @@ def _entries(path: Path, data: bytes, values: Any) -> list[str]:
     if not any(entries):
         raise DataError(f"{path} holds no token; {_SUPPORTED}")
     pieces = next((mark for mark in _OF_PIECES if _is_of_pieces(mark, entries)), None)
-    if pieces is not None:
+    if pieces is not None and not is_stated:
         raise DataError(
             f"{path} holds parts of words ({_OF_PIECES[pieces]}), which a vocabulary alone does "
             f"not say how to make; give the {TOKENIZER} of its tokenizer"
@@ -184,8 +193,17 @@ def _lines(path: Path, data: bytes) -> list[str]:
         raise DataError(f"{path} is not UTF-8 text; {_SUPPORTED}") from error
     if "\0" in text:
         raise DataError(f"{path} holds NUL characters, so it is no vocabulary; {_SUPPORTED}")
-    ending = "\r\n" if "\r\n" in text else "\n"
-    return text.removesuffix(ending).split(ending)
+    lines = text.removesuffix("\n").split("\n")
+    ended = [line.endswith("\r") for line in lines]
+    if all(ended) or (all(ended[:-1]) and len(ended) > 1 and not text.endswith("\n")):
+        return [line.removesuffix("\r") for line in lines]
+    for number, line in enumerate(lines, 1):
+        if line.endswith("\r") and line != "\r":  # which may be a character
+            raise DataError(
+                f"{path}: line {number} ends with CR and LF, others with LF alone; allowed: one "
+                "end for all lines"
+            )
+    return lines
 
 
 def _of_entries(
@@ -206,6 +224,11 @@ def _of_entries(
     highest = max(pad_id or 0, unknown_id or 0)
     entries = entries + [""] * (highest + 1 - len(entries))
     if kind == "characters":
+        if path.suffix.lower() != ".json" and ("", "") in pairwise(entries):
+            raise DataError(
+                f"{path} has two empty lines in a row, as a character that ends lines leaves them; "
+                "allowed: \\n for that one, or a list in JSON"
+            )
         names = {pad_id, unknown_id}
         for at, entry in enumerate(entries):
             if at in names or len(entry) <= 1:
@@ -217,13 +240,19 @@ def _of_entries(
                 )
             entries[at] = ""  # a name that no text gives
         return CharacterTokenizer(entries, pad_id, unknown_id, normalizer)
-    return WordTokenizer(_reachable(entries, {pad_id, unknown_id}), pad_id, unknown_id, normalizer)
+    words = WordTokenizer(_reachable(entries, {pad_id, unknown_id}), pad_id, unknown_id, normalizer)
+    if not any(words.vocabulary()):
+        raise DataError(
+            f"{path} holds no word: each of its {len(entries)} entries is a name or has white "
+            f"space in it; {_SUPPORTED}"
+        )
+    return words
 
 
 def _reachable(entries: list[str], names: set[int | None]) -> list[str]:
     """The entries without those with white space, which no word has."""
     return [
-        entry if at in names or len(entry.encode().split()) == 1 else ""
+        entry if at in names or entry.encode().split() == [entry.encode()] else ""
         for at, entry in enumerate(entries)
     ]
 
@@ -283,6 +312,11 @@ def _of_json(
         raise DataError(f"{path}: pad_id is {own_id!r}; allowed: an id")
     if pad_id is None:
         pad_id = padding.get("pad_id", known[0] if len(known) == 1 else None)
+    if pad_id is not None and pad_id in tokenizer.tokens([""]).ids:
+        raise DataError(
+            f"{path} adds the id {pad_id} to each text, so it cannot be the padding; allowed: "
+            "another pad_id"
+        )
     tokenizer.pad_id = pad_id
     tokenizer.left_out = tuple(left_out)
     return tokenizer

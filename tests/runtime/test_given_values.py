@@ -15,7 +15,7 @@ PADDED = Signature(vocab_size=20, max_length=12, pad_id=0)
 ROWS = [[1, 2, 3], [4, 5]]
 IDS = [[1, 2, 3], [4, 5, 0]]
 ALLOWED = "allowed: integers [batch, sequence], as an array or nested lists"
-NO_TOKENIZER = "this model takes ids, and has no tokenizer for text"
+NO_TOKENIZER = "text is taken where there is a tokenizer, in a list of texts alone"
 
 
 class Column:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import unicodedata
+from collections import UserList, deque
 from typing import Any
 
 import numpy as np
@@ -171,6 +172,10 @@ def test_an_encoder_is_of_one_model() -> None:
         (("a", "b"), ["a", "b"]),
         (np.array(["a", "bc"]), ["a", "bc"]),
         (np.array(["a", None], object), ["a", None]),
+        (deque(["a", "b"]), ["a", "b"]),
+        (UserList(["a"]), ["a"]),
+        (b"ab", None),
+        (range(3), None),
         ([], None),
         ([[1, 2]], None),
         (np.array([[1, 2]]), None),

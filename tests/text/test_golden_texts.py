@@ -22,6 +22,7 @@ from pe_deploy.text.golden import (
     texts_from_bytes,
     texts_to_bytes,
 )
+from pe_deploy.text.reading import read_tokenizer
 from pe_deploy.text.vocabulary_tokenizer import WordTokenizer
 
 BUNDLES = Path(__file__).parent.parent / "bundles"
@@ -121,3 +122,24 @@ def test_a_bundle_without_text_has_none(notebook_bundle: Path) -> None:
 def test_few_texts_make_a_small_file() -> None:
     golden = [GoldenText("a", (1, 2)), GoldenText("", None)]
     assert texts_to_bytes(golden) == b'{"texts": [\n["a", [1, 2]],\n["", null]\n]}\n'
+
+
+def test_they_cover_a_vocabulary_whose_tokens_join(tmp_path: Path) -> None:
+    """Blanks between texts are tokens of their own here, and take room in a row."""
+    tokenizers = pytest.importorskip("tokenizers")
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token=None))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=300, initial_alphabet=alphabet, special_tokens=["<pad>"], show_progress=False
+    )
+    made.train_from_iterator(["the cat sat on the mat; 1989"] * 9, trainer)
+    made.save(str(file := tmp_path / "tokenizer.json"))
+    tokenizer = read_tokenizer(file)
+    golden = golden_texts(
+        TextEncoder(tokenizer, Signature(tokenizer.vocab_size, 12, pad_id=tokenizer.pad_id))
+    )
+    used = set(chain.from_iterable(ids or () for _, ids in golden))
+    plain = {at for at, text in enumerate(tokenizer.vocabulary()) if text.isascii() and text}
+    assert plain - {tokenizer.pad_id} <= used

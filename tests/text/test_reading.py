@@ -22,6 +22,9 @@ from pe_deploy.text.vocabulary_tokenizer import entries_of
         ("vocab.txt", b"[PAD]\n[UNK]\nthe\ncat\n", "cat the dog", [3, 2, 1]),
         ("vocab.txt", "\ufeff<pad>\r\n<unk>\r\nthe\r\nça\r\n".encode(), "ça the", [3, 2]),
         ("vocab.txt", b"[PAD]\n[UNK]\nthe\ncat", "cat", [3]),
+        ("vocab.txt", b"[PAD]\r\n[UNK]\r\nthe\r\ncat", "cat", [3]),
+        ("vocab.txt", b"[PAD]\n[UNK]\n cat\ncat\nNew York\n", "New cat", [1, 3]),
+        ("letters.txt", b"[PAD]\n[UNK]\na\n\r\nb\n", "b\ra", [4, 3, 2]),
         ("vocab.json", b'{"<unk>": 1, "the": 3, "<pad>": 0}', "a the", [1, 3]),
         ("vocab.json", b'["<pad>", "<unk>", "the", "a b"]', "a b the", [1, 1, 2]),
         ("letters.txt", b"[PAD]\n[UNK]\na\nb\n \n", "a cb", [2, 4, 1, 3]),
@@ -67,6 +70,10 @@ def test_ids_without_a_name_are_stated(tmp_path: Path) -> None:
     [
         ("vocab.txt", b"the\nthe\n", "'the' is both id 0 and id 1"),
         ("vocab.txt", b"", "holds no token"),
+        ("vocab.txt", b"[PAD]\nthe\ncat\r\nsat\n", "line 3 ends with CR and LF, others with LF"),
+        ("vocab.txt", b"New York\nthe 100\n", "holds no word: each of its 2 entries"),
+        ("letters.txt", b"a\n\n\nb\n", "two empty lines in a row"),
+        ("vocab.json", b'{"the": 1, "the": 2}', "'the' is there twice"),
         ("vocab.txt", b"\xff\xfe", "not UTF-8"),
         ("vocab.txt", b"\x80\x04\x95pickle", "not UTF-8"),
         ("spiece.model", b"a\0b", "NUL characters, so it is no vocabulary"),
@@ -185,3 +192,16 @@ def test_the_ids_of_a_tokenizer_json_are_its_librarys() -> None:
         cut = made.tokens(texts, most, truncation)
         assert cut.ids.tolist() == [one for text in texts for one in library.encode(text).ids]
         assert cut.cut == sum(length > most for length in tokens.lengths)
+
+
+def test_a_vocabulary_that_looks_like_parts_of_words_can_be_stated(tmp_path: Path) -> None:
+    (file := tmp_path / "maltese.txt").write_text("Ġunju\nĠimgħa\nil-\n", "utf-8")
+    with pytest.raises(DataError, match="byte-level BPE"):
+        read_tokenizer(file)
+    assert read_tokenizer(f"words:{file}").tokens(["Ġimgħa"]).ids.tolist() == [1]
+
+
+def test_a_padding_that_stands_in_every_row_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    with pytest.raises(DataError, match="adds the id 3 to each text, so it cannot be the padding"):
+        read_tokenizer(changed(tmp_path), pad_id=3)
