@@ -27,6 +27,12 @@ class Column:
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         return self.values
 
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self.values[at]
+
 
 class Frame(Column):
     """A frame of them: it has names, too."""
@@ -35,8 +41,8 @@ class Frame(Column):
         super().__init__(values)
         self.columns = columns
 
-    def __getitem__(self, name: str) -> Any:
-        return self.values[:, self.columns.index(name)]
+    def __getitem__(self, at: Any) -> Any:
+        return self.values[:, self.columns.index(at)]
 
 
 class NAType:
