@@ -60,7 +60,8 @@ def _graph_cell(bundle: Bundle, texts: Sequence[str]) -> Cell:
     """
     from pe_deploy.runtime.text_graph import text_graph_predictor  # which loads onnxruntime
 
-    answer = text_graph_predictor(bundle.read(TEXT_ONNX), bundle.manifest.signature)
+    signature = bundle.manifest.signature
+    answer = text_graph_predictor(bundle.read(TEXT_ONNX), signature)
     on_ids = ENGINES["onnx"].predictor(bundle)
     encode = bundle.encoder("error")  # the graph cuts nothing
     longest, worst, magnitude, problem = 1, 0.0, 0.0, ""
@@ -73,13 +74,14 @@ def _graph_cell(bundle: Bundle, texts: Sequence[str]) -> Cell:
         else:
             if "\0" not in text:
                 taken.append(text)
-    size = 1 if bundle.manifest.signature.pad_id is None else _ROWS
+    size = 1 if signature.pad_id is None else _ROWS
     for start in range(0, len(taken), size):
         batch = taken[start : start + size]
         ids = encode(batch)
         longest = max(longest, ids.shape[1])
         try:
-            given, expected = answer(batch), on_ids(ids)
+            # What a token model answers to padding is no answer.
+            given, expected = signature.zero_padding(answer(batch), ids), on_ids(ids)
         except PredictionError as error:
             problem = problem or f"fails on {batch[0][:40]!r} or a text near it: {line_of(error)}"
             continue

@@ -214,3 +214,33 @@ def test_a_manifest_names_what_its_ids_hang_on(tmp_path: Path) -> None:
         module = Mean(tokenizer.vocab_size, 0)
         made = export_module(module, tmp_path / "b", FAST, max_length=6, tokenizer=tokenizer)
         assert {"tokenizers", "unicode"} & {*made.bundle.manifest.versions} == names
+
+
+class Tagger(nn.Module):
+    """A label for each token; what it gives for padding is no answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.embedding = nn.Embedding(WORDS.vocab_size, 5)
+        self.gru = nn.GRU(5, 4, batch_first=True)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.gru(self.embedding(ids))[0])
+        return logits
+
+
+def test_a_token_model_answers_each_word_of_a_text(tmp_path: Path) -> None:
+    options = ExportOptions(formats=["onnx"], throughput=False, text_graph=True)
+    made = export_module(
+        Tagger(), tmp_path / "b", options, max_length=6, task="tokens", tokenizer=WORDS
+    )
+    assert {cell.predictor for cell in made.report.cells if cell.check == "texts"} == {
+        "tokenizer",
+        "text-graph",
+    }
+    classifier = OnnxClassifier(made.bundle, truncation="end")
+    answers = classifier.predict(["a cat", "the dog sat on a cat ran"])
+    assert [len(labels) for labels in answers] == [2, 6]
+    assert classifier.truncated == 1
