@@ -13,11 +13,11 @@ from rich.columns import Columns
 from rich.markup import escape
 from rich.panel import Panel
 
-from pe_deploy.cli.console import counted, facts, out
+from pe_deploy.cli.console import facts, out
+from pe_deploy.cli.demo_steps import export_step, suggest
 from pe_deploy.cli.train import epochs_shown
 from pe_deploy.data import digits, split
 from pe_deploy.model_config import TrainConfig
-from pe_deploy.parity import ratio, worst
 from pe_deploy.runtime import OnnxClassifier
 from pe_deploy.storage.atomic import write_bytes
 
@@ -38,7 +38,6 @@ _DRAWN = 4
 def run(output: Path, checkpoint: Path, epochs: int | None) -> None:
     """Train on handwritten digits, export, verify, and predict images never seen before."""
     started = time.perf_counter()
-    from pe_deploy.export import export
     from pe_deploy.training import train
 
     rows, held_out = split(digits(), HELD_OUT, TRAINING.seed)
@@ -64,15 +63,7 @@ def run(output: Path, checkpoint: Path, epochs: int | None) -> None:
         f"{result.validation_rows} validation rows right; positions moved by "
         f"{result.shift.mean:.2f}"
     )
-    with counted("export and compare") as progress:
-        exported = export(checkpoint, output, progress=progress)
-    report, manifest = exported.report, exported.bundle.manifest
-    onnx_error = worst(cell for cell in report.cells if cell.predictor == "onnx")
-    out.print(
-        f"[bold]3. Export[/bold]: ONNX and TorchScript in {time.perf_counter() - trained:.0f} s "
-        f"→ {escape(str(output))}\n   all {len(report.cells)} cells pass: ONNX is at most "
-        f"{ratio(onnx_error, report.floor)} as far from exact as torch itself"
-    )
+    manifest = export_step(checkpoint, output)
     classifier = OnnxClassifier(output)
     labels, probabilities = classifier.predict_with_probability(held_out.input_ids)
     truth = np.array(held_out.labels)[held_out.targets]
@@ -95,12 +86,10 @@ def run(output: Path, checkpoint: Path, epochs: int | None) -> None:
             ("held-out rows", images),
         ],
     )
-    out.print("[bold]Try[/bold]")
-    for command in (
+    suggest(
         f"pe-deploy predict {output} {images} -o predictions.csv",
         f"pe-deploy inspect {output}",
-    ):
-        out.print(f"  {command}", markup=False, soft_wrap=True)
+    )
 
 
 def _drawings(

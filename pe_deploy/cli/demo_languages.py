@@ -15,12 +15,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from pe_deploy.cli.console import counted, facts, out
+from pe_deploy.cli.console import facts, out
+from pe_deploy.cli.demo_steps import export_step, suggest
 from pe_deploy.cli.train import epochs_shown
 from pe_deploy.data.languages import languages
 from pe_deploy.errors import requires_extra
 from pe_deploy.model_config import TrainConfig
-from pe_deploy.parity import ratio, worst
 from pe_deploy.runtime import OnnxClassifier
 from pe_deploy.storage.atomic import write_bytes
 
@@ -49,7 +49,6 @@ _SHOWN = 5
 def run(output: Path, checkpoint: Path, epochs: int | None) -> None:
     """Train, export, verify, and predict names of things that nothing before was a name of."""
     started = time.perf_counter()
-    from pe_deploy.export import export
     from pe_deploy.training import train
 
     names, held_out = languages()
@@ -76,15 +75,7 @@ def run(output: Path, checkpoint: Path, epochs: int | None) -> None:
         f"[bold]2. Train[/bold]: {result.last.epoch} epochs in {trained - started:.0f} s "
         f"→ {escape(str(checkpoint))}"
     )
-    with counted("export and compare") as progress:
-        exported = export(checkpoint, output, progress=progress)
-    report, manifest = exported.report, exported.bundle.manifest
-    onnx_error = worst(cell for cell in report.cells if cell.predictor == "onnx")
-    out.print(
-        f"[bold]3. Export[/bold]: ONNX and TorchScript in {time.perf_counter() - trained:.0f} s "
-        f"→ {escape(str(output))}\n   all {len(report.cells)} cells pass: ONNX is at most "
-        f"{ratio(onnx_error, report.floor)} as far from exact as torch itself"
-    )
+    manifest = export_step(checkpoint, output)
     labels, probabilities = OnnxClassifier(output).predict_with_probability(list(held_out.texts))
     truth = np.array(held_out.labels)[held_out.targets]
     right = labels == truth
@@ -107,13 +98,11 @@ def run(output: Path, checkpoint: Path, epochs: int | None) -> None:
             ("held-out names", texts),
         ],
     )
-    out.print("[bold]Try[/bold]")
-    for command in (
+    suggest(
         f'pe-deploy predict {output} --text "neuseeländische Schafe"',
         f"pe-deploy predict {output} {texts} -o predictions.csv",
         f"pe-deploy inspect {output}",
-    ):
-        out.print(f"  {command}", markup=False, soft_wrap=True)
+    )
 
 
 def linear_accuracy(names: TextDataset, held_out: TextDataset) -> float:

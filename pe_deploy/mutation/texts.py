@@ -18,6 +18,7 @@ from pe_deploy.parity.texts import TEXTS, text_cell
 from pe_deploy.text.encoder import TextEncoder
 from pe_deploy.text.golden import Encode, GoldenText, longest_text, variants
 from pe_deploy.text.json_tokenizer import JsonTokenizer
+from pe_deploy.text.tokenizer import Tokenizer
 from pe_deploy.text.vocabulary_tokenizer import VocabularyTokenizer
 
 Ids = NDArray[np.int64]
@@ -78,16 +79,15 @@ def _answer(encode: Encode, texts: list[str]) -> list[list[int]] | None:
 
 def _lost_normaliser(good: TextEncoder, _: list[GoldenText]) -> Encode | str:
     made = good.tokenizer
-    if not made.normalizer:
-        return "the tokenizer has no normaliser"
+    bare: Tokenizer | None = None
     if isinstance(made, JsonTokenizer):
         values = {**json.loads(made.data), "normalizer": None}
         bare = JsonTokenizer(json.dumps(values).encode(), made.pad_id)
-        return TextEncoder(bare, good.signature, good.truncation)
-    if isinstance(made, VocabularyTokenizer):
-        without = type(made)(made.entries, made.pad_id, made.unknown_id)
-        return TextEncoder(without, good.signature, good.truncation)
-    return "the tokenizer has no normaliser"
+    elif isinstance(made, VocabularyTokenizer):
+        bare = type(made)(made.entries, made.pad_id, made.unknown_id)
+    if bare is None or not made.normalizer:
+        return "the tokenizer has no normaliser"
+    return TextEncoder(bare, good.signature, good.truncation)
 
 
 def _lower_caser(good: TextEncoder, _: list[GoldenText]) -> Encode | str:
