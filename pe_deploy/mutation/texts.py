@@ -16,8 +16,9 @@ from pe_deploy.errors import InvalidInputError, ParityError
 from pe_deploy.mutation.outcomes import TOKENIZER, Outcome
 from pe_deploy.parity.texts import TEXTS, text_cell
 from pe_deploy.text.encoder import TextEncoder
-from pe_deploy.text.golden import Encode, GoldenText, longest_text, variants
+from pe_deploy.text.golden import Encode, GoldenText
 from pe_deploy.text.json_tokenizer import JsonTokenizer
+from pe_deploy.text.probes import longest_text, variants
 from pe_deploy.text.tokenizer import Tokenizer
 from pe_deploy.text.vocabulary_tokenizer import VocabularyTokenizer
 

@@ -14,7 +14,6 @@ from pe_deploy import BundleError, InvalidInputError, Signature, open_bundle
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.text.encoder import TextEncoder
 from pe_deploy.text.golden import (
-    PROBES,
     Encode,
     GoldenText,
     first_difference,
@@ -22,6 +21,7 @@ from pe_deploy.text.golden import (
     texts_from_bytes,
     texts_to_bytes,
 )
+from pe_deploy.text.probes import PROBES
 from pe_deploy.text.reading import read_tokenizer
 from pe_deploy.text.vocabulary_tokenizer import WordTokenizer
 

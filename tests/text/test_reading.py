@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pe_deploy import DataError, InvalidInputError
-from pe_deploy.text.golden import PROBES
 from pe_deploy.text.opening import open_tokenizer
+from pe_deploy.text.probes import PROBES
 from pe_deploy.text.reading import read_tokenizer
 from pe_deploy.text.spec import BYTE_PADDING, TextSpec, Truncation
 from pe_deploy.text.vocabulary_tokenizer import entries_of
