@@ -54,8 +54,8 @@ def run(output: Path, checkpoint: Path, epochs: int | None) -> None:
     names, held_out = languages()
     out.print(
         f"[bold]1. Data[/bold]: {len(names) + len(held_out):,} names of countries, currencies, "
-        f"units and the like in {len(names.labels)} languages,\n   from Unicode's CLDR; "
-        f"{len(held_out):,} are held out: of things that have no other name in training"
+        f"units and the like in\n   {len(names.labels)} languages, from Unicode's CLDR; "
+        f"{len(held_out):,} are held out: of things that have\n   no other name in training"
     )
     with epochs_shown() as moved:
         result = train(
