@@ -1,0 +1,101 @@
+"""What all protocols share in one process: the models by name, whether they are ready, and the
+requests under way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from pe_deploy.runtime.given import shown
+from pe_deploy.serve import metrics
+from pe_deploy.serve.model import Model
+from pe_deploy.serve.refusal import Refusal
+
+SERVER = "pe-deploy"
+
+Result = TypeVar("Result")
+
+
+class Serving:
+    """The models of one process.
+
+    Args:
+        models: with names that differ.
+        threads: how many answers that take long are made at once.
+        others_ready: whether the other processes that answer at the same port are ready.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        threads: int,
+        others_ready: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.models = {model.name: model for model in models}
+        self.stopping = False
+        self.under_way = 0
+        self._others_ready = others_ready
+        self._cut = dict.fromkeys(self.models, 0)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pe_deploy-serve")
+
+    def load(self) -> None:
+        """Load every model, one after the other; see `Model.load`."""
+        for model in self.models.values():
+            model.load()
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model is, in every process."""
+        return all(self.is_ready(model) for model in self.models.values())
+
+    def is_ready(self, model: Model) -> bool:
+        """Whether a model is, in every process."""
+        return model.ready and not self.stopping and self._others_ready()
+
+    def known(self, name: str) -> str:
+        """The name, or "" for one that is not served: who asks may invent as many as he likes."""
+        return name if name in self.models else ""
+
+    def model(self, name: str, version: str = "") -> Model:
+        """The model of a name, and of a version where one is asked for.
+
+        Raises:
+            Refusal: there is none.
+        """
+        model = self.models.get(name)
+        if model is None:
+            names = ", ".join(self.models)
+            raise Refusal("not_found", f"model is {shown(name)}; served: {names}")
+        if version and version != model.version:
+            line = f"version of {name} is {shown(version)}; served: {model.version}"
+            raise Refusal("not_found", line)
+        return model
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """One request is under way inside the block.
+
+        Raises:
+            Refusal: the server stops.
+        """
+        if self.stopping:
+            raise Refusal("stopping", "the server stops: it takes no more requests")
+        self.under_way += 1
+        try:
+            yield
+        finally:
+            self.under_way -= 1
+
+    async def run(self, model: Model, rows: int, answer: Callable[[], Result]) -> Result:
+        """What `answer` gives: at once where that is quick, otherwise from another thread."""
+        if model.is_quick(rows):
+            result = answer()
+        else:
+            result = await asyncio.get_running_loop().run_in_executor(self._pool, answer)
+        # All in the one thread of the event loop, so that no cut is counted twice.
+        metrics.count_cut(model.name, model.truncated - self._cut[model.name])
+        self._cut[model.name] = model.truncated
+        return result
