@@ -83,8 +83,8 @@ def count_cut(model: str, texts: int) -> None:
 
 def exposition() -> bytes:
     """All of it, in Prometheus' text format; of all workers together, where they share a folder."""
-    if SHARED not in os.environ:
-        return generate_latest(REGISTRY)
-    registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)
-    return generate_latest(registry)
+    registry: CollectorRegistry = REGISTRY
+    if SHARED in os.environ:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)
+    return bytes(generate_latest(registry))

@@ -31,7 +31,7 @@ GRPC_STATUS: dict[Kind, str] = {
 }
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 (it is an answer, as a status is)
     """A request that gets one line instead of an answer.
 
     Attributes:
@@ -62,6 +62,6 @@ def refusing() -> Iterator[None]:
         raise Refusal("invalid", str(error)) from error
     except PredictionError as error:
         raise Refusal("failed", str(error)) from error
-    except Exception as error:  # noqa: BLE001 (it is reported to who asked, and counted)
+    except Exception as error:
         line = f"the server fails: {type(error).__name__}: {line_of(error)}"
         raise Refusal("failed", line) from error

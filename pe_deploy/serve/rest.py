@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -77,7 +78,8 @@ class _Http:
     ) -> Response:
         known = self._serving.known(request.path_params["name"])
         try:
-            with self._serving.request(), metrics.counted(known, protocol) as call, refusing():
+            with metrics.counted(known, protocol) as call, refusing():
+                self._serving.check_open()
                 model = self._model(request)
                 return await answer(request, model, call)
         except Refusal as refusal:
@@ -219,10 +221,8 @@ class _Lingering(Response):
         start = {"type": "http.response.start", "status": self.status_code}
         await send({**start, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        try:
+        with suppress(asyncio.TimeoutError):  # Python 3.10 has a class of its own for it
             await asyncio.wait_for(_discard(receive), _LINGER_SECONDS)
-        except TimeoutError:
-            pass
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -140,7 +140,8 @@ class _Service:
     async def model_infer(self, asked: Any) -> Any:
         serving = self._serving
         known = serving.known(asked.model_name)
-        with serving.request(), metrics.counted(known, "grpc") as call, refusing():
+        with metrics.counted(known, "grpc") as call, refusing():
+            serving.check_open()
             model = serving.model(asked.model_name, asked.model_version)
             request = _infer_request(asked)
             wanted = wanted_of(request, model)

@@ -1,12 +1,10 @@
-"""What all protocols share in one process: the models by name, whether they are ready, and the
-requests under way."""
+"""What all protocols share in one process: models by name, and readiness."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TypeVar
 
 from pe_deploy.runtime.given import shown
@@ -36,7 +34,6 @@ class Serving:
     ) -> None:
         self.models = {model.name: model for model in models}
         self.stopping = False
-        self.under_way = 0
         self._others_ready = others_ready
         self._cut = dict.fromkeys(self.models, 0)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pe_deploy-serve")
@@ -74,20 +71,14 @@ class Serving:
             raise Refusal("not_found", line)
         return model
 
-    @contextmanager
-    def request(self) -> Iterator[None]:
-        """One request is under way inside the block.
+    def check_open(self) -> None:
+        """Check that requests are taken.
 
         Raises:
             Refusal: the server stops.
         """
         if self.stopping:
             raise Refusal("stopping", "the server stops: it takes no more requests")
-        self.under_way += 1
-        try:
-            yield
-        finally:
-            self.under_way -= 1
 
     async def run(self, model: Model, rows: int, answer: Callable[[], Result]) -> Result:
         """What `answer` gives: at once where that is quick, otherwise from another thread."""

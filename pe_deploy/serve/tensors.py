@@ -166,7 +166,7 @@ def _decoded(row: int, text: Any) -> Any:
 
 
 def _unpacked(data: bytes) -> list[bytes]:
-    texts = []
+    texts: list[bytes] = []
     at = 0
     while at < len(data):
         start = at + _LENGTH.size
