@@ -155,7 +155,9 @@ def _flat(values: list[Any]) -> list[Any]:
 
 
 def _decoded(row: int, text: Any) -> Any:
-    """A text; what is none is for the encoder to refuse, in its words."""
+    """A text; a single thing that is none is for the encoder to refuse, in its words."""
+    if isinstance(text, list | dict):
+        raise Refusal("invalid", f"row {row}: is {shown(text)}; allowed: text")
     if not isinstance(text, bytes):
         return text
     try:

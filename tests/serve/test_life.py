@@ -1,0 +1,206 @@
+"""A server from its start to its end: ready, stopped under load, several processes, failures."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pe_deploy import open_bundle
+from pe_deploy.bundle.artifacts import GOLDEN
+from pe_deploy.bundle.bundle import write_bundle
+from pe_deploy.bundle.golden import GoldenCase, golden_to_bytes
+from tests.serve.conftest import BUNDLES
+from tests.serve.running import PATIENCE, Server, command, ids_request, running
+
+NOTEBOOK = BUNDLES / "notebook"
+INFER = "/v2/models/notebook/infer"
+GOOD = ids_request([[1, 2, 3]])
+
+
+class Client(threading.Thread):
+    """Asks over one connection until it is told that the server stops, or cannot connect."""
+
+    def __init__(self, address: str, together: threading.Barrier) -> None:
+        super().__init__()
+        self.seen: Counter[str] = Counter()
+        self._connection = http.client.HTTPConnection(address, timeout=PATIENCE)
+        self._together = together
+
+    def run(self) -> None:
+        body = json.dumps(GOOD)
+        self._together.wait()
+        for _ in range(100_000):
+            try:
+                self._connection.request("POST", INFER, body)
+            except ConnectionRefusedError:
+                self.seen["refused"] += 1
+                return
+            try:
+                response = self._connection.getresponse()
+                answer = json.loads(response.read())
+            except (OSError, http.client.HTTPException) as error:
+                self.seen[f"lost: {error!r}"] += 1
+                return
+            if response.status == 503:
+                self.seen["told"] += "stops" in answer["error"]
+                return
+            self.seen["answered"] += "outputs" in answer
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_under_load_loses_no_request(workers: int) -> None:
+    with running([NOTEBOOK], "--workers", str(workers)) as server:
+        together = threading.Barrier(17)
+        clients = [Client(server.http, together) for _ in range(16)]
+        for client in clients:
+            client.start()
+        together.wait()
+        while sum(client.seen["answered"] for client in clients) < 500:
+            assert server.process.poll() is None
+        assert server.ends(signal.SIGTERM) == 0
+        for client in clients:
+            client.join()
+    seen = sum((client.seen for client in clients), Counter[str]())
+    assert set(seen) <= {"answered", "told", "refused"}, seen
+    assert seen["told"] + seen["refused"] == len(clients)
+
+
+def test_ctrl_c_is_130_and_one_line() -> None:
+    for workers in ("1", "2"):
+        with running([NOTEBOOK], "--workers", workers) as server:
+            assert server.ends(signal.SIGINT) == 130
+        assert server.lines[-1] == "pe-deploy: interrupted"
+        assert len(server.lines) == 3
+
+
+def test_several_processes_answer_and_count_together() -> None:
+    with running([NOTEBOOK], "--workers", "2") as server:
+        for _ in range(40):
+            assert server.ask(INFER, GOOD).status == 200
+        assert server.ask("/v2/health/ready").json == {"ready": True}
+        line = 'pe_deploy_requests_total{model="notebook",protocol="v2"} 40.0'
+        assert line in server.ask("/metrics").body.decode().splitlines()
+        assert server.ends() == 0
+
+
+def test_a_process_that_dies_is_started_again() -> None:
+    with running([NOTEBOOK], "--workers", "2", "--no-grpc") as server:
+        os.kill(_workers_of(server)[0], signal.SIGKILL)
+        server.line(r"worker \d ended with -9; restarted")
+        for _ in range(40):
+            assert server.ask(INFER, GOOD).status == 200
+        assert server.ends() == 0
+
+
+def _workers_of(server: Server) -> list[int]:
+    """The processes that serve: those that spawn made, without the tracker of its resources."""
+    if not Path("/proc/self/task").exists():
+        pytest.skip("/proc is not there, to find the workers in")
+    main = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    children = map(int, main.read_text().split())
+    return [n for n in children if b"spawn_main" in Path(f"/proc/{n}/cmdline").read_bytes()]
+
+
+def _fails(*arguments: Any) -> str:
+    done = subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode == 1, done
+    lines = done.stderr.splitlines()
+    assert "Traceback" not in done.stderr
+    return next(line for line in lines if line.startswith("pe-deploy: "))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_bundle_that_is_damaged_or_missing_is_not_served(tmp_path: Path, workers: str) -> None:
+    copied = Path(shutil.copytree(NOTEBOOK, tmp_path / "damaged"))
+    model = bytearray((copied / "model.onnx").read_bytes())
+    model[999] ^= 1
+    (copied / "model.onnx").write_bytes(model)
+    line = _fails([NOTEBOOK, copied], "--workers", workers)
+    assert line.startswith(f"pe-deploy: {copied}/model.onnx was changed after it was published")
+    assert "is not a folder" in _fails([tmp_path / "none"], "--workers", workers)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_model_that_answers_otherwise_is_never_ready(tmp_path: Path, workers: str) -> None:
+    copied = Path(shutil.copytree(NOTEBOOK, tmp_path / "other"))
+    bundle = open_bundle(copied)
+    moved = [GoldenCase(c.input_ids, c.float64 + 1e-3, c.float32 + 1e-3) for c in bundle.golden()]
+    golden = golden_to_bytes(moved, bundle.manifest.weights_sha256)
+    write_bundle(copied, bundle.manifest, {**bundle.files, GOLDEN: golden})
+    assert "golden" in _fails([copied], "--workers", workers)
+
+
+def test_names(tmp_path: Path) -> None:
+    spaced = Path(shutil.copytree(NOTEBOOK, tmp_path / "my model"))
+    assert "name is 'my model'; allowed: letters, digits" in _fails([spaced])
+    assert "two bundles are called 'notebook'" in _fails([NOTEBOOK, NOTEBOOK])
+    assert "--name is given 1 times; allowed: 2" in _fails([NOTEBOOK, spaced], "--name", "a")
+    with running([spaced, NOTEBOOK], "--name", "mine", "--name", "other", "--no-grpc") as server:
+        assert server.ask("/v1/models").json == {"models": ["mine", "other"]}
+        assert "grpc" not in server.lines[0]
+
+
+def test_a_port_that_is_taken() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for option in ("--http-port", "--grpc-port"):
+            line = _fails([NOTEBOOK], option, port)
+            assert line.startswith(f"pe-deploy: cannot listen at 127.0.0.1:{port}: ")
+    assert "cannot listen at nowhere.invalid:0" in _fails([NOTEBOOK], "--host", "nowhere.invalid")
+
+
+def test_it_is_live_before_it_is_ready() -> None:
+    from pe_deploy.serve.model import Model, Settings
+    from pe_deploy.serve.rest import application
+    from pe_deploy.serve.serving import Serving
+
+    serving = Serving([Model("notebook", NOTEBOOK, Settings(1, 64))], threads=1)
+    app = application(serving)
+
+    def ask(path: str, body: bytes = b"") -> tuple[int, Any]:
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "path": path,
+            "method": "POST" if body else "GET",
+            "headers": [],
+            "query_string": b"",
+            "root_path": "",
+        }
+        asyncio.run(app(scope, receive, send))
+        return sent[0]["status"], json.loads(sent[1]["body"])
+
+    def everything() -> list[int]:
+        paths = ("/v2/health/ready", "/v2/models/notebook/ready", "/v1/models/notebook")
+        return [*(ask(path)[0] for path in paths), ask(INFER, json.dumps(GOOD).encode())[0]]
+
+    assert ask("/v2/health/live") == (200, {"live": True})
+    assert everything() == [503] * 4
+    refused = ask(INFER, json.dumps(GOOD).encode())[1]
+    assert re.fullmatch("model notebook is not ready: .*", refused["error"])
+    serving.load()
+    assert everything() == [200] * 4
