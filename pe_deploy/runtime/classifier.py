@@ -132,7 +132,15 @@ class Classifier(ABC):
 
         return texts_of(given)
 
-    def _ids_of(self, given: Any) -> NDArray[np.int64]:
+    def input_ids(self, given: Any) -> NDArray[np.int64]:
+        """The ids that the model is given for rows of ids or for texts, checked.
+
+        Returns:
+            int64 `[batch, sequence]`, padded on the right; `[0, 0]` for no rows.
+
+        Raises:
+            InvalidInputError: as every method raises it.
+        """
         texts = self._texts_in(given)
         if texts is None or self._encoder is None:
             return to_input_ids(given, self.signature)
@@ -181,7 +189,7 @@ class Classifier(ABC):
         ):
             ids = input_ids
         else:
-            ids = self._ids_of(input_ids)
+            ids = self.input_ids(input_ids)
         rows = len(ids)
         if rows == 0:
             return np.empty(self.signature.output_shape(0, 0), np.float32)
@@ -247,7 +255,7 @@ class Classifier(ABC):
         """What a decision takes from logits; for tokens in a list, each row without padding."""
         if not self._per_token:
             return take(self.predict_logits(input_ids))
-        ids = self._ids_of(input_ids)
+        ids = self.input_ids(input_ids)
         lengths = self.signature.is_token(ids).sum(axis=1).tolist()
 
         def rows(answers: NDArray[Any]) -> list[NDArray[Any]]:

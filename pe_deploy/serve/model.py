@@ -17,8 +17,7 @@ from pe_deploy.bundle.bundle import Bundle, open_bundle
 from pe_deploy.config import INPUT_IDS, LOGITS
 from pe_deploy.data.text_reader import cells_of
 from pe_deploy.runtime import OnnxClassifier
-from pe_deploy.runtime.answer_columns import answer_columns
-from pe_deploy.runtime.validation import to_input_ids
+from pe_deploy.runtime.answer_columns import columns_of
 from pe_deploy.serve.refusal import Refusal
 from pe_deploy.serve.tensors import TEXT
 
@@ -26,7 +25,7 @@ LABEL = "label"
 PROBABILITY = "probability"
 
 _QUICK = 1e-3
-"""Seconds that the event loop may wait for an answer before it is better given to a thread."""
+"""Seconds that the event loop may wait for an answer; what takes longer is given to a thread."""
 
 
 class TensorType(NamedTuple):
@@ -136,51 +135,57 @@ class Model:
         ]
 
     def is_quick(self, rows: int) -> bool:
-        """Whether so many rows are answered sooner than another thread could take them over."""
+        """Whether so many rows may be answered in the event loop, which waits meanwhile."""
         return rows * self._row_seconds <= _QUICK
 
-    def tensors(self, rows: Any, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
-        """The answers for some rows of ids, or for texts.
+    def input_ids(self, rows: Any) -> NDArray[np.int64]:
+        """The ids of some rows or texts, checked, `[batch, sequence]`.
+
+        Raises:
+            InvalidInputError: as `Classifier.predict` raises it.
+            Refusal: the model is not ready.
+        """
+        return self._opened().input_ids(rows)
+
+    def logits(self, input_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The logits of checked ids.
+
+        Raises:
+            PredictionError: as `Classifier.predict` raises it.
+            Refusal: the model is not ready.
+        """
+        return self._opened().predict_logits(input_ids)
+
+    def tensors(
+        self, input_ids: NDArray[np.int64], logits: NDArray[np.float32], wanted: Collection[str]
+    ) -> dict[str, NDArray[Any]]:
+        """The outputs for some logits.
 
         Returns:
             From each wanted name to float32 logits, int64, str or bool labels, and float64
             probabilities. A token that is padding has the label `""` and the probability 0.
-
-        Raises:
-            InvalidInputError: as `Classifier.predict` raises it.
-            PredictionError: likewise.
-            Refusal: the model is not ready.
         """
-        classifier = self._opened()
-        tokens = classifier.signature.task == "tokens"
-        if tokens:  # whose padding has no answer
-            texts = bool(len(rows)) and isinstance(rows[0], str)
-            rows = classifier.encode(rows) if texts else to_input_ids(rows, classifier.signature)
-        logits = classifier.predict_logits(rows)
         made: dict[str, NDArray[Any]] = {LOGITS: logits}
         if LABEL not in wanted and PROBABILITY not in wanted:
             return made
-        decision = classifier.decision
-        if classifier.signature.task == "multilabel":
+        signature, decision = self.manifest.signature, self.manifest.decision
+        if signature.task == "multilabel":
             made[LABEL] = decision.classes(logits)
             made[PROBABILITY] = decision.probabilities(logits)
             return made
         made[LABEL], made[PROBABILITY] = decision.with_probability(logits)
-        if tokens:
-            kept = classifier.signature.is_token(rows)
+        if signature.task == "tokens":
+            kept = signature.is_token(input_ids)
             made[LABEL] = np.where(kept, made[LABEL].astype(str), "")
             made[PROBABILITY] = np.where(kept, made[PROBABILITY], 0.0)
         return made
 
-    def predictions(self, rows: Any) -> list[dict[str, Any]]:
-        """The answer for each row, with the names and values that `predict` writes into a file.
-
-        Raises:
-            InvalidInputError: as `Classifier.predict` raises it.
-            PredictionError: likewise.
-            Refusal: the model is not ready.
-        """
-        columns = answer_columns(self._opened(), rows)
+    def predictions(
+        self, input_ids: NDArray[np.int64], logits: NDArray[np.float32]
+    ) -> list[dict[str, Any]]:
+        """The answer for each row, with the names and values that `predict` writes into a file."""
+        signature, decision = self.manifest.signature, self.manifest.decision
+        columns = columns_of(signature, decision, input_ids, logits)
         cells = zip(*map(cells_of, columns.values()), strict=True)
         return [dict(zip(columns, row, strict=True)) for row in cells]
 

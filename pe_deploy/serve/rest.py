@@ -91,8 +91,8 @@ class _Http:
         wanted = wanted_of(asked, model)
         rows = rows_of(asked, model.takes_text, model.settings.most_rows)
         call.rows = len(rows)
-        names = [output.name for output in wanted]
-        made = await self._serving.run(model, len(rows), lambda: model.tensors(rows, names))
+        ids, logits = await self._serving.answer(model, rows)
+        made = model.tensors(ids, logits, [output.name for output in wanted])
         content, json_length = infer_response(model, asked, made, wanted)
         if json_length is None:
             return _json(content)
@@ -102,7 +102,7 @@ class _Http:
     async def _predicted(self, request: Request, model: Model, call: metrics.Call) -> Response:
         rows = _instances(object_of(await _body(request)), model)
         call.rows = len(rows)
-        made = await self._serving.run(model, len(rows), lambda: model.predictions(rows))
+        made = model.predictions(*await self._serving.answer(model, rows))
         return _json(orjson.dumps({"predictions": made}))
 
     async def alive(self, request: Request) -> Response:

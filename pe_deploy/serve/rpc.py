@@ -147,8 +147,8 @@ class _Service:
             wanted = wanted_of(request, model)
             rows = rows_of(request, model.takes_text, model.settings.most_rows)
             call.rows = len(rows)
-            names = [output.name for output in wanted]
-            made = await serving.run(model, len(rows), lambda: model.tensors(rows, names))
+            ids, logits = await serving.answer(model, rows)
+            made = model.tensors(ids, logits, [output.name for output in wanted])
             return _response(model, request, made, wanted)
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any
 
 from pe_deploy.runtime.given import shown
 from pe_deploy.serve import metrics
+from pe_deploy.serve.batching import Batches, Ids, Logits
 from pe_deploy.serve.model import Model
 from pe_deploy.serve.refusal import Refusal
 
 SERVER = "pe-deploy"
 
-Result = TypeVar("Result")
+_FEW = 64
+"""Rows that are checked, or made from texts, sooner than another thread could take them over."""
 
 
 class Serving:
@@ -22,7 +24,7 @@ class Serving:
 
     Args:
         models: with names that differ.
-        threads: how many answers that take long are made at once.
+        threads: that the models may keep busy.
         others_ready: whether the other processes that answer at the same port are ready.
     """
 
@@ -36,7 +38,11 @@ class Serving:
         self.stopping = False
         self._others_ready = others_ready
         self._cut = dict.fromkeys(self.models, 0)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pe_deploy-serve")
+        lanes = max(2, threads)
+        self._pool = ThreadPoolExecutor(lanes + 1, thread_name_prefix="pe_deploy-serve")
+        self._batches = {
+            name: Batches(model, self._pool, lanes) for name, model in self.models.items()
+        }
 
     def load(self) -> None:
         """Load every model, one after the other; see `Model.load`."""
@@ -80,13 +86,20 @@ class Serving:
         if self.stopping:
             raise Refusal("stopping", "the server stops: it takes no more requests")
 
-    async def run(self, model: Model, rows: int, answer: Callable[[], Result]) -> Result:
-        """What `answer` gives: at once where that is quick, otherwise from another thread."""
-        if model.is_quick(rows):
-            result = answer()
+    async def answer(self, model: Model, rows: Any) -> tuple[Ids, Logits]:
+        """The checked ids of some rows or texts, and their logits.
+
+        Raises:
+            InvalidInputError: as `Classifier.predict` raises it.
+            PredictionError: likewise.
+            Refusal: the model is not ready.
+        """
+        if len(rows) <= _FEW:
+            ids = model.input_ids(rows)
         else:
-            result = await asyncio.get_running_loop().run_in_executor(self._pool, answer)
+            loop = asyncio.get_running_loop()
+            ids = await loop.run_in_executor(self._pool, model.input_ids, rows)
         # All in the one thread of the event loop, so that no cut is counted twice.
         metrics.count_cut(model.name, model.truncated - self._cut[model.name])
         self._cut[model.name] = model.truncated
-        return result
+        return ids, await self._batches[model.name].logits(ids)

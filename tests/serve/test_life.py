@@ -16,9 +16,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from pe_deploy import open_bundle
+from pe_deploy import InvalidInputError, PredictionError, open_bundle
 from pe_deploy.bundle.artifacts import GOLDEN
 from pe_deploy.bundle.bundle import write_bundle
 from pe_deploy.bundle.golden import GoldenCase, golden_to_bytes
@@ -183,7 +184,7 @@ def test_it_is_live_before_it_is_ready() -> None:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        scope = {
+        scope: dict[str, Any] = {
             "type": "http",
             "path": path,
             "method": "POST" if body else "GET",
@@ -204,3 +205,76 @@ def test_it_is_live_before_it_is_ready() -> None:
     assert re.fullmatch("model notebook is not ready: .*", refused["error"])
     serving.load()
     assert everything() == [200] * 4
+
+
+def test_requests_that_wait_together_are_answered_apart() -> None:
+    """Good ones and bad ones of several lengths at once, each as if it had come alone."""
+    from pe_deploy import OnnxClassifier
+
+    rng = np.random.default_rng(3)
+    requests = [rng.integers(0, 13, (1 + n % 3, 1 + n % 10)) for n in range(400)]
+    answers: dict[int, Any] = {}
+
+    def ask(start: int, address: str) -> None:
+        connection = http.client.HTTPConnection(address, timeout=PATIENCE)
+        for number in range(start, len(requests), 16):
+            connection.request("POST", INFER, json.dumps(ids_request(requests[number])))
+            answers[number] = json.loads(connection.getresponse().read())
+        connection.close()
+
+    with running([NOTEBOOK]) as server:
+        threads = [threading.Thread(target=ask, args=(n, server.http)) for n in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    classifier = OnnxClassifier(NOTEBOOK)
+    for number, ids in enumerate(requests):
+        if (ids > 11).any():
+            with pytest.raises(InvalidInputError) as caught:
+                classifier.predict(ids)
+            assert answers[number] == {"error": str(caught.value)}
+        else:
+            found = {tensor["name"]: tensor for tensor in answers[number]["outputs"]}
+            logits = classifier.predict_logits(ids)
+            np.testing.assert_allclose(found["logits"]["data"], logits, atol=1e-5)
+            assert found["label"]["data"] == classifier.predict(ids).tolist()
+
+
+def test_an_answer_that_fails_is_no_other_requests_fault() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from pe_deploy.serve.batching import Batches
+
+    class Toy:
+        """Answers with the sum of a row; a row with a 9 gets no answer."""
+
+        def __init__(self, quick: bool) -> None:
+            self.quick = quick
+            self.batches: list[int] = []
+
+        def is_quick(self, rows: int) -> bool:
+            return self.quick
+
+        def logits(self, ids: Any) -> Any:
+            self.batches.append(len(ids))
+            if (ids == 9).any():
+                raise PredictionError("the logit is nan", row=0)
+            return ids.sum(axis=1).astype(np.float32)
+
+    async def ask(toy: Toy, requests: list[Any]) -> list[Any]:
+        with ThreadPoolExecutor(2) as pool:
+            batches = Batches(toy, pool, 2)  # type: ignore[arg-type]
+            return await asyncio.gather(*map(batches.logits, requests), return_exceptions=True)
+
+    requests = [np.array(rows) for rows in ([[1, 2]], [[9, 1]], [[3, 4], [5, 6]], [[7]])]
+    for quick in (True, False):
+        toy = Toy(quick)
+        found = asyncio.run(ask(toy, requests))
+        assert isinstance(found[1], PredictionError)
+        assert [found[n].tolist() for n in (0, 2, 3)] == [[3.0], [7.0, 11.0], [7.0]]
+        assert sorted(toy.batches) == [1, 1, 1, 2, 4]
+    many = [np.ones((100, 3), np.int64)] * 6
+    toy = Toy(quick=True)
+    assert [len(each) for each in asyncio.run(ask(toy, many))] == [100] * 6
+    assert toy.batches == [200, 200, 200]
