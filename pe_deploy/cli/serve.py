@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +9,8 @@ import typer
 
 from pe_deploy.cli.console import err
 from pe_deploy.cli.shared_options import PUBLIC_KEY
-from pe_deploy.errors import InvalidInputError
+from pe_deploy.serve.names import named
 from pe_deploy.serve.workers import Plan, Said, run
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def serve(
@@ -43,7 +40,7 @@ def serve(
     It is ready when the golden vectors of each were replayed, and stops at SIGTERM or Ctrl-C.
     """
     plan = Plan(
-        bundles=_named(bundles, name or []),
+        bundles=named(bundles, name or []),
         host=host,
         http_port=http_port,
         grpc_port=None if no_grpc else grpc_port,
@@ -55,20 +52,6 @@ def serve(
     run(
         plan, Said(_listens, lambda: _say(f"Ready: {names}"), lambda how: _say(f"{how}; restarted"))
     )
-
-
-def _named(bundles: list[Path], names: list[str]) -> list[tuple[str, Path]]:
-    if names and len(names) != len(bundles):
-        raise InvalidInputError(f"--name is given {len(names)} times; allowed: {len(bundles)}")
-    found = names or [folder.resolve().name for folder in bundles]
-    for name in found:
-        if not _NAME.fullmatch(name):
-            raise InvalidInputError(
-                f"name is {name!r}; allowed: letters, digits, '.', '_', '-'; give --name"
-            )
-        if found.count(name) > 1:
-            raise InvalidInputError(f"two bundles are called {name!r}; give --name for each")
-    return list(zip(found, bundles, strict=True))
 
 
 def _listens(http: str, grpc: str | None) -> None:

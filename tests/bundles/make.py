@@ -60,7 +60,8 @@ def make(
         texts=TEXTS[::5] if encoder else (),
         is_ready=True,
     )
-    export_module(source, HERE / name, ExportOptions(crossover=CROSSOVER))
+    text_graph = tokenizer is not None and tokenizer.kind == "words"
+    export_module(source, HERE / name, ExportOptions(crossover=CROSSOVER, text_graph=text_graph))
 
 
 def make_other_tasks() -> None:

@@ -197,7 +197,8 @@ def test_a_request_of_17_mib_is_refused_unread(server: Server) -> None:
         )
         answered = b""
         while b"}" not in answered:  # before a byte of the body is sent
-            assert (part := connection.recv(65536))
+            part = connection.recv(65536)
+            assert part, answered
             answered += part
     assert answered.startswith(b"HTTP/1.1 413 ")
     assert b"the request has 17825792 bytes or more; allowed: 16777216" in answered
