@@ -1,6 +1,6 @@
 // A bundle's folder, on a disk or a server: its files, no larger than allowed, and their digests.
 
-import { BundleError, lineOf } from "./errors.mjs";
+import { BundleError, InvalidInputError, lineOf, shown } from "./errors.mjs";
 
 export const MANIFEST = "manifest.json";
 
@@ -22,10 +22,15 @@ const ofNode = (name) => import(/* webpackIgnore: true */ /* @vite-ignore */ `no
  * @param {typeof fetch} [fetching] used in place of `fetch`.
  */
 export async function openFolder(given, fetching = globalThis.fetch) {
+  if (!(given instanceof URL) && typeof given !== "string") {
+    throw new InvalidInputError(`folder is ${shown(given)}; allowed: a path or an URL`);
+  }
   const isUrl = given instanceof URL || /^(?:https?|file|blob|data):/i.test(given);
   if (inNode && (!isUrl || String(given).toLowerCase().startsWith("file:"))) {
     const { fileURLToPath } = await ofNode("url");
-    return new DiskFolder(isUrl ? fileURLToPath(given) : given, await ofNode("fs/promises"));
+    const folder = new DiskFolder(isUrl ? fileURLToPath(given) : given, await ofNode("fs/promises"));
+    await folder.check();
+    return folder;
   }
   const base = globalThis.document?.baseURI ?? globalThis.location?.href;
   const url = new URL(given, base);
@@ -35,6 +40,8 @@ export async function openFolder(given, fetching = globalThis.fetch) {
 }
 
 class DiskFolder {
+  isNear = true;
+
   constructor(path, fs) {
     this.path = path.length > 1 ? path.replace(/[/\\]+$/, "") : path;
     this.fs = fs;
@@ -68,6 +75,8 @@ class DiskFolder {
 }
 
 class WebFolder {
+  isNear = false;
+
   constructor(path, url, fetching) {
     this.path = path;
     this.url = url;
@@ -91,8 +100,6 @@ class WebFolder {
       throw new BundleError(`${this.path} cannot be read: ${lineOf(error)}`, { cause: error });
     }
   }
-
-  async check() {}
 }
 
 /** What a server sends, but no more than one byte above `most`. */

@@ -19,7 +19,7 @@ import { readManifest } from "./manifest.mjs";
 import { TOLERANCE, firstTextDifference, floorsOf, replay } from "./replay.mjs";
 import { TEXT_FILES } from "./text-spec.mjs";
 import { RowEncoder, openTokenizer, textsOf } from "./text.mjs";
-import { InputIds, toInputIds } from "./validation.mjs";
+import { toInputIds } from "./validation.mjs";
 
 export {
   BundleError,
@@ -40,6 +40,11 @@ const OPTIONS = [
   "sessionOptions",
   "fetch",
 ];
+const TEXTS = "golden.texts.json";
+// One thread: those of onnxruntime wait for each other at every step of a short sequence. Without the
+// arena, the memory of the largest request is given back. What goes wrong arrives as an error, once.
+const SESSION_OPTIONS = { intraOpNumThreads: 1, enableCpuMemArena: false, logSeverityLevel: 4 };
+const QUIET = { logSeverityLevel: 4 };
 const CHUNK_ROWS = 1024; // the most rows that an engine sees at once; parity tries as many
 const CHUNK_IDS = 2 ** 15; // the most ids, which bounds its memory where rows are long
 
@@ -60,7 +65,6 @@ export async function open(folderOrUrl, ort, options = {}) {
   const engine = engineOf(ort);
   checkOptions(options);
   const folder = await openFolder(folderOrUrl, options.fetch);
-  await folder.check();
   const data = await folder.read(MANIFEST);
   if (data === null) {
     throw new BundleError(
@@ -69,15 +73,16 @@ export async function open(folderOrUrl, ort, options = {}) {
   }
   const manifest = await within(folder.path, () => readManifest(data));
   const bundle = new Bundle(folder, manifest);
+  const models = await bundle.models(options.form);
   const encoder = await encoderOf(bundle, options);
-  const classifier = new Classifier(PRIVATE, bundle, engine, encoder, options);
-  await classifier.start(PRIVATE);
-  if (options.selfTest) {
-    const report = await classifier.selfTest();
-    if (!report.passed) {
-      await classifier.close();
-      throw new ParityError(report.problem);
-    }
+  const classifier = new Classifier(PRIVATE, bundle, models, engine, encoder, options);
+  try {
+    await classifier.start(PRIVATE);
+    const problem = options.selfTest && (await classifier.selfTest()).problem;
+    if (problem) throw new ParityError(problem);
+  } catch (error) {
+    await classifier.close();
+    throw error;
   }
   return classifier;
 }
@@ -129,6 +134,22 @@ class Bundle {
     return Object.hasOwn(this.manifest.files, name);
   }
 
+  /**
+   * The graphs that a classifier may run, by their form.
+   *
+   * From a server only the one for few rows, unless the other is asked for: in WebAssembly it answers
+   * many rows 1.1 to 1.3 times as fast, and would be as large a download again.
+   */
+  async models(form) {
+    if (form) return new Map([[form, await this.read(FORMS[form])]]);
+    const models = new Map([["latency", await this.read(FORMS.latency)]]);
+    if (this.folder.isNear && this.lists(FORMS.throughput)) {
+      const data = await this.find(FORMS.throughput);
+      if (data) models.set("throughput", data);
+    }
+    return models;
+  }
+
   /** The checked bytes of a file; null where it is not there. */
   async find(name) {
     const record = this.manifest.files[name];
@@ -167,7 +188,7 @@ async function within(where, read) {
   }
 }
 
-async function encoderOf(bundle, { truncation }) {
+async function encoderOf(bundle, { truncation, tokenizers }) {
   const { text, signature } = bundle.manifest;
   if (text === null) {
     if (truncation === undefined) return null;
@@ -178,9 +199,13 @@ async function encoderOf(bundle, { truncation }) {
   const file = TEXT_FILES[text.kind];
   const data = file && (await bundle.read(file));
   const cut = truncation ?? text.truncation;
-  return within(`${bundle.path}/${file ?? MANIFEST}`, () =>
-    new RowEncoder(openTokenizer(text, data), signature, cut === "error" ? null : cut),
-  );
+  return within(`${bundle.path}/${file ?? MANIFEST}`, async () => {
+    const isJson = text.kind === "tokenizer.json";
+    const tokenizer = isJson
+      ? (await import("./json-tokenizer.mjs")).openJsonTokenizer(text, data, tokenizers)
+      : openTokenizer(text, data);
+    return new RowEncoder(tokenizer, signature, cut === "error" ? null : cut);
+  });
 }
 
 /** The last run of each engine: onnxruntime-web must not have two in flight, whatever the session. */
@@ -200,20 +225,23 @@ function inTurn(engine, work) {
 /** A bundle's model, ready to predict. */
 export class Classifier {
   #bundle;
+  #models;
   #engine;
   #encoder;
   #options;
   #sessions = new Map();
-  #closed = false;
+  #asked = new Set();
+  #isClosed = false;
 
   /** Only for `open`. */
-  constructor(key, bundle, engine, encoder, options) {
+  constructor(key, bundle, models, engine, encoder, options) {
     if (key !== PRIVATE) throw new TypeError("a classifier is made by open(folder, ort)");
     const { manifest } = bundle;
     const { labels, threshold, task } = manifest.decision;
     const decision = { labels, threshold: options.threshold ?? threshold, task };
     checkDecision(decision, manifest.signature);
     this.#bundle = bundle;
+    this.#models = models;
     this.#engine = engine;
     this.#encoder = encoder;
     this.#options = options;
@@ -224,7 +252,11 @@ export class Classifier {
 
   /** Only for `open`: open the session that a small batch needs. */
   async start(key) {
-    if (key === PRIVATE) await this.#session(this.#formOf(1));
+    if (key !== PRIVATE) return;
+    await this.#session(this.#formOf(1));
+    if (this.manifest.text?.kind !== "tokenizer.json") return;
+    const { problem } = await this.#replayedTexts(); // its library is another one than Python's
+    if (problem) throw new ParityError(problem);
   }
 
   /** The label of each class; of a regression, the name of each number. */
@@ -286,8 +318,9 @@ export class Classifier {
     return { labels: taken(0), probabilities: taken(1) };
   }
 
-  /** Replay the golden vectors and the golden texts, by each graph that this machine would run. */
+  /** Replay the golden vectors, by each graph that may be run, and the golden texts. */
   async selfTest() {
+    this.#checkOpen();
     const bundle = this.#bundle;
     const golden = await within(bundle.path, async () =>
       readGolden(await bundle.read("golden.npz"), this.manifest),
@@ -295,7 +328,7 @@ export class Classifier {
     const floorAt = floorsOf(this.manifest.parity, golden);
     const decision = new Decision(this.manifest.decision); // the published threshold
     const cases = [];
-    for (const form of await this.#forms()) {
+    for (const form of this.#models.keys()) {
       const name = `${bundle.path}/${FORMS[form]}`;
       const predict = (ids) => this.#logits(toInputIds(ids, this.signature), form);
       for (const each of golden) {
@@ -303,42 +336,45 @@ export class Classifier {
         cases.push(await replay(predict, each, name, decision, floor));
       }
     }
-    const report = {
-      passed: cases.every(({ passed }) => passed),
+    const texts = this.#encoder ? await this.#replayedTexts() : { texts: 0 };
+    const problem = cases.find(({ passed }) => !passed)?.problem ?? texts.problem;
+    return {
+      passed: problem === undefined,
       vectors: golden.length,
-      texts: 0,
+      texts: texts.texts,
       largestDifference: Math.max(...cases.map(({ difference }) => difference)),
       tolerance: TOLERANCE,
       cases,
+      ...(problem && { problem }),
+      ...(texts.difference && { firstTextDifference: texts.difference }),
     };
-    report.problem = cases.find(({ passed }) => !passed)?.problem;
-    if (this.#encoder) await this.#replayTexts(report);
-    return report;
   }
 
-  async #replayTexts(report) {
+  /** How many golden texts there are, and what is wrong with the first that is. */
+  async #replayedTexts() {
     const bundle = this.#bundle;
-    const golden = await within(`${bundle.path}/golden.texts.json`, async () =>
-      readGoldenTexts(await bundle.read("golden.texts.json"), this.signature),
+    const golden = await within(`${bundle.path}/${TEXTS}`, async () =>
+      readGoldenTexts(await bundle.read(TEXTS), this.signature),
     );
-    report.texts = golden.length;
     // As the bundle states it, whatever this classifier does with long texts.
-    const { tokenizer } = this.#encoder;
-    const encoder = new RowEncoder(tokenizer, this.signature, this.manifest.text.truncation);
-    const found = firstTextDifference((texts) => encoder.encode(texts), golden, this.signature);
-    if (!found) return;
-    report.passed = false;
-    report.firstTextDifference = found;
-    report.problem ??= `the tokenizer of ${bundle.path} is another than was published: ${found}`;
+    const { truncation } = this.manifest.text;
+    const encoder = new RowEncoder(this.#encoder.tokenizer, this.signature, truncation);
+    const encode = (texts) => encoder.encode(texts);
+    const difference = firstTextDifference(encode, golden, this.signature);
+    if (!difference) return { texts: golden.length };
+    const problem = `the tokenizer of ${bundle.path} is another than was published: ${difference}`;
+    return { texts: golden.length, difference, problem };
   }
 
   /** Give the engine's memory back; what was asked before is still answered. */
   async close() {
-    this.#closed = true;
+    this.#isClosed = true;
+    await Promise.allSettled(this.#asked);
     const sessions = Array.from(this.#sessions.values());
     this.#sessions.clear();
+    this.#models = new Map();
     for (const opening of sessions) {
-      const session = await opening.catch(() => null);
+      const session = await opening.catch(() => null); // who asked for it was told
       if (session) await inTurn(this.#engine, () => session.release());
     }
   }
@@ -363,11 +399,23 @@ export class Classifier {
     );
   }
 
-  /** The logits of checked ids. */
-  async #logits(ids, form) {
-    if (this.#closed) {
+  #checkOpen() {
+    if (this.#isClosed) {
       throw new PredictionError("this classifier was closed; open the bundle again");
     }
+  }
+
+  /** The logits of checked ids. */
+  #logits(ids, form) {
+    const answering = this.#answered(ids, form);
+    this.#asked.add(answering);
+    const forget = () => this.#asked.delete(answering);
+    answering.then(forget, forget);
+    return answering;
+  }
+
+  async #answered(ids, form) {
+    this.#checkOpen();
     const [rows, length] = ids.dims;
     const dims = outputShape(this.signature, rows, length);
     const data = new Float32Array(dims.reduce((product, size) => product * size, 1));
@@ -393,7 +441,7 @@ export class Classifier {
     try {
       const session = await this.#session(form);
       const input = new this.#engine.Tensor("int64", ids.data, ids.dims);
-      ({ logits } = await inTurn(this.#engine, () => session.run({ input_ids: input })));
+      ({ logits } = await inTurn(this.#engine, () => session.run({ input_ids: input }, QUIET)));
     } catch (error) {
       throw new PredictionError(
         `the engine fails on ${what}: ${kindOf(error)}: ${lineOf(error, 1000)}`,
@@ -437,34 +485,62 @@ export class Classifier {
 
   /** The graph that runs so many rows. */
   #formOf(rows) {
-    return this.#options.form ?? (rows ? "latency" : "latency");
-  }
-
-  /** The graphs that a batch may be run by. */
-  async #forms() {
-    return [this.#formOf(1)];
+    const isMany = rows >= (this.manifest.dispatch.crossover ?? Infinity);
+    const form = this.#options.form ?? (isMany ? "throughput" : "latency");
+    return this.#models.has(form) ? form : "latency";
   }
 
   /** The session of a graph, opened by whoever asks first. */
   #session(form) {
-    if (!this.#sessions.has(form)) {
-      const opening = this.#open(FORMS[form]);
-      this.#sessions.set(form, opening);
-      opening.catch(() => this.#sessions.delete(form));
-    }
+    if (!this.#sessions.has(form)) this.#sessions.set(form, this.#opened(form));
     return this.#sessions.get(form);
   }
 
-  async #open(name) {
-    const model = await this.#bundle.read(name);
-    const options = { logSeverityLevel: 4, ...this.#options.sessionOptions };
+  async #opened(form) {
+    const where = `${this.#bundle.path}/${FORMS[form]}`;
+    const engine = this.#engine;
+    const options = { ...SESSION_OPTIONS, ...this.#options.sessionOptions };
+    let session;
     try {
-      return await inTurn(this.#engine, () => this.#engine.InferenceSession.create(model, options));
+      const model = this.#models.get(form);
+      session = await inTurn(engine, () => engine.InferenceSession.create(model, options));
     } catch (error) {
-      throw new BundleError(
-        `${this.#bundle.path}/${name}: onnxruntime does not load it: ${lineOf(error, 1000)}`,
-        { cause: error },
-      );
+      throw new BundleError(`${where}: onnxruntime does not load it: ${lineOf(error, 1000)}`, {
+        cause: error,
+      });
+    }
+    const [provider = "cpu"] = options.executionProviders ?? [];
+    if (["cpu", "wasm"].includes(provider.name ?? provider)) {
+      await checkGuards(engine, session, this.signature, where);
+    }
+    return session;
+  }
+}
+
+/**
+ * Try what a graph must refuse and does without harm, if wrongly, where it has no guards.
+ *
+ * So it shows a graph that was made elsewhere; an empty input would end this process there.
+ */
+async function checkGuards(engine, session, signature, where) {
+  const { vocab_size: size, min_length: shortest, max_length: longest, pad_id: pad } = signature;
+  const last = size - 1;
+  const row = (length, first = last) => [first, ...Array(length - 1).fill(last)];
+  const bad = [row(shortest, -1), row(shortest, size), row(longest + 1)];
+  if (shortest > 1) bad.push(row(shortest - 1));
+  if (pad !== null) bad.push(Array(shortest).fill(pad));
+  for (const ids of bad) {
+    const what = `batch 1 × length ${ids.length} that begins with id ${ids[0]}`;
+    const input = new engine.Tensor("int64", BigInt64Array.from(ids, BigInt), [1, ids.length]);
+    const refusal = await inTurn(engine, () => session.run({ input_ids: input }, QUIET)).then(
+      () => null,
+      (error) => lineOf(error, 1000),
+    );
+    if (refusal === null) {
+      throw new BundleError(`${where} answers ${what}: it has no guards of pe_deploy`);
+    }
+    if (!refusal.includes("guard_")) {
+      throw new BundleError(`${where} refuses ${what}, and not by a guard: ${refusal}`);
     }
   }
 }
