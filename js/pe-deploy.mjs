@@ -16,6 +16,7 @@ import {
 import { MANIFEST, openFolder, sha256 } from "./folder.mjs";
 import { readGolden, readGoldenTexts } from "./golden.mjs";
 import { readManifest } from "./manifest.mjs";
+import { checkExport } from "./onnx-file.mjs";
 import { TOLERANCE, firstTextDifference, floorsOf, replay } from "./replay.mjs";
 import { TEXT_FILES } from "./text-spec.mjs";
 import { RowEncoder, openTokenizer, textsOf } from "./text.mjs";
@@ -73,8 +74,10 @@ export async function open(folderOrUrl, ort, options = {}) {
   }
   const manifest = await within(folder.path, () => readManifest(data));
   const bundle = new Bundle(folder, manifest);
-  const models = await bundle.models(options.form);
-  const encoder = await encoderOf(bundle, options);
+  const reading = [encoderOf(bundle, options), bundle.models(options.form)];
+  await Promise.allSettled(reading); // at once, and then the first error of both
+  const encoder = await reading[0];
+  const models = await reading[1];
   const classifier = new Classifier(PRIVATE, bundle, models, engine, encoder, options);
   try {
     await classifier.start(PRIVATE);
@@ -141,12 +144,15 @@ class Bundle {
    * many rows 1.1 to 1.3 times as fast, and would be as large a download again.
    */
   async models(form) {
-    if (form) return new Map([[form, await this.read(FORMS[form])]]);
-    const models = new Map([["latency", await this.read(FORMS.latency)]]);
-    if (this.folder.isNear && this.lists(FORMS.throughput)) {
+    const first = form ?? "latency";
+    const models = new Map([[first, await this.read(FORMS[first])]]);
+    if (!form && this.folder.isNear && this.lists(FORMS.throughput)) {
       const data = await this.find(FORMS.throughput);
       if (data) models.set("throughput", data);
     }
+    await within(this.path, () => {
+      models.forEach((data, each) => checkExport(FORMS[each], data, this.manifest));
+    });
     return models;
   }
 
@@ -223,7 +229,7 @@ function inTurn(engine, work) {
 }
 
 /** A bundle's model, ready to predict. */
-export class Classifier {
+class Classifier {
   #bundle;
   #models;
   #engine;

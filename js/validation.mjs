@@ -100,7 +100,7 @@ function ofTensor({ data, dims, type }, signature) {
     );
   }
   if (rows) checkColumns(columns, signature);
-  if (!/^u?int\d+$/.test(dtype)) {
+  if (!isIntegral(dtype)) {
     throw new InvalidInputError(`input_ids has dtype ${dtype}; allowed: an integer dtype`);
   }
   if (!rows) return new InputIds(0, 0);
@@ -113,8 +113,11 @@ function ofTensor({ data, dims, type }, signature) {
   return ids;
 }
 
+const isIntegral = (dtype) => /^u?int\d+$/.test(dtype);
+
 /** What a tensor calls the type of such data. */
 function dtypeOf(data) {
+  if (data instanceof Uint8Array) return "uint8"; // as Node's Buffer is
   if (data instanceof BigInt64Array) return "int64";
   if (data instanceof BigUint64Array) return "uint64";
   if (Array.isArray(data)) return data.every(isInteger) ? "int64" : typeof data.find(isNoInteger);
@@ -192,8 +195,10 @@ function checkRow(number, row, signature) {
 }
 
 function checkMembers(number, row) {
-  if (row.length && !Array.isArray(row) && !isInteger(row[0])) {
-    throw new InvalidInputError(`is a ${kindOf(row)}; allowed: integers`, { row: number });
+  if (!Array.isArray(row) && !isIntegral(dtypeOf(row))) {
+    throw new InvalidInputError(`has dtype ${dtypeOf(row)}; allowed: an integer dtype`, {
+      row: number,
+    });
   }
   checkPresent([row], number);
   for (let column = 0; column < row.length; column++) {
