@@ -46,7 +46,9 @@ const failure = (promise) => promise.then(() => "none", (e) => `${{e.name}}: ${{
 const print = (value) => console.log(JSON.stringify(value));
 """
     command = [program("node"), "--input-type=module", "--unhandled-rejections=strict"]
-    done = subprocess.run(command, input=prelude + code, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, input=prelude + code, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -161,7 +163,11 @@ print({ dims, rows: seen.rows, bytes: (await classifier.predictLogits([])).dims 
     [
         ("classes", "[0, 1, NaN]", "row 0: the logit of class 2 is NaN"),
         ("binary", "[Infinity]", "row 0: the logit is Infinity"),
-        ("tokens", "[0, 0, 0, 0, -Infinity, 0]", "row 0: the logit of column 1 of class 1 is -Infinity"),
+        (
+            "tokens",
+            "[0, 0, 0, 0, -Infinity, 0]",
+            "row 0: the logit of column 1 of class 1 is -Infinity",
+        ),
     ],
 )
 def test_an_answer_that_is_not_finite_is_an_error(

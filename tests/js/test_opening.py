@@ -67,7 +67,9 @@ BY_SELF_TEST = ("golden.npz", "golden.texts.json")
 
 
 @pytest.mark.parametrize("name", [*ALWAYS, *FROM_A_DISK, *BY_SELF_TEST])
-def test_a_changed_file_is_refused_as_in_python(node: Ask, bundle: Path, site: str, name: str) -> None:
+def test_a_changed_file_is_refused_as_in_python(
+    node: Ask, bundle: Path, site: str, name: str
+) -> None:
     changed(bundle / name)
     needs_self_test = name in BY_SELF_TEST
     with pytest.raises(PeDeployError) as refused:
@@ -141,9 +143,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_bundle_is_refused_in_pythons_words(
-    node: Ask, bundle: Path, damage: str
-) -> None:
+def test_a_damaged_bundle_is_refused_in_pythons_words(node: Ask, bundle: Path, damage: str) -> None:
     DAMAGES[damage](bundle)
     with pytest.raises(PeDeployError) as refused:
         OnnxClassifier(bundle)
@@ -189,7 +189,17 @@ def test_a_key_that_occurs_twice_is_refused(node: Ask, bundle: Path) -> None:
 
 
 def test_what_is_no_manifest_is_refused(node: Ask, bundle: Path) -> None:
-    for data in (b"", b"{", b"<html>", b"\xff", b"[]", b"null", b'"\\ud800"', b"{}{}", b" " * 2**21):
+    for data in (
+        b"",
+        b"{",
+        b"<html>",
+        b"\xff",
+        b"[]",
+        b"null",
+        b'"\\ud800"',
+        b"{}{}",
+        b" " * 2**21,
+    ):
         (bundle / "manifest.json").write_bytes(data)
         message = opened(node, bundle)["error"]["message"]
         assert message.startswith(f"{bundle}"), message
@@ -267,9 +277,11 @@ def test_a_fault_in_golden_vectors_is_seen(
     error = opened(node, bundle, selfTest=True)["error"]
     assert error["name"] == "ParityError"
     # The last digit of the difference is each runtime's own.
-    assert error["message"][:120] == str(refused.value).split(" on onnxruntime")[0] + error["message"][
-        len(str(bundle / "model.onnx")) : 120
-    ]
+    assert (
+        error["message"][:120]
+        == str(refused.value).split(" on onnxruntime")[0]
+        + error["message"][len(str(bundle / "model.onnx")) : 120]
+    )
     (answer,) = node([{"bundle": str(bundle), "asks": [["selfTest"], ["predict", ["a cat"]]]}])
     report = answer["answers"][0]["value"]
     assert not report["passed"]

@@ -21,7 +21,7 @@ def test_an_app_in_typescript_compiles(packages: Path, tmp_path: Path) -> None:
         (modules / package.name).symlink_to(package)
     (modules / "pe-deploy").symlink_to(MODULE)
     compiler = str(modules / "typescript/bin/tsc")
-    options = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext"]
+    options = ["--noEmit", "--strict", "--target", "es2022", "--module", "preserve"]
     command = [program("node"), compiler, *options, "--types", "node", "--lib", "es2022,dom"]
     done = subprocess.run(
         [*command, "consumer.mts"], cwd=tmp_path, capture_output=True, text=True, check=False
