@@ -78,12 +78,21 @@ export async function replay(predict, golden, name, decision, floor) {
   if (!(report.difference <= allowed)) {
     return failed(
       `${name} computes something else than was published: worst difference ` +
-        `${report.difference.toPrecision(2)} on the golden vector of ${shape}, ` +
-        `floor ${floor.toPrecision(2)}, allowed ${allowed.toPrecision(2)}`,
+        `${general(report.difference)} on the golden vector of ${shape}, ` +
+        `floor ${general(floor)}, allowed ${general(allowed)}`,
     );
   }
   const problem = golden.labels && labelProblem(decision, logits, golden, name);
   return problem ? failed(problem) : { ...report, passed: true };
+}
+
+/** Two significant digits, as Python's `.2g` writes them. */
+function general(value) {
+  const [digits, exponent] = value.toExponential(1).split("e");
+  const power = Number(exponent);
+  if (!Number.isFinite(power) || (power >= -4 && power < 2)) return String(Number(value.toPrecision(2)));
+  const sign = power < 0 ? "-" : "+";
+  return `${Number(digits)}e${sign}${String(Math.abs(power)).padStart(2, "0")}`;
 }
 
 /** Where the logits are within rounding of exact, a label may differ from that of exact ones. */

@@ -115,7 +115,8 @@ SUM = "(ids, [n, m]) => tensor(Array.from({length: 3 * n}, (_, i) => i % 3), [n,
 
 def test_no_two_runs_are_in_flight_and_a_failure_blocks_nothing(tmp_path: Path) -> None:
     folder = written(TOYS["classes"], tmp_path / "bundle")
-    answer = f"(ids, dims) => {{ if (ids[0] === 7) throw new Error('boom'); return ({SUM})(ids, dims); }}"
+    fails = "if (ids[0] === 7) throw new Error('boom');"
+    answer = f"(ids, dims) => {{ {fails} return ({SUM})(ids, dims); }}"
     code = """
 const asked = [[[1]], [[7]], [[2], [3, 4]], [[99]], [], [[7]], [[5]]];
 print({
@@ -214,7 +215,10 @@ const given = {
   tensor: { data: BigInt64Array.of(1n, 2n, 3n, 0n), dims: [2, 2] },
   small: { type: "uint8", data: Uint8Array.of(1, 2, 3, 0), dims: [2, 2] },
   named: { input_ids: [[1, 2]], attention_mask: [[1, 1]] },
-  padded: { input_ids: { data: [1, 0], dims: [1, 2] }, attention_mask: { data: [1n, 0n], dims: [1, 2] } },
+  padded: {
+    input_ids: { data: [1, 0], dims: [1, 2] },
+    attention_mask: { data: [1n, 0n], dims: [1, 2] },
+  },
   whole: [[1.0, 2.0]],
   buffer: [Buffer.from([1, 2])],
 };
@@ -232,11 +236,12 @@ const bad = {
   hole: [[1, , 2]],
   nothing: undefined,
 };
-const taken = {};
-for (const [name, rows] of Object.entries(given)) taken[name] = await failure(classifier.predict(rows));
-const refused = {};
-for (const [name, rows] of Object.entries(bad)) refused[name] = await failure(classifier.predict(rows));
-print({ taken, refused });
+const all = async (inputs) => {
+  const found = {};
+  for (const name in inputs) found[name] = await failure(classifier.predict(inputs[name]));
+  return found;
+};
+print({ taken: await all(given), refused: await all(bad) });
 """
     given = run(folder, SUM, code)
     assert set(given["taken"].values()) == {"none"}, given["taken"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -120,7 +121,7 @@ def with_manifest(**changes: Any) -> Callable[[Path], None]:
 
 
 RECORD = {"size": 1, "sha256": "0" * 64}
-DAMAGES = {
+DAMAGES: dict[str, Callable[[Path], object]] = {
     "cut": cut,
     "no manifest": removed("manifest.json"),
     "no model": removed("model.onnx"),
@@ -276,11 +277,8 @@ def test_a_fault_in_golden_vectors_is_seen(
         OnnxClassifier(bundle, self_test=True)
     error = opened(node, bundle, selfTest=True)["error"]
     assert error["name"] == "ParityError"
-    # The last digit of the difference is each runtime's own.
-    assert (
-        error["message"][:120]
-        == str(refused.value).split(" on onnxruntime")[0]
-        + error["message"][len(str(bundle / "model.onnx")) : 120]
+    assert error["message"] == re.sub(
+        r" on onnxruntime .*? computes", " computes", str(refused.value)
     )
     (answer,) = node([{"bundle": str(bundle), "asks": [["selfTest"], ["predict", ["a cat"]]]}])
     report = answer["answers"][0]["value"]
@@ -297,6 +295,7 @@ def test_a_label_that_was_not_published_is_seen(
 ) -> None:
     golden = open_bundle(bundle).golden()
     (case,) = (each for each in golden if each.labels is not None)
+    assert case.labels is not None
     published = case.labels[2]
     case.labels[2] = next(label for label in ("animal", "food") if label != published)
     weights = open_bundle(bundle).manifest.weights_sha256

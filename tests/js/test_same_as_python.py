@@ -114,7 +114,8 @@ def _odd(signature: Signature) -> Iterator[Any]:
 def texts_for(folder: Path) -> list[Any]:
     """300 inputs: lists of texts, some of them bad."""
     rng = random.Random(folder.name)
-    words = "the The cat eats fish Zoë naïve café cafe\u0301 a dog today! x [PAD] [UNK] ﬁ İ 🙂 中".split()
+    words = ["the", "The", "cat", "eats", "fish", "Zoë", "naïve", "café", "cafe\u0301", "a", "dog"]
+    words += ["today!", "x", "[PAD]", "[UNK]", "ﬁ", "İ", "🙂", "中"]
     spaces = [" ", "  ", "\t", "\r\n", "\u00a0", "\u0085", "\ufeff", "\x1c", "\v", "\f"]
     inputs: list[Any] = [
         [],
@@ -145,7 +146,7 @@ def texts_for(folder: Path) -> list[Any]:
 
 
 def jobs() -> list[Job]:
-    made = []
+    made: list[Job] = []
     for folder in IDS:
         asks = [[method, _json(each)] for each in ids_for(folder) for method in PREDICT]
         made.append({"bundle": str(folder), "asks": [*asks, ["selfTest"]]})
@@ -211,13 +212,15 @@ def test_texts_are_answered_as_in_python(folder: Path, truncation: Any, answered
 def compare(classifier: OnnxClassifier, method: str, given: Any, answer: dict[str, Any]) -> bool:
     """Whether Python refuses the input, and JavaScript in the same words."""
     shown = f"{method}({str(given)[:200]}): {str(answer)[:500]}"
+    refusal: PeDeployError | None = None
     try:
         expected = getattr(classifier, PREDICT.get(method, method))(given)
     except PeDeployError as error:
-        assert "error" in answer, (shown, str(error))
-        assert answer["error"]["name"] == type(error).__name__, (shown, str(error))
-        assert answer["error"]["message"] == in_javascript(str(error)), shown
-        assert answer["error"].get("row") == getattr(error, "row", None), shown
+        refusal = error
+    if refusal is not None:
+        assert answer.get("error", {}).get("name") == type(refusal).__name__, (shown, str(refusal))
+        assert answer["error"]["message"] == in_javascript(str(refusal)), shown
+        assert answer["error"].get("row") == getattr(refusal, "row", None), shown
         return True
     assert "value" in answer, shown
     value = answer["value"]
