@@ -33,10 +33,18 @@ export async function openFolder(given, fetching = globalThis.fetch) {
     return folder;
   }
   const base = globalThis.document?.baseURI ?? globalThis.location?.href;
-  const url = new URL(given, base);
+  const url = urlOf(given, base);
   url.hash = "";
   if (!url.pathname.endsWith("/")) url.pathname += "/";
   return new WebFolder(String(given).replace(/\/$/, ""), url, fetching);
+}
+
+function urlOf(given, base) {
+  try {
+    return new URL(given, base);
+  } catch {
+    throw new InvalidInputError(`folder is ${shown(String(given))}; allowed: an URL`);
+  }
 }
 
 class DiskFolder {
@@ -83,13 +91,17 @@ class WebFolder {
     this.fetch = fetching;
   }
 
-  /** The bytes of a file; null where there is none. */
-  async read(name, size) {
+  /**
+   * The bytes of a file; null where there is none.
+   *
+   * Whether a manifest that the browser has kept is still the one, is always asked.
+   */
+  async read(name, size, cache = name === MANIFEST ? "no-cache" : "default") {
     const where = `${this.path}/${name}`;
     const url = new URL(this.url);
     url.pathname += name; // its query stays, as that of a signed URL
     try {
-      const response = await this.fetch.call(globalThis, url);
+      const response = await this.fetch.call(globalThis, url, { cache });
       if (response.status === 404 || response.status === 410) return null;
       if (!response.ok) throw new BundleError(`${where}: the server answers ${response.status}`);
       const data = await received(response, Math.min(largest(name), size ?? Infinity));

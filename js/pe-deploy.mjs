@@ -41,6 +41,7 @@ const OPTIONS = [
   "sessionOptions",
   "fetch",
 ];
+const ATTEMPTS = 10;
 const TEXTS = "golden.texts.json";
 // One thread: those of onnxruntime wait for each other at every step of a short sequence. Without the
 // arena, the memory of the largest request is given back. What goes wrong arrives as an error, once.
@@ -66,18 +67,7 @@ export async function open(folderOrUrl, ort, options = {}) {
   const engine = engineOf(ort);
   checkOptions(options);
   const folder = await openFolder(folderOrUrl, options.fetch);
-  const data = await folder.read(MANIFEST);
-  if (data === null) {
-    throw new BundleError(
-      `${folder.path} holds no ${MANIFEST}: it is not a bundle, or is incomplete`,
-    );
-  }
-  const manifest = await within(folder.path, () => readManifest(data));
-  const bundle = new Bundle(folder, manifest);
-  const reading = [encoderOf(bundle, options), bundle.models(options.form)];
-  await Promise.allSettled(reading); // at once, and then the first error of both
-  const encoder = await reading[0];
-  const models = await reading[1];
+  const { bundle, models, encoder } = await readParts(folder, options);
   const classifier = new Classifier(PRIVATE, bundle, models, engine, encoder, options);
   try {
     await classifier.start(PRIVATE);
@@ -88,6 +78,31 @@ export async function open(folderOrUrl, ort, options = {}) {
     throw error;
   }
   return classifier;
+}
+
+/**
+ * The manifest and what is run, all of one bundle: where another was published meanwhile, that one.
+ */
+async function readParts(folder, options) {
+  for (let attempt = 1; ; attempt++) {
+    const data = await folder.read(MANIFEST);
+    if (data === null) {
+      throw new BundleError(
+        `${folder.path} holds no ${MANIFEST}: it is not a bundle, or is incomplete`,
+      );
+    }
+    const manifest = await within(folder.path, () => readManifest(data));
+    const bundle = new Bundle(folder, manifest);
+    try {
+      const reading = [encoderOf(bundle, options), bundle.models(options.form)];
+      await Promise.allSettled(reading); // at once, and then the first error of both
+      return { bundle, encoder: await reading[0], models: await reading[1] };
+    } catch (error) {
+      const isReplaced =
+        error instanceof BundleError && String(await folder.read(MANIFEST)) !== String(data);
+      if (!isReplaced || attempt === ATTEMPTS) throw error;
+    }
+  }
 }
 
 /** What only this module may hand over. */
@@ -158,8 +173,17 @@ class Bundle {
 
   /** The checked bytes of a file; null where it is not there. */
   async find(name) {
+    try {
+      return await this.#checked(name);
+    } catch (error) {
+      if (this.folder.isNear || !(error instanceof BundleError)) throw error;
+      return this.#checked(name, "reload"); // the browser may have kept another bundle's file
+    }
+  }
+
+  async #checked(name, cache) {
     const record = this.manifest.files[name];
-    const data = await this.folder.read(name, record.size);
+    const data = await this.folder.read(name, record.size, cache);
     if (data !== null && (await sha256(data)) !== record.sha256) {
       throw new BundleError(
         `${this.path}/${name} was changed after it was published: ` +

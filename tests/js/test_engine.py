@@ -59,14 +59,16 @@ def plain(value: Any) -> Any:
     return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-@pytest.mark.parametrize("threshold", [None, 0.8])
-@pytest.mark.parametrize("name", TOYS)
+OTHER_THRESHOLDS = [(name, 0.8) for name, toy in TOYS.items() if toy.threshold is not None]
+
+
+@pytest.mark.parametrize(
+    ("name", "threshold"), [*((name, None) for name in TOYS), *OTHER_THRESHOLDS]
+)
 def test_each_task_is_answered_as_in_python(
     name: str, threshold: float | None, tmp_path: Path
 ) -> None:
     toy = TOYS[name]
-    if threshold is not None and toy.threshold is None:
-        pytest.skip("it has no threshold")
     ids = toy.random_rows()
     logits = toy.rounded(ids)
     python = ToyClassifier(toy, threshold)
@@ -283,3 +285,43 @@ print([await failure(open({json.dumps(str(folder))}, engine)), await failure(ope
         "InvalidInputError: ort is a Object; allowed: the module onnxruntime-node or "
         "onnxruntime-web",
     ]
+
+
+def test_a_bundle_that_is_published_meanwhile_is_the_one_that_is_opened(tmp_path: Path) -> None:
+    old = written(TOYS["classes"], tmp_path / "old")
+    new = written(TOYS["classes"], tmp_path / "new", model={"epoch": 2})
+    code = f"""
+const {{ open }} = await import("{(HERE.parents[1] / "js/pe-deploy.mjs").as_uri()}");
+const {{ engineThat }} = await import("{(HERE / "engine.mjs").as_uri()}");
+const {{ readFileSync }} = await import("node:fs");
+const engine = Object.assign(engineThat({SUM}), {{ vocab: 9, longest: 6, shortest: 1, pad: 0 }});
+const requests = [];
+const serve = (old) => async (url, {{ cache }}) => {{
+  const name = url.pathname.split("/").at(-1);
+  requests.push(`${{name}} ${{cache}}`);
+  return new Response(readFileSync(`${{old(name, cache) ? {json.dumps(str(old))} :
+    {json.dumps(str(new))}}}/${{name}}`));
+}};
+const modelOf = async (old) => {{
+  const {{ manifest }} = await open("http://a.test/models/", engine, {{ fetch: serve(old) }});
+  return manifest.model;
+}};
+print({{
+  swapped: await modelOf(() => requests.length === 1),
+  kept: await modelOf((name, cache) => name === "model.onnx" && cache === "default"),
+  never: await failure(modelOf((name) => name === "model.onnx")),
+  invalid: await failure(open("http://[", engine)),
+  away: await failure(open("http://a.test", engine, {{
+    fetch: async () => {{ throw TypeError("no"); }},
+  }})),
+  broken: await failure(open("http://a.test/?key=1", engine, {{
+    fetch: async (url) => new Response(String(url), {{ status: 500 }}),
+  }})),
+}});
+"""
+    given = run(old, SUM, code)
+    assert given["swapped"] == given["kept"] == {"epoch": 2}
+    assert "model.onnx was changed after it was published" in given["never"]
+    assert given["invalid"] == "InvalidInputError: folder is 'http://['; allowed: an URL"
+    assert given["away"] == "BundleError: http://a.test cannot be read: no"
+    assert given["broken"].endswith("manifest.json: the server answers 500")
