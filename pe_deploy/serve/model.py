@@ -7,13 +7,12 @@ import statistics
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bundle.bundle import Bundle, open_bundle
+from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.config import INPUT_IDS, LOGITS
 from pe_deploy.data.text_reader import cells_of
 from pe_deploy.runtime import OnnxClassifier
@@ -38,17 +37,15 @@ class TensorType(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """How bundles are opened and run.
+    """How bundles are run.
 
     Attributes:
         num_threads: of each call of a classifier.
         most_rows: of a request.
-        public_key: a PEM file; each bundle has to be signed with its private key.
     """
 
     num_threads: int
     most_rows: int
-    public_key: Path | None = None
 
 
 class Model:
@@ -56,19 +53,16 @@ class Model:
 
     Args:
         name: which requests use.
-        folder: the bundle.
-        settings: how it is opened and run.
-
-    Raises:
-        BundleError: the bundle is incomplete, changed, or not signed with the key.
+        bundle: with all its files, so that the disk is not asked again.
+        settings: how it is run.
     """
 
-    def __init__(self, name: str, folder: Path, settings: Settings) -> None:
+    def __init__(self, name: str, bundle: Bundle, settings: Settings) -> None:
         self.name = name
         self.settings = settings
-        self._bundle: Bundle | None = open_bundle(folder, public_key=settings.public_key)
-        self.manifest = self._bundle.manifest
-        self.version = hashlib.sha256(self._bundle.manifest_json).hexdigest()
+        self._bundle: Bundle | None = bundle
+        self.manifest = bundle.manifest
+        self.version = hashlib.sha256(bundle.manifest_json).hexdigest()
         self._classifier: OnnxClassifier | None = None
         self._row_seconds = 0.0
 

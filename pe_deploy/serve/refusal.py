@@ -8,13 +8,16 @@ from typing import Literal
 
 from pe_deploy.errors import InvalidInputError, PredictionError, line_of, printable
 
-Kind = Literal["invalid", "not_found", "method", "too_large", "stopping", "not_ready", "failed"]
+Kind = Literal[
+    "invalid", "not_found", "method", "too_large", "left", "stopping", "not_ready", "failed"
+]
 
 HTTP_STATUS: dict[Kind, int] = {
     "invalid": 400,
     "not_found": 404,
     "method": 405,
     "too_large": 413,
+    "left": 400,
     "failed": 500,
     "not_ready": 503,
     "stopping": 503,
@@ -25,6 +28,7 @@ GRPC_STATUS: dict[Kind, str] = {
     "not_found": "NOT_FOUND",
     "method": "UNIMPLEMENTED",
     "too_large": "RESOURCE_EXHAUSTED",
+    "left": "CANCELLED",
     "failed": "INTERNAL",
     "not_ready": "UNAVAILABLE",
     "stopping": "UNAVAILABLE",

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -177,13 +177,16 @@ async def _body(request: Request) -> bytes:
     parts: list[bytes] = []
     if size <= MOST_BYTES:
         size = 0
-        async for part in request.stream():
-            size += len(part)
-            if size > MOST_BYTES:
-                break
-            parts.append(part)
-        else:
-            return b"".join(parts)
+        try:
+            async for part in request.stream():
+                size += len(part)
+                if size > MOST_BYTES:
+                    break
+                parts.append(part)
+            else:
+                return b"".join(parts)
+        except ClientDisconnect as error:
+            raise Refusal("left", "the client left before its request was whole") from error
     raise Refusal("too_large", f"the request has {size} bytes or more; allowed: {MOST_BYTES}")
 
 

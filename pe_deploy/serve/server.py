@@ -11,6 +11,7 @@ from socket import socket
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pe_deploy.serve.rest import application
 from pe_deploy.serve.rpc import grpc_server
@@ -18,6 +19,9 @@ from pe_deploy.serve.serving import Serving
 
 GRACE = 30.0
 """Seconds that requests under way have to come to their end, once the server stops."""
+
+_MOST_HEAD = 64 * 2**10
+"""Bytes of a request before its body."""
 
 _IDLE = 1.0
 """Seconds that connections stay open then, so that what comes in meanwhile gets an answer."""
@@ -66,6 +70,7 @@ def serve(
         serving.load()
     config = uvicorn.Config(
         application(serving),
+        http=_Protocol,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -80,6 +85,28 @@ def serve(
     server.run([ports.http])
     if server.failure is not None:
         raise server.failure
+
+
+class _Protocol(HttpToolsProtocol):
+    """HTTP/1.1 whose headers have an end: uvicorn's own takes as many as are sent, into memory."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._head = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._head += len(data)
+        super().data_received(data)
+        if self._head > _MOST_HEAD and not self.transport.is_closing():
+            self.send_400_response(f"The headers have more than {_MOST_HEAD} bytes.")
+
+    def on_headers_complete(self) -> None:
+        self._head = -(2**63)  # what follows is the body, which is counted where it is read
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._head = 0
+        super().on_message_complete()
 
 
 class _Server(uvicorn.Server):

@@ -16,6 +16,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from pe_deploy.bundle.bundle import Bundle, open_bundle
 from pe_deploy.errors import PeDeployError, requires_extra
 from pe_deploy.runtime.cpu_count import usable_cpus
 
@@ -24,10 +25,12 @@ METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 _LOOK = 0.2
 
+Bundles = Sequence[tuple[str, Bundle]]
+
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be served, and how; it can be pickled.
+    """What is to be served, and how.
 
     Attributes:
         bundles: a name and a folder each, no name twice.
@@ -71,6 +74,11 @@ def run(plan: Plan, said: Said) -> None:
         OSError: an address is taken, or is none.
         KeyboardInterrupt: by SIGINT, when what was under way is finished.
     """
+    # Read once, for all processes: one that is started again serves what the others do, whatever
+    # lies in the folder by then.
+    bundles = [
+        (name, open_bundle(folder, public_key=plan.public_key)) for name, folder in plan.bundles
+    ]
     with ExitStack() as stack:
         http = stack.enter_context(_bound(plan.host, plan.http_port))
         grpc = None
@@ -79,10 +87,14 @@ def run(plan: Plan, said: Said) -> None:
             with _bound(plan.host, plan.grpc_port) as tried:
                 grpc = _address(tried)
         if plan.workers == 1:
-            _serve_alone(plan, http, grpc, said)
+            with requires_extra("serve"):
+                from pe_deploy.serve.server import Ports, serve
+            serving = _serving(plan, bundles)
+            said.listens(_address(http), grpc)
+            serve(serving, Ports(http, grpc, shared=False), said.ready)
             return
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pe_deploy-metrics-"))
-        _Workers(plan, http, grpc, folder, said).run()
+        _Workers(plan, bundles, http, grpc, folder, said).run()
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -107,21 +119,13 @@ def _address(bound: socket.socket) -> str:
     return f"[{host}]:{port}" if bound.family == socket.AF_INET6 else f"{host}:{port}"
 
 
-def _serve_alone(plan: Plan, http: socket.socket, grpc: str | None, said: Said) -> None:
-    with requires_extra("serve"):
-        from pe_deploy.serve.server import Ports, serve
-    serving = _serving(plan)
-    said.listens(_address(http), grpc)
-    serve(serving, Ports(http, grpc, shared=False), said.ready)
-
-
-def _serving(plan: Plan, others_ready: Callable[[], bool] = lambda: True) -> Any:
+def _serving(plan: Plan, bundles: Bundles, others_ready: Callable[[], bool] = lambda: True) -> Any:
     with requires_extra("serve"):
         from pe_deploy.serve.model import Model, Settings
         from pe_deploy.serve.serving import Serving
     threads = max(1, usable_cpus() // plan.workers)
-    settings = Settings(threads, plan.most_rows, plan.public_key)
-    models = [Model(name, folder, settings) for name, folder in plan.bundles]
+    settings = Settings(threads, plan.most_rows)
+    models = [Model(name, bundle, settings) for name, bundle in bundles]
     return Serving(models, threads, others_ready)
 
 
@@ -129,9 +133,16 @@ class _Workers:
     """The processes; each that ends by itself is started again, once all were ready."""
 
     def __init__(
-        self, plan: Plan, http: socket.socket, grpc: str | None, folder: str, said: Said
+        self,
+        plan: Plan,
+        bundles: Bundles,
+        http: socket.socket,
+        grpc: str | None,
+        folder: str,
+        said: Said,
     ) -> None:
-        self._plan, self._http, self._grpc, self._said = plan, http, grpc, said
+        self._plan, self._bundles, self._said = plan, bundles, said
+        self._http, self._grpc = http, grpc
         self._folder = folder
         self._context = multiprocessing.get_context("spawn")
         self._ready = self._context.Array("b", plan.workers, lock=False)
@@ -139,7 +150,7 @@ class _Workers:
         self._stopped_by: int | None = None
 
     def run(self) -> None:
-        _serving(self._plan)  # a bundle that cannot be opened is found once, and before all else
+        _serving(self._plan, self._bundles)  # a missing extra is found once, and before all else
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         self._processes = [self._started(index) for index in range(self._plan.workers)]
@@ -156,7 +167,8 @@ class _Workers:
 
     def _started(self, index: int, again: bool = False) -> Any:
         self._ready[index] = 0
-        arguments = (self._plan, self._http, self._grpc, index, self._ready, self._folder, again)
+        listening = (self._plan, self._bundles, self._http, self._grpc)
+        arguments = (*listening, index, self._ready, self._folder, again)
         process = self._context.Process(target=_work, args=arguments, name=f"worker {index}")
         process.start()
         return process
@@ -192,6 +204,7 @@ class _Workers:
 
 def _work(
     plan: Plan,
+    bundles: Bundles,
     http: socket.socket,
     grpc: str | None,
     index: int,
@@ -209,7 +222,7 @@ def _work(
         ready[index] = 1
 
     try:
-        serving = _serving(plan, lambda: all(ready))
+        serving = _serving(plan, bundles, lambda: all(ready))
         serve(serving, Ports(http, grpc, shared=True), done, load_first=again)
     except (PeDeployError, OSError) as error:
         sys.exit(f"pe-deploy: {' '.join(str(error).split())}")

@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,21 @@ def test_a_request_that_does_not_say_how_long_it_is(server: Server) -> None:
 def test_what_is_compressed_is_refused(server: Server) -> None:
     answer = server.ask("/v2/models/notebook/infer", GOOD, {"content-encoding": "gzip"})
     check_line(answer, 400, "content-encoding is 'gzip'; allowed: none")
+
+
+@pytest.mark.parametrize("line", [b"x: " + b"y" * 1000 + b"\r\n", b"z" * 1000])
+def test_headers_without_an_end(server: Server, line: bytes) -> None:
+    host, port = server.http.split(":")
+    answered = b""
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(b"GET /v2 HTTP/1.1\r\nhost: x\r\nlong: ")
+        with pytest.raises(ConnectionError):  # as the server hung up
+            for _ in range(20_000):  # 20 MB
+                connection.sendall(line)
+        with suppress(ConnectionError):
+            answered = connection.recv(65536)
+    assert not answered or answered.startswith(b"HTTP/1.1 400 ")
+    check_alive(server)
 
 
 def test_garbage_in_place_of_http(server: Server) -> None:
