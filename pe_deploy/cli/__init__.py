@@ -17,6 +17,7 @@ COMMANDS = {
     "verify": "Compare a bundle's models with each other, with torch, and with its golden vectors.",
     "predict": "Write INPUT's rows, in their order, with the model's answers added.",
     "inspect": "Show a bundle's signature, sizes, operators, versions and parity.",
+    "web": "Make a folder of static files, a page that runs BUNDLE in its visitors' browsers.",
     "bench": "Time BUNDLE and other engines in turns: the ratios of one run, with their quartiles.",
 }
 """The function of each name is in the module of that name; with its first line, which `--help`

@@ -1,0 +1,38 @@
+"""Inputs that a page offers to try: texts and rows that the bundle's proof is made with."""
+
+from __future__ import annotations
+
+from pe_deploy.bundle.bundle import Bundle
+from pe_deploy.text.golden import GoldenText
+
+_MOST = 3
+_SHORTEST, _LONGEST = 3, 60
+"""Of a text, in characters."""
+_LONGEST_ROW = 200
+"""Of a row of ids, written."""
+
+
+def examples_of(bundle: Bundle, input: str) -> list[str]:  # noqa: A002 - as in `make_site`
+    """Some inputs that the model takes, as a visitor would type them; of a drawing none."""
+    if input == "text":
+        texts = [each.text for each in bundle.golden_texts() if _is_plain(each)]
+        return texts[:_MOST]
+    if input == "ids":
+        first = (case.input_ids[0].tolist() for case in bundle.golden() if len(case.input_ids))
+        rows = dict.fromkeys(" ".join(map(str, ids)) for ids in first if len(ids) > 1)
+        return [row for row in rows if len(row) <= _LONGEST_ROW][:_MOST]
+    return []
+
+
+def _is_plain(golden: GoldenText) -> bool:
+    """Whether it looks like what people write: letters and single spaces, and a model takes it."""
+    text = golden.text
+    letters = sum(map(str.isalpha, text))
+    return (
+        golden.ids is not None
+        and _SHORTEST <= len(text) <= _LONGEST
+        and text.isprintable()
+        and text == " ".join(text.split())
+        and letters >= 0.7 * len(text)
+        and len(set(text)) > _SHORTEST
+    )
