@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from pe_deploy.bundle.bundle import Bundle, open_parts
-from pe_deploy.bundle.artifacts import GOLDEN, MANIFEST, ONNX, TEXTS, THROUGHPUT
+from pe_deploy.bundle.artifacts import GOLDEN, MANIFEST, ONNX, TEXTS, TOKENIZERS
 from pe_deploy.bundle.describe import sentence
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.config import Decision, Signature
@@ -26,6 +26,9 @@ RECORD = "site.json"
 
 Input = Literal["text", "ids", "drawing"]
 """How a visitor gives the model its input."""
+
+_RUN = (ONNX, GOLDEN, TEXTS, *TOKENIZERS)
+"""What a page runs of a bundle; by the form for many rows, a file would take as long to download."""
 
 _DIGITS = Signature(vocab_size=17, max_length=64, num_classes=10)
 _JSON_TOKENIZER = "tokenizer.json"
@@ -73,7 +76,7 @@ def make_site(
         InvalidInputError: the model does not take such an input, or the title is empty.
         MissingDependencyError: onnxruntime-web is not there, or of another version.
     """
-    opened = open_parts(bundle, _run_in_a_page(), public_key=public_key)
+    opened = open_parts(bundle, _RUN, public_key=public_key)
     manifest = opened.manifest
     chosen = _input_of(manifest, input)
     name = printable(title if title is not None else Path(bundle).resolve().name).strip()
@@ -106,16 +109,10 @@ def make_site(
     return Site(name, chosen, version, engine, {**files, **extra, RECORD: text.encode()})
 
 
-def _run_in_a_page() -> tuple[str, ...]:
-    return (ONNX, THROUGHPUT, GOLDEN, TEXTS, "vocab.txt", _JSON_TOKENIZER)
-
-
 def _bundle_files(opened: Bundle) -> dict[str, bytes]:
     """What the page runs, as it was published; with what proves it."""
     manifest = opened.manifest
     names = [ONNX, GOLDEN]
-    if THROUGHPUT in opened.files:
-        names.append(THROUGHPUT)
     if manifest.text is not None:
         names += [TEXTS, *([manifest.text.file] if manifest.text.file else [])]
     files = {MANIFEST: opened.manifest_json, **{name: opened.read(name) for name in names}}
