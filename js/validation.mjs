@@ -130,8 +130,7 @@ function ofRows(rows, signature) {
   const shape = shapeOf(rows);
   if (!shape) return padded(rows, signature);
   if (shape.length !== 2) {
-    const isOdd = !isList(rows) || rows.some?.((value) => typeof value === "string" || isMissing(value));
-    if (shape.length === 1 && isOdd) return padded(rows, signature);
+    if (hasOther(rows)) return padded(rows, signature);
     throw noRows(shape.length);
   }
   if (shape[1] && !areOneInteger(rows)) return padded(rows, signature);
@@ -218,21 +217,29 @@ const noInteger = (value, column, row) =>
 
 const isMissing = (value) => value === null || value === undefined || value !== value;
 
+/** Whether a value in nested lists is no number, or an integer that 64 bits do not hold. */
+function hasOther(value) {
+  if (isList(value)) return Array.from(value).some(hasOther);
+  if (typeof value === "boolean") return false;
+  return isInteger(value) ? value < -(2 ** 63) || value >= 2 ** 64 : typeof value !== "number";
+}
+
 const isInteger = (value) => Number.isInteger(value) || typeof value === "bigint";
 
-/** Whether all values are integers, and a single type of at most 64 bits holds all of them. */
+/** Whether all values are integers of one type, int64 or uint64, as numpy finds it. */
 function areOneInteger(rows) {
-  let lowest = 0;
-  let highest = 0;
+  let isSmall = true;
+  let isLarge = true;
   for (const row of rows) {
     if (row instanceof Float32Array || row instanceof Float64Array) return false;
     for (const value of row) {
       if (!isInteger(value)) return false;
-      if (value < lowest) lowest = value;
-      else if (value > highest) highest = value;
+      if (value < 2 ** 63) isLarge = false;
+      if (value < -(2 ** 63) || value >= 2 ** 63) isSmall = false;
+      if (value >= 2 ** 64) isLarge = false;
     }
   }
-  return lowest < 0 ? lowest >= -(2 ** 63) && highest < 2 ** 63 : highest < 2 ** 64;
+  return isSmall || isLarge;
 }
 
 function checkLengths(rows, signature) {
