@@ -23,19 +23,28 @@ def web(
     onnxruntime_web: Annotated[
         Path, typer.Option(help="The package onnxruntime-web, where npm installed it.")
     ] = Path("node_modules/onnxruntime-web"),
+    tokenizers: Annotated[
+        Path,
+        typer.Option(help="The package @huggingface/tokenizers, for a bundle with tokenizer.json."),
+    ] = Path("node_modules/@huggingface/tokenizers"),
     title: Annotated[
         str | None, typer.Option(help="The page's name; by default that of the bundle's folder.")
     ] = None,
     input_kind: Annotated[
         Input | None,
-        typer.Option("--input", help="How a visitor gives the model its input; by default as fits"),
+        typer.Option("--input", help="How a visitor gives the input; by default what fits."),
     ] = None,
     public_key: Annotated[Path | None, PUBLIC_KEY] = None,
 ) -> None:
     """Make a folder of static files, a page that runs BUNDLE in its visitors' browsers."""
     check_place(output)
     site = make_site(
-        bundle, onnxruntime_web, title=title, input=input_kind, public_key=public_key
+        bundle,
+        onnxruntime_web,
+        tokenizers=tokenizers,
+        title=title,
+        input=input_kind,
+        public_key=public_key,
     )
     publish(site, output)
     rows = [(name, _weight(files)) for name, files in _parts(site.files).items()]
@@ -51,6 +60,7 @@ def _parts(files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
     names = {
         "bundle": "the model",
         "onnxruntime": "onnxruntime-web",
+        "tokenizers": "tokenizers",
         "pe-deploy": "the module",
     }
     parts: dict[str, dict[str, bytes]] = {}

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from pe_deploy.bundle.bundle import Bundle, open_parts
 from pe_deploy.bundle.artifacts import GOLDEN, MANIFEST, ONNX, TEXTS, TOKENIZERS
+from pe_deploy.bundle.bundle import Bundle, open_parts
 from pe_deploy.bundle.describe import sentence
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.config import Decision, Signature
 from pe_deploy.errors import InvalidInputError, printable
 from pe_deploy.storage.digest import sha256
-from pe_deploy.web.engine import engine_files
 from pe_deploy.web.examples import examples_of
+from pe_deploy.web.npm import engine_files, tokenizers_files
 from pe_deploy.web.scripts import SERVICE_WORKER, module_files, page_files, service_worker
 
 FORMAT = "pe_deploy.site"
@@ -28,7 +28,7 @@ Input = Literal["text", "ids", "drawing"]
 """How a visitor gives the model its input."""
 
 _RUN = (ONNX, GOLDEN, TEXTS, *TOKENIZERS)
-"""What a page runs of a bundle; by the form for many rows, a file would take as long to download."""
+"""What a page runs of a bundle. The form for many rows would be as large a download again."""
 
 _DIGITS = Signature(vocab_size=17, max_length=64, num_classes=10)
 _JSON_TOKENIZER = "tokenizer.json"
@@ -57,6 +57,7 @@ def make_site(
     bundle: str | Path,
     onnxruntime_web: str | Path,
     *,
+    tokenizers: str | Path = "node_modules/@huggingface/tokenizers",
     title: str | None = None,
     input: Input | None = None,  # noqa: A002 - as the option is called
     public_key: str | Path | None = None,
@@ -66,6 +67,7 @@ def make_site(
     Args:
         bundle: the folder; what the page runs of it is copied, and checked on the way.
         onnxruntime_web: `node_modules/onnxruntime-web`.
+        tokenizers: `node_modules/@huggingface/tokenizers`, for a bundle with a `tokenizer.json`.
         title: the page's name; by default that of the bundle's folder.
         input: how a visitor gives the model its input; by default a text where the bundle takes
             texts, a drawing for the built-in set of digits, and else ids.
@@ -74,7 +76,7 @@ def make_site(
     Raises:
         BundleError: as `open_bundle`, for the files that the page runs.
         InvalidInputError: the model does not take such an input, or the title is empty.
-        MissingDependencyError: onnxruntime-web is not there, or of another version.
+        MissingDependencyError: a package of npm is not there, or of a version that is not known.
     """
     opened = open_parts(bundle, _RUN, public_key=public_key)
     manifest = opened.manifest
@@ -84,10 +86,14 @@ def make_site(
         raise InvalidInputError("title is empty; allowed: text")
     model = _bundle_files(opened)
     engine, runtime = engine_files(Path(onnxruntime_web))
+    is_json = manifest.text is not None and manifest.text.file == _JSON_TOKENIZER
+    if is_json:
+        runtime |= tokenizers_files(Path(tokenizers))
     words = {
         "title": html.escape(name),
         "sentence": html.escape(sentence(manifest.signature, manifest.decision, manifest.text)),
         "input": chosen,
+        "tokenizers": "yes" if is_json else "",
         "examples": html.escape(json.dumps(examples_of(opened, chosen), ensure_ascii=False)),
         "digest": sha256(opened.manifest_json),
         "engine": html.escape(engine),

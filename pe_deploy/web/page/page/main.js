@@ -12,11 +12,12 @@ import { openEngine } from "./engine.js";
 const find = (id) => document.getElementById(id);
 
 async function start() {
-  const { input: kind, examples } = document.body.dataset;
+  const { input: kind, examples, tokenizers: isNeeded } = document.body.dataset;
   const loading = find("loading");
   const ort = await openEngine((share) => (loading.value = share));
   say("Checking the bundle…");
-  const classifier = await open("bundle/", ort);
+  const tokenizers = isNeeded ? await import("../tokenizers/tokenizers.min.js") : undefined;
+  const classifier = await open("bundle/", ort, { tokenizers });
   loading.removeAttribute("value");
   say("Replaying the golden vectors…");
   await prove(classifier);
