@@ -34,9 +34,9 @@ export class CsvParser {
     const character = text[at];
     switch (this.#state) {
       case "return": // after a \r outside of quotes
-        this.#state = "record";
-        if (character === "\n") return at + 1;
-        throw new Error("new-line character seen in unquoted field");
+        if (character === "\n") this.#state = "record";
+        else if (character !== "\r") throw new Error("new-line character seen in unquoted field");
+        return at + 1;
       case "record":
       case "cell":
         if (character === QUOTE) {

@@ -1,14 +1,13 @@
 // From strokes of a pen to the 8 × 8 pixels of the UCI set of handwritten digits.
 //
 // That set was made by NIST's programs: a form's digit is made upright by the left ends of its top
-// and its bottom, scaled to fill the height of 32 × 32 bits, made about as thick as any other, and
-// the bits of each 4 × 4 block are counted. The constants are those that give the model's training
-// rows: of these, the ink is 310 bits on average, and the ink's box is 32 bits high and 22 wide.
+// and its bottom, scaled to 20 × 32 in the middle of 32 × 32 bits, made about as thick as any other,
+// and the bits of each 4 × 4 block are counted. They are 310 on average in the set, for each digit.
 
 const BITS = 32;
 const BLOCK = 4;
 export const SIDE = BITS / BLOCK;
-const WIDTH = 22;
+const WIDTH = 20;
 const STRETCH = 1.4; // the most that one direction is scaled beyond the other
 const INK = 310;
 const THINNEST = 2.3; // radius of the pen
