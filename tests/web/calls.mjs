@@ -18,9 +18,10 @@ const CALLS = {
     const parser = new CsvParser(delimiter);
     const records = [];
     for (let at = 0; at < text.length; at += size) {
-      records.push(...parser.push(text.slice(at, at + size)));
+      parser.push(text.slice(at, at + size), records);
     }
-    return [...records, ...parser.end()];
+    parser.end(records);
+    return records;
   },
 };
 

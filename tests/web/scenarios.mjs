@@ -9,16 +9,12 @@ async function opened(site, path = "/site/", base = site.base) {
   return page;
 }
 
-/** What the page answers once it has settled: nothing else is asked, and nothing changes. */
+/** What the page answers, once nothing else is on its way. */
 async function settled(page) {
-  let before;
-  for (let same = 0; same < 3; ) {
-    await page.waitForTimeout(120);
-    const now = await answer(page);
-    same = JSON.stringify(now) === JSON.stringify(before) ? same + 1 : 0;
-    before = now;
-  }
-  return before;
+  // A drawing is read with the next frame.
+  await page.evaluate(() => new Promise((next) => requestAnimationFrame(() => setTimeout(next))));
+  await page.locator("#answer[aria-busy=false]").waitFor();
+  return answer(page);
 }
 
 const answer = (page) =>
@@ -98,9 +94,8 @@ export async function hurry(site, { text }) {
 }
 
 /** Files that are dropped on the page; each comes back, or the line that says why not. */
-export async function drop(site, { files, tolerant, slow }) {
+export async function drop(site, { files, tolerant }) {
   const page = await opened(site);
-  if (slow) await page.evaluate(() => void (window.longest = 0));
   const found = [];
   for (const { name, path } of files) {
     const base64 = (await readFile(path)).toString("base64");

@@ -7,13 +7,20 @@ const SHOWN = 8;
 
 export class AnswerView {
   #classifier;
+  #place;
   #view;
 
   constructor(place, classifier) {
     this.#classifier = classifier;
+    this.#place = place;
     const { task } = classifier.signature;
     const View = { tokens: Tokens, regression: Numbers }[task] ?? Labels;
     this.#view = new View(place, classifier);
+  }
+
+  /** Say whether another answer is on its way. */
+  isBusy(is) {
+    this.#place.setAttribute("aria-busy", String(is));
   }
 
   /** What there is to show for one row. */

@@ -24,6 +24,7 @@ export class Asking {
    */
   ask(read) {
     this.#waiting = read;
+    this.#answer.isBusy(true);
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#run(), PAUSE);
   }
@@ -33,18 +34,21 @@ export class Asking {
     this.#running = true;
     while (this.#waiting) {
       const read = this.#waiting;
-      this.#waiting = undefined;
+      this.#waiting = undefined; // whatever comes from now on is asked next
       await this.#show(read);
     }
     this.#running = false;
+    this.#answer.isBusy(false);
   }
 
   async #show(read) {
+    const cut = this.#classifier.truncated;
     try {
       const rows = read();
       const found = rows && (await this.#answer.of(rows));
       if (this.#waiting) return; // of something that is no longer there
-      this.#error.textContent = "";
+      const isCut = this.#classifier.truncated > cut;
+      this.#error.textContent = isCut ? "The text is longer than the model takes; it was cut." : "";
       if (found) this.#answer.show(found);
       else this.#answer.clear();
       if (found) performance.mark("answer");

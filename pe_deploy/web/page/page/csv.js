@@ -13,21 +13,23 @@ export class CsvParser {
     this.#delimiter = delimiter;
   }
 
-  /** The records that end in this piece; blank lines are none. */
-  push(text) {
-    const records = [];
+  /**
+   * Take a piece of the text.
+   *
+   * @param {string} text
+   * @param {string[][]} records to which those that end in it are added, before an error is thrown,
+   *   too; blank lines are none.
+   */
+  push(text, records) {
     let at = 0;
     while (at < text.length) at = this.#step(text, at, records);
-    return records;
   }
 
-  /** The last record, where the file does not end with a line end. */
-  end() {
+  /** Add the last record, where the file does not end with a line end. */
+  end(records) {
     if (this.#state === "quoted") throw new Error("unexpected end of data");
-    const records = [];
     if (this.#state !== "record" && this.#state !== "return") this.#endRecord(records);
     this.#state = "record";
-    return records;
   }
 
   #step(text, at, records) {
@@ -132,10 +134,13 @@ export function delimiterOf(header, wanted) {
 }
 
 function namesIn(header, delimiter) {
+  const records = [];
   try {
     const parser = new CsvParser(delimiter);
-    return [...parser.push(header), ...parser.end()][0] ?? [];
+    parser.push(header, records);
+    parser.end(records);
   } catch {
     return []; // which is said when the header is read
   }
+  return records[0] ?? [];
 }

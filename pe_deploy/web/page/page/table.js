@@ -87,14 +87,14 @@ class Table {
     if (!this.#parser) {
       this.#start += text;
       if (!this.#begin(false)) return;
-    } else this.#take(() => this.#parser.push(text));
+    } else this.#take((records) => this.#parser.push(text, records));
   }
 
   end() {
     if (!this.#parser && !this.#begin(true)) {
       throw new Error("the file is empty; allowed: a header, then rows");
     }
-    this.#take(() => this.#parser.end());
+    this.#take((records) => this.#parser.end(records));
     if (!this.header) throw new Error("header: unexpected end of data");
   }
 
@@ -110,20 +110,24 @@ class Table {
     this.#parser = new CsvParser(this.#delimiter);
     if (isMarked) this.#parts.push(BOM);
     this.#start = "";
-    this.#take(() => this.#parser.push(text.slice(line.index + line[0].indexOf(line[1]))));
+    const rows = text.slice(line.index + line[0].indexOf(line[1]));
+    this.#take((records) => this.#parser.push(rows, records));
     return true;
   }
 
-  #take(records) {
-    let found;
+  #take(read) {
+    const found = [];
+    let problem = null;
     try {
-      found = records();
+      read(found);
     } catch (error) {
-      const where = this.header ? `row ${this.rows + this.#waiting.length + 1}` : "header";
-      throw new Error(`${where}: ${error.message}`);
+      problem = error.message;
     }
     if (!this.header && found.length) this.#names(found.shift());
     for (const record of found) this.#waiting.push(record);
+    if (problem === null) return;
+    const where = this.header ? `row ${this.rows + this.#waiting.length + 1}` : "header";
+    throw new Error(`${where}: ${problem}`);
   }
 
   #names(columns) {
