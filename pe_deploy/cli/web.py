@@ -52,7 +52,7 @@ def web(
         f"Published {output}: {site.title}, by {site.input}",
         [*rows, ("together", _weight(site.files))],
     )
-    typer.echo(f"See it: python3 -m http.server --directory {output}")
+    typer.echo(f"See it: python3 -m http.server -d {output}")
 
 
 def _parts(files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:

@@ -18,9 +18,11 @@ def examples_of(bundle: Bundle, input: str) -> list[str]:  # noqa: A002 - as in 
         texts = [each.text for each in bundle.golden_texts() if _is_plain(each)]
         return _spread(texts)
     if input == "ids":
-        first = (case.input_ids[0].tolist() for case in bundle.golden() if len(case.input_ids))
-        rows = dict.fromkeys(" ".join(map(str, ids)) for ids in first if len(ids) > 1)
-        return [row for row in rows if len(row) <= _LONGEST_ROW][:_MOST]
+        pad_id = bundle.manifest.signature.pad_id
+        rows = (row for case in bundle.golden() for row in case.input_ids.tolist())
+        written = (" ".join(str(each) for each in row if each != pad_id) for row in rows)
+        by_length = {len(row.split()): row for row in written if len(row) <= _LONGEST_ROW}
+        return [by_length[length] for length in sorted(by_length, reverse=True)[:_MOST]]
     return []
 
 

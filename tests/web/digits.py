@@ -46,11 +46,15 @@ DIGITS: list[list[list[Stroke]]] = [
         [[(0.05, 0), (0.95, 0), (0.35, 1.4)]],
         [[(0.05, 0), (0.95, 0), (0.4, 1.4)], [(0.25, 0.7), (0.9, 0.7)]],
     ],
-    [[[
-        *arc(0.5, 0.35, 0.3, 0.32, -40, -250),
-        *arc(0.5, 1.03, 0.36, 0.36, -60, 240),
-        (0.75, 0.15),
-    ]]],
+    [
+        [
+            [
+                *arc(0.5, 0.35, 0.3, 0.32, -40, -250),
+                *arc(0.5, 1.03, 0.36, 0.36, -60, 240),
+                (0.75, 0.15),
+            ]
+        ]
+    ],
     [
         [[*arc(0.5, 0.4, 0.4, 0.4, 0, -360), (0.88, 0.8), (0.8, 1.4)]],
         [[*arc(0.5, 0.4, 0.38, 0.4, -20, -360), (0.88, 1.4)]],
@@ -68,7 +72,10 @@ def drawn(digit: int, rng: np.random.Generator) -> list[Stroke]:
     for stroke in ways[rng.integers(len(ways))]:
         moved: Stroke = []
         for x, y in stroke:
-            u, v = x + ampler * math.sin(3 * y + phases[0]), y + higher * math.sin(3 * x + phases[1])
+            u, v = (
+                x + ampler * math.sin(3 * y + phases[0]),
+                y + higher * math.sin(3 * x + phases[1]),
+            )
             u = u * wide - slant * v
             moved.append(
                 (

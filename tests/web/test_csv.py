@@ -16,7 +16,19 @@ from pe_deploy.data.written_ids import AS_TEXT, members_of
 
 Run = Callable[[str, Any], Any]
 
-CELLS = ["", "a", "1 2 3", 'say "hi"', "x,y", "x;y", "tab\tbed", "two\nlines", "cr\r\nlf", " a ", "é🙂"]
+CELLS = [
+    "",
+    "a",
+    "1 2 3",
+    'say "hi"',
+    "x,y",
+    "x;y",
+    "tab\tbed",
+    "two\nlines",
+    "cr\r\nlf",
+    " a ",
+    "é🙂",
+]
 ODD = ['"', '""', ",", ";", "\n", "\r", "\r\n", "a", " ", '"a"', '"a,b"', '"a\nb"', "\t", "é"]
 
 
@@ -30,7 +42,9 @@ def texts() -> list[tuple[str, str]]:
         writer = csv.writer(file, delimiter=delimiter, lineterminator=rng.choice(["\n", "\r\n"]))
         writer.writerows(rng.choices(CELLS, k=rng.randint(1, 4)) for _ in range(rng.randint(0, 4)))
         made.append((file.getvalue(), delimiter))
-    made += [("".join(rng.choices(ODD, k=rng.randint(0, 9))), rng.choice(",;")) for _ in range(1500)]
+    made += [
+        ("".join(rng.choices(ODD, k=rng.randint(0, 9))), rng.choice(",;")) for _ in range(1500)
+    ]
     return made
 
 
@@ -64,7 +78,16 @@ def test_it_writes_what_python_writes(in_node: Run) -> None:
 
 def test_lists_of_ids_are_read_as_python_reads_them(in_node: Run) -> None:
     cells = ["1 2", "[1, 2]", "[1 2]", "1,2", "(1, 2)", "(1,)", "[]", "", "  ", "1,,2", "+7 -3"]
-    cells += ["[np.int64(1), np.int64(2)]", "1\n2", "[1\n 2]", "[[1, 2]]", "1.0", "1_000", "١", "0x1"]
+    cells += [
+        "[np.int64(1), np.int64(2)]",
+        "1\n2",
+        "[1\n 2]",
+        "[[1, 2]]",
+        "1.0",
+        "1_000",
+        "١",
+        "0x1",
+    ]
     cells += [str(2**63), str(-(2**63)), str(2**53 + 1), "9" * 60, "a" * 50, "[1 2 ... 8 9]"]
     for cell, found in zip(cells, in_node("idsInText", cells), strict=True):
         members = members_of([cell])[0]
@@ -103,5 +126,7 @@ def test_float32_is_written_in_the_fewest_decimals_that_give_it_back(in_node: Ru
         ('"input_ids";"x"', ";"),
     ],
 )
-def test_the_header_shows_the_delimiter(in_node: Run, header: str, delimiter: str, tmp_path: Path) -> None:
+def test_the_header_shows_the_delimiter(
+    in_node: Run, header: str, delimiter: str, tmp_path: Path
+) -> None:
     assert in_node("shownBy", [header]) == [delimiter]

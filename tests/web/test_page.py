@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import random
+import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -164,14 +166,16 @@ def compared(text: str, path: Path) -> None:
     header = other.removeprefix("\ufeff").splitlines()[0]
     delimiter = max(",;\t", key=header.count)
     here, there = (
-        list(csv.reader(io.StringIO(each, newline=""), delimiter=delimiter)) for each in (text, other)
+        list(csv.reader(io.StringIO(each, newline=""), delimiter=delimiter))
+        for each in (text, other)
     )
     assert len(here) == len(there)
     for found, wanted in zip(here, there, strict=True):
         assert len(found) == len(wanted)
         for cell, other_cell in zip(found, wanted, strict=True):
             if cell != other_cell:
-                assert float(cell) == pytest.approx(float(other_cell), abs=1e-5)
+                numbers = [list(map(float, each.split(";"))) for each in (cell, other_cell)]
+                assert numbers[0] == pytest.approx(numbers[1], abs=1e-5)
 
 
 def test_a_file_comes_back_as_predict_writes_it(
@@ -207,7 +211,9 @@ def test_bad_rows_are_named_or_answered_with_the_reason(
     bundle = root / "tests/bundles" / name
     made(bundle, tmp_path / "site")
     rng = random.Random(name)
-    good = ["the cat eats fish", "a dog", "fish"] if name == "words" else ["1 2 3", "4,5,6", "[7 8 9]"]
+    good = (
+        ["the cat eats fish", "a dog", "fish"] if name == "words" else ["1 2 3", "4,5,6", "[7 8 9]"]
+    )
     bad = ["", "x", "1 2", "1 99 3", "1 -1 3", "1 " * 13, "0 1 2", "1.5 2 3", "9" * 50, "the " * 41]
     rows = [rng.choice(good) if rng.random() < 0.7 else rng.choice(bad) for _ in range(300)]
     path = tmp_path / "rows.csv"
@@ -333,7 +339,11 @@ def test_without_https_it_says_what_is_missing(
 def test_nothing_sticks_out_of_a_phone(
     made: Made, visit: Visit, languages: Path, tmp_path: Path, wide: int
 ) -> None:
-    made(languages, tmp_path / "site", title="A title of words and averyveryverylongwordthatneverends")
+    made(
+        languages,
+        tmp_path / "site",
+        title="A title of words and averyveryverylongwordthatneverends",
+    )
     context = {"viewport": {"width": wide, "height": 700}, "isMobile": True}
     found = visit("width", tmp_path, context=context)
     assert found["page"] <= found["window"] == wide
@@ -343,3 +353,62 @@ def test_the_site_says_what_it_holds(made: Made, notebook_bundle: Path, tmp_path
     record = json.loads((made(notebook_bundle, tmp_path / "site") / "site.json").read_text())
     assert record["format"] == "pe_deploy.site"
     assert record["onnxruntime_web"].count(".") == 2
+
+
+@pytest.mark.parametrize(
+    ("task", "labels"),
+    [("tokens", "O B I"), ("multilabel", "ab bc cd da"), ("regression", "price area")],
+)
+def test_every_task_is_shown_and_written_as_it_is_in_python(
+    made: Made, visit: Visit, tmp_path: Path, task: Any, labels: str
+) -> None:
+    pytest.importorskip("torch", reason="such a bundle is made with torch")
+    from tests.web.tasks import exported
+
+    names = labels.split()
+    bundle = exported(tmp_path / "bundle", task, names)
+    made(bundle, tmp_path / "site")
+    rows = [[1, 2, 3], [29] * 12, [7], [5, 0, 4, 1]]
+    path = tmp_path / "rows.csv"
+    path.write_text("input_ids\n" + "".join(f"{' '.join(map(str, row))}\n" for row in rows[:1] * 3))
+    (seen,) = visit("drop", tmp_path, files=[{"name": path.name, "path": str(path)}])
+    shown = visit("type", tmp_path, inputs=[str(row) for row in rows])["found"]
+    with OnnxClassifier(bundle) as classifier:
+        predict_file(classifier, path, tmp_path / "out.csv")
+        compared(seen["text"], tmp_path / "out.csv")
+        for row, found in zip(rows, shown, strict=True):
+            words = found["answer"].split()
+            answer = classifier.predict([row])[0]
+            if task == "tokens":
+                assert words[:: len(words) // len(row)] == list(map(str, row))
+                assert [word for word in words if word in names] == answer.tolist()
+            elif task == "multilabel":
+                assert found["said"] == (", ".join(answer) or "none")
+                shares = classifier.predict_proba([row])[0]
+                assert found["bars"] == [
+                    [n, percent(s)] for n, s in zip(names, shares, strict=True)
+                ]
+            else:
+                assert words[::2] == names
+                assert [float(word) for word in words[1::2]] == pytest.approx(
+                    answer.tolist(), rel=1e-3
+                )
+
+
+def test_the_commands_of_its_page_make_sites(
+    run: Callable[..., Any], packages: Path, root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "models").symlink_to(root / "models")
+    (tmp_path / "node_modules").symlink_to(packages / "node_modules")
+    text = (root / "docs/web.md").read_text()
+    commands = re.findall(r"^(?:- run: | *- run: )?pe-deploy (web .*)$", text, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        assert run(*shlex.split(command)).code == 0
+        assert (tmp_path / "site/index.html").is_file()
+    stated = re.findall(r"\| ([\d,]+) \|$", text, re.MULTILINE)
+    sizes = [
+        sum(path.stat().st_size for path in (tmp_path / "site" / name).iterdir())
+        for name in ("onnxruntime", "bundle")
+    ]
+    assert [int(size.replace(",", "")) for size in stated[:2]] == pytest.approx(sizes, rel=0.02)

@@ -95,9 +95,7 @@ def test_a_bundle_that_takes_text_brings_its_tokenizer_and_its_golden_texts(
     assert b'data-input="text"' in found["index.html"]
 
 
-def test_every_address_is_of_the_site_and_relative(
-    web: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_every_address_is_of_the_site_and_relative(web: Callable[..., Any], tmp_path: Path) -> None:
     web()
     site = tmp_path / "site"
     html = (site / "index.html").read_text()
@@ -157,7 +155,9 @@ def test_a_title_is_text(web: Callable[..., Any], tmp_path: Path) -> None:
     assert web("--title", title).code == 0
     html = (tmp_path / "site/index.html").read_text()
     assert "<script>alert" not in html
-    assert html.count("&lt;script&gt;alert(&#x27;é&#x27;)&lt;/script&gt; &amp; &quot;co&quot;\\n") == 2
+    assert (
+        html.count("&lt;script&gt;alert(&#x27;é&#x27;)&lt;/script&gt; &amp; &quot;co&quot;\\n") == 2
+    )
     assert html.count("{{digest}}") == 2
     refused(web("--title", " "), "title is empty")
 

@@ -56,7 +56,7 @@ def test_size_and_place_do_not_matter(in_node: Run, drawings: Any, pixels: Any) 
 def test_a_dot_and_a_line_are_drawings(in_node: Run, strokes: Any) -> None:
     (pixels,) = in_node("pixelsOf", [strokes])
     assert len(pixels) == 64
-    assert 0 < sum(pixels)
+    assert sum(pixels) > 0
     assert set(pixels) <= set(range(17))
 
 
