@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": "Answer requests for BUNDLEs by the Open Inference Protocol v2, and KServe's v1.",
     "layout": "Write BUNDLE as a model of a SERVER's repository, with a configuration to fit.",
     "inspect": "Show a bundle's signature, sizes, operators, versions and parity.",
+    "web": "Make a folder of static files, a page that runs BUNDLE in its visitors' browsers.",
     "bench": "Time BUNDLE and other engines in turns: the ratios of one run, with their quartiles.",
 }
 """The function of each name is in the module of that name; with its first line, which `--help`
