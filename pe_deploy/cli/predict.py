@@ -230,10 +230,10 @@ def _seekable(given: str, input_format: InputFormat | None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / f"input{suffix}"
         with (
-            nullcontext(sys.stdin.buffer) if standard else source.open("rb") as given,
+            nullcontext(sys.stdin.buffer) if standard else source.open("rb") as stream,
             copy.open("wb") as file,
         ):
-            shutil.copyfileobj(given, file)
+            shutil.copyfileobj(stream, file)
         try:
             yield copy
         except DataError as error:

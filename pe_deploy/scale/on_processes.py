@@ -7,9 +7,11 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from threading import current_thread, main_thread
 from typing import Any
 
 from pe_deploy.runtime.cpu_count import usable_cpus
@@ -38,8 +40,9 @@ def run(
     try:
         while waiting or workers:
             while waiting and len(workers) < count:
-                ours, process = _started(scorer)
-                workers[ours] = (process, file := waiting.popleft())
+                with _uninterrupted():
+                    ours, process = _started(scorer)
+                    workers[ours] = (process, file := waiting.popleft())
                 ours.send(file)
             for ready in wait(list(workers)):
                 ours = _of(ready, workers)
@@ -82,6 +85,27 @@ def _started(scorer: FileScorer) -> tuple[Connection, BaseProcess]:
     return ours, process
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C off to the end of the block, and keep it from the processes that start there.
+
+    A process that is not whole yet would show where it stopped; and this one has to end it.
+    """
+    if sys.platform == "win32" or current_thread() is not main_thread():
+        yield
+        return
+    caught = []
+    before = signal.signal(signal.SIGINT, lambda *_: caught.append(True))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a child inherits
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, before)
+    if caught:
+        signal.raise_signal(signal.SIGINT)
+
+
 def _end(processes: list[BaseProcess]) -> None:
     for process in processes:
         process.terminate()
@@ -94,7 +118,7 @@ def _end(processes: list[BaseProcess]) -> None:
 
 def _work(connection: Connection, scorer: FileScorer) -> None:
     """Answer the files that come through a pipe, until it is closed, as when its parent died."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the parent, which ends this
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by way of what removes temporaries
     said = 0.0
 
