@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from pe_deploy.text.encoder import TextEncoder
-    from pe_deploy.text.spec import TooLong
+    from pe_deploy.text.spec import TooLong, Truncation
 
 Run = Callable[["NDArray[np.int64]"], "NDArray[np.float32]"]
 """From checked ids `[batch, sequence]`, at least one row and one column, to logits."""
@@ -98,6 +98,11 @@ class Classifier(ABC):
     def takes_text(self) -> bool:
         """Whether texts are taken where rows of ids are."""
         return self._encoder is not None
+
+    @property
+    def truncation(self) -> Truncation | None:
+        """Which end of a text that is too long is cut; None where none is."""
+        return None if self._encoder is None else self._encoder.truncation
 
     @property
     def truncated(self) -> int:
