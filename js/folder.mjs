@@ -5,7 +5,11 @@ import { BundleError, InvalidInputError, lineOf, shown } from "./errors.mjs";
 export const MANIFEST = "manifest.json";
 
 const MIB = 2 ** 20;
-const LARGEST = { [MANIFEST]: MIB, "model.onnx": 2 ** 31 - 1, "model.throughput.onnx": 2 ** 31 - 1 };
+const LARGEST = {
+  [MANIFEST]: MIB,
+  "model.onnx": 2 ** 31 - 1,
+  "model.throughput.onnx": 2 ** 31 - 1,
+};
 
 /** The most bytes that a file of this name may have. */
 export const largest = (name) => LARGEST[name] ?? 256 * MIB;
@@ -28,7 +32,10 @@ export async function openFolder(given, fetching = globalThis.fetch) {
   const isUrl = given instanceof URL || /^(?:https?|file|blob|data):/i.test(given);
   if (inNode && (!isUrl || String(given).toLowerCase().startsWith("file:"))) {
     const { fileURLToPath } = await ofNode("url");
-    const folder = new DiskFolder(isUrl ? fileURLToPath(given) : given, await ofNode("fs/promises"));
+    const folder = new DiskFolder(
+      isUrl ? fileURLToPath(given) : given,
+      await ofNode("fs/promises"),
+    );
     await folder.check();
     return folder;
   }
@@ -118,7 +125,7 @@ class WebFolder {
 async function received(response, most) {
   const parts = [];
   let total = 0;
-  for (const reader = response.body.getReader(); total <= most; ) {
+  for (const reader = response.body.getReader(); total <= most;) {
     const { done, value } = await reader.read();
     if (done) break;
     parts.push(value);

@@ -38,8 +38,9 @@ export async function readManifest(data) {
     throw noManifest(`it is not of the format ${FORMAT}`);
   }
   const version = values.format_version;
-  if (!Number.isInteger(version) || version < 1) {
-    throw noManifest(`its format_version is ${lineOf(JSON.stringify(version) ?? "missing")}`);
+  const isWhole = Number.isInteger(version) || typeof version === "bigint";
+  if (!isWhole || version < 1) {
+    throw noManifest(`its format_version is ${lineOf(written(version))}`);
   }
   if (version > FORMAT_VERSION) {
     throw new BundleError(

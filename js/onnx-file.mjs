@@ -26,7 +26,12 @@ export function checkExport(name, data, manifest) {
   if (text !== null) expected.text = text;
   if (isSame(config, expected)) return;
   const keys = Object.keys(expected);
-  if (typeof config !== "object" || Object.keys(config ?? {}).sort().join() !== keys.sort().join()) {
+  if (
+    typeof config !== "object" ||
+    Object.keys(config ?? {})
+      .sort()
+      .join() !== keys.sort().join()
+  ) {
     throw new SyntaxError(`${name}: ${CONFIG_KEY} does not hold just ${keys.join(", ")}`);
   }
   if (config.weights_sha256 !== weights) {

@@ -130,9 +130,7 @@ function checkOptions(options) {
     );
   }
   if (![undefined, "error", "start", "end"].includes(truncation)) {
-    throw new InvalidInputError(
-      `truncation is ${shown(truncation)}; allowed: start, end, error`,
-    );
+    throw new InvalidInputError(`truncation is ${shown(truncation)}; allowed: start, end, error`);
   }
   if (![undefined, true, false].includes(selfTest)) {
     throw new InvalidInputError(`selfTest is ${shown(selfTest)}; allowed: true, false`);

@@ -55,7 +55,10 @@ export function toInputIds(inputs, signature) {
 
 /** Whether it is a tensor: of onnxruntime, of transformers.js, or an object like one. */
 export const isTensor = (value) =>
-  typeof value === "object" && value !== null && !isList(value) && isList(value.data ?? null) &&
+  typeof value === "object" &&
+  value !== null &&
+  !isList(value) &&
+  isList(value.data ?? null) &&
   Array.isArray(value.dims);
 
 /** Whether it is a list of values. */
@@ -128,7 +131,8 @@ const isNoInteger = (value) => !isInteger(value);
 
 // ---- rows ----
 
-function ofRows(rows, signature) {
+function ofRows(given, signature) {
+  const rows = Array.from(given); // a hole in a list is undefined
   if (!rows.length) return new InputIds(0, 0);
   const shape = shapeOf(rows);
   if (!shape) return padded(rows, signature);
@@ -144,9 +148,7 @@ function ofRows(rows, signature) {
 }
 
 const noRows = (dimensions) =>
-  new InvalidInputError(
-    `input_ids has ${dimensions} dimensions; allowed: 2, [batch, sequence]`,
-  );
+  new InvalidInputError(`input_ids has ${dimensions} dimensions; allowed: 2, [batch, sequence]`);
 
 /** The shape of nested lists, as numpy has it; null where lists on one level differ. */
 function shapeOf(value, depth = 0) {
@@ -156,7 +158,8 @@ function shapeOf(value, depth = 0) {
   const first = shapeOf(value[0], depth + 1);
   for (const one of value) {
     const shape = first && shapeOf(one, depth + 1);
-    if (!shape || shape.length !== first.length || shape.some((n, i) => n !== first[i])) return null;
+    if (!shape || shape.length !== first.length || shape.some((n, i) => n !== first[i]))
+      return null;
   }
   return [value.length, ...first];
 }
@@ -336,7 +339,9 @@ function checkMask(mask, ids, padId) {
     : (row, column) => mask[row][column] ?? 0; // a shorter row goes on with padding
   const fits = isTensor(mask)
     ? mask.dims.join() === ids.dims.join() && mask.data.length === rows * length
-    : isList(mask) && mask.length === rows && mask.every((row) => isList(row) && row.length <= length);
+    : isList(mask) &&
+      mask.length === rows &&
+      mask.every((row) => isList(row) && row.length <= length);
   if (!fits) {
     const shape = isTensor(mask) ? mask.dims : isList(mask) && shapeOf(mask);
     const found = shape ? `of shape [${shape.join(", ")}]` : "not readable";

@@ -236,6 +236,7 @@ const bad = {
   shape: { input_ids: [[1, 2]], attention_mask: [[1, 1, 1]] },
   set: new Set([[1]]),
   hole: [[1, , 2]],
+  gap: [, [1]],
   nothing: undefined,
 };
 const all = async (inputs) => {
@@ -264,6 +265,7 @@ print({ taken: await all(given), refused: await all(bad) });
             "shape": "attention_mask is of shape [1, 3]; allowed: [1, 2], as input_ids",
             "set": "input_ids is a Set, which has no order; "
             "allowed: integers [batch, sequence], as an array or nested lists",
+            "gap": "row 0: is undefined, not a list of ids",
             "hole": "row 0: column 1 has undefined; allowed: integers",
             "nothing": "input_ids is undefined; "
             "allowed: integers [batch, sequence], as an array or nested lists",

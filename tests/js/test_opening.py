@@ -131,6 +131,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "a newer format": with_manifest(format_version=4),
     "another format": with_manifest(format="zip"),
     "odd version": with_manifest(format_version=0),
+    "huge version": with_manifest(format_version=2**63 + 1),
     "one label": with_manifest(labels=["animal"]),
     "labels twice": with_manifest(labels=["animal", "art", "art"]),
     "mixed labels": with_manifest(labels=["animal", 1, "art"]),
