@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from tests.needs import need
 
-need("serve", modules=("uvicorn", "starlette", "orjson", "prometheus_client", "grpc", "typer"))
+need("uvicorn", "starlette", "orjson", "prometheus_client", "grpc", "typer")
 
 PATIENCE = 60
 

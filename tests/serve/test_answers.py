@@ -20,7 +20,7 @@ from tests.needs import need
 from tests.serve.conftest import BUNDLES, NAMES
 from tests.serve.running import Server, ids_request, outputs_of, running, text_request
 
-need("serve", modules=("tritonclient",))
+need("tritonclient")
 
 import tritonclient.grpc as triton_grpc  # noqa: E402
 import tritonclient.http as triton_http  # noqa: E402
@@ -236,7 +236,7 @@ print(json.dumps(asyncio.run(asked(url, name, rows))))
 
 
 def test_kserves_own_client(server: Server) -> None:
-    need("serve", modules=("kserve",))
+    need("kserve")
     # In a process of its own: in one with Triton's client, it finds its messages' names taken.
     ids = rows("notebook")
     command = [sys.executable, "-c", KSERVE, f"http://{server.http}", "notebook"]

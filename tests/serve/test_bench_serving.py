@@ -12,7 +12,7 @@ from tests.conftest import Done
 from tests.needs import need
 from tests.serve.conftest import BUNDLES
 
-need("serve", modules=("uvicorn", "typer"))
+need("uvicorn", "typer")
 
 
 def test_servers_are_measured_in_turns(

@@ -12,7 +12,7 @@ from typing import Any
 from tests.needs import need
 from tests.serve.running import PATIENCE, Server, ids_request
 
-need("serve", modules=("yaml",))
+need("yaml")
 
 import yaml  # noqa: E402
 

@@ -16,7 +16,7 @@ import pytest
 from tests.needs import need
 from tests.serve.running import Answer, Server, ids_request, outputs_of, text_request
 
-need("serve", modules=("tritonclient",))
+need("tritonclient")
 
 import tritonclient.grpc as triton  # noqa: E402
 

@@ -15,7 +15,7 @@ from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
 from tests.conftest import Done
 from tests.needs import need
 
-need("serve", modules=("tritonclient", "typer"))
+need("tritonclient", "typer")
 
 from google.protobuf import text_format  # noqa: E402
 from tritonclient.grpc import model_config_pb2  # noqa: E402
