@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -207,7 +206,7 @@ def test_what_fails_leaves_what_was_there(
     refused(web(output="new"), "model.onnx was changed")
     assert files_in(tmp_path / "site") == before
     assert not (tmp_path / "new").exists()
-    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "golden.npz"])
