@@ -66,7 +66,10 @@ function escaped(character) {
 
 /** The text of another library's error in one line; its class, where it has none. */
 export function lineOf(error, most = 300) {
-  const text = String(error?.message ?? error).trim().split(/\s+/u).join(" ");
+  const text = String(error?.message ?? error)
+    .trim()
+    .split(/\s+/u)
+    .join(" ");
   return text.slice(0, most) || error?.constructor?.name || "an error";
 }
 
@@ -78,7 +81,11 @@ export function quoted(text) {
 
 /** The first so many code points of a text. */
 export function beginning(text, most) {
-  return text.length <= most ? text : Array.from(text.slice(0, 2 * most)).slice(0, most).join("");
+  return text.length <= most
+    ? text
+    : Array.from(text.slice(0, 2 * most))
+        .slice(0, most)
+        .join("");
 }
 
 /** Any value as an error shows it: a plain one as it is written, of anything else its kind. */

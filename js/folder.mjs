@@ -5,7 +5,11 @@ import { BundleError, InvalidInputError, lineOf, shown } from "./errors.mjs";
 export const MANIFEST = "manifest.json";
 
 const MIB = 2 ** 20;
-const LARGEST = { [MANIFEST]: MIB, "model.onnx": 2 ** 31 - 1, "model.throughput.onnx": 2 ** 31 - 1 };
+const LARGEST = {
+  [MANIFEST]: MIB,
+  "model.onnx": 2 ** 31 - 1,
+  "model.throughput.onnx": 2 ** 31 - 1,
+};
 
 /** The most bytes that a file of this name may have. */
 export const largest = (name) => LARGEST[name] ?? 256 * MIB;
@@ -28,15 +32,26 @@ export async function openFolder(given, fetching = globalThis.fetch) {
   const isUrl = given instanceof URL || /^(?:https?|file|blob|data):/i.test(given);
   if (inNode && (!isUrl || String(given).toLowerCase().startsWith("file:"))) {
     const { fileURLToPath } = await ofNode("url");
-    const folder = new DiskFolder(isUrl ? fileURLToPath(given) : given, await ofNode("fs/promises"));
+    const folder = new DiskFolder(
+      isUrl ? fileURLToPath(given) : given,
+      await ofNode("fs/promises"),
+    );
     await folder.check();
     return folder;
   }
   const base = globalThis.document?.baseURI ?? globalThis.location?.href;
-  const url = new URL(given, base);
+  const url = urlOf(given, base);
   url.hash = "";
   if (!url.pathname.endsWith("/")) url.pathname += "/";
   return new WebFolder(String(given).replace(/\/$/, ""), url, fetching);
+}
+
+function urlOf(given, base) {
+  try {
+    return new URL(given, base);
+  } catch {
+    throw new InvalidInputError(`folder is ${shown(String(given))}; allowed: an URL`);
+  }
 }
 
 class DiskFolder {
@@ -83,13 +98,17 @@ class WebFolder {
     this.fetch = fetching;
   }
 
-  /** The bytes of a file; null where there is none. */
-  async read(name, size) {
+  /**
+   * The bytes of a file; null where there is none.
+   *
+   * Whether a manifest that the browser has kept is still the one, is always asked.
+   */
+  async read(name, size, cache = name === MANIFEST ? "no-cache" : "default") {
     const where = `${this.path}/${name}`;
     const url = new URL(this.url);
     url.pathname += name; // its query stays, as that of a signed URL
     try {
-      const response = await this.fetch.call(globalThis, url);
+      const response = await this.fetch.call(globalThis, url, { cache });
       if (response.status === 404 || response.status === 410) return null;
       if (!response.ok) throw new BundleError(`${where}: the server answers ${response.status}`);
       const data = await received(response, Math.min(largest(name), size ?? Infinity));
@@ -106,7 +125,7 @@ class WebFolder {
 async function received(response, most) {
   const parts = [];
   let total = 0;
-  for (const reader = response.body.getReader(); total <= most; ) {
+  for (const reader = response.body.getReader(); total <= most;) {
     const { done, value } = await reader.read();
     if (done) break;
     parts.push(value);

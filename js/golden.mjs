@@ -90,7 +90,10 @@ function checkCase(index, found, signature) {
     const array = found[name];
     if (array === null && type === null) continue;
     const isRight =
-      array && dims && (type === null || array.data instanceof type) && array.data.length &&
+      array &&
+      dims &&
+      (type === null || array.data instanceof type) &&
+      array.data.length &&
       array.dims.join() === dims.join();
     if (!isRight) throw new SyntaxError(`${GOLDEN}: ${name} of case ${index} is malformed`);
   }
@@ -135,8 +138,7 @@ async function membersOf(data) {
     if (flags & ENCRYPTED || ![STORED, DEFLATED].includes(method) || members.has(name)) throw odd;
     if (total > LARGEST) throw new SyntaxError(`${GOLDEN} holds over ${LARGEST} bytes`);
     if (local + 30 > start || view.getUint32(local, true) !== 0x04034b50) throw odd;
-    const begin =
-      local + 30 + view.getUint16(local + 26, true) + view.getUint16(local + 28, true);
+    const begin = local + 30 + view.getUint16(local + 26, true) + view.getUint16(local + 28, true);
     if (begin + packed > start) throw odd;
     // Not by its CRC: the digest of the whole file vouches for each byte.
     members.set(name, await unpacked(name, data.subarray(begin, begin + packed), method, size));
@@ -190,7 +192,10 @@ function arrayOf(name, content) {
   const begin = 10 + view.getUint16(8, true);
   const header = HEADER.exec(String.fromCharCode(...content.subarray(10, begin)));
   if (!header) throw malformed;
-  const dims = header[2].split(",").filter((size) => size.trim()).map(Number);
+  const dims = header[2]
+    .split(",")
+    .filter((size) => size.trim())
+    .map(Number);
   const count = dims.reduce((product, size) => product * size, 1);
   const characters = header[1].startsWith("<U") ? Number(header[1].slice(2)) : 0;
   const type = characters ? Uint32Array : TYPES[header[1]];

@@ -82,7 +82,8 @@ class JsonTokenizer {
     } catch (error) {
       throw new InvalidInputError(`tokenizers fails: ${lineOf(error)}`, { row, cause: error });
     }
-    return ids.map((id) => {
+    return ids.map((given) => {
+      const id = given ?? this.unknownId; // some models leave an unknown word to the reader
       if (!Number.isInteger(id)) {
         throw new InvalidInputError("tokenizers gives no id for a token of it", { row });
       }

@@ -3,7 +3,7 @@
 import { checkDecision } from "./decision.mjs";
 import { BundleError, InvalidInputError, lineOf, shown } from "./errors.mjs";
 import { MANIFEST, largest, sha256 } from "./folder.mjs";
-import { parseJson } from "./strict-json.mjs";
+import { isObject, isSame, parseJson } from "./strict-json.mjs";
 import { checkText } from "./text-spec.mjs";
 
 const FORMAT = "pe_deploy.bundle";
@@ -38,8 +38,9 @@ export async function readManifest(data) {
     throw noManifest(`it is not of the format ${FORMAT}`);
   }
   const version = values.format_version;
-  if (!Number.isInteger(version) || version < 1) {
-    throw noManifest(`its format_version is ${lineOf(JSON.stringify(version) ?? "missing")}`);
+  const isWhole = Number.isInteger(version) || typeof version === "bigint";
+  if (!isWhole || version < 1) {
+    throw noManifest(`its format_version is ${lineOf(written(version))}`);
   }
   if (version > FORMAT_VERSION) {
     throw new BundleError(
@@ -146,7 +147,6 @@ function mayBeListed(name) {
   return /^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$/.test(name) && !name.endsWith(".") && !own;
 }
 
-const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 const isCount = (value) => Number.isInteger(value) && value >= 0;
 const isNumber = (value) => typeof value === "number" && value >= 0;
 const isText = (value) => typeof value === "string";
@@ -191,16 +191,6 @@ const FIELDS = {
 
 const written = (value) => (JSON.stringify(value, plain) ?? "missing").slice(0, 200);
 const plain = (_, value) => (typeof value === "bigint" ? String(value) : value);
-
-function isSame(first, second) {
-  if (!isObject(first) && !Array.isArray(first)) return first === second;
-  if (!second || Array.isArray(first) !== Array.isArray(second)) return false;
-  const keys = Object.keys(first);
-  return (
-    keys.length === Object.keys(second).length &&
-    keys.every((key) => Object.hasOwn(second, key) && isSame(first[key], second[key]))
-  );
-}
 
 function deepFrozen(value) {
   if (typeof value !== "object" || value === null) return value;

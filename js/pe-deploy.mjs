@@ -16,6 +16,7 @@ import {
 import { MANIFEST, openFolder, sha256 } from "./folder.mjs";
 import { readGolden, readGoldenTexts } from "./golden.mjs";
 import { readManifest } from "./manifest.mjs";
+import { checkExport } from "./onnx-file.mjs";
 import { TOLERANCE, firstTextDifference, floorsOf, replay } from "./replay.mjs";
 import { TEXT_FILES } from "./text-spec.mjs";
 import { RowEncoder, openTokenizer, textsOf } from "./text.mjs";
@@ -40,6 +41,7 @@ const OPTIONS = [
   "sessionOptions",
   "fetch",
 ];
+const ATTEMPTS = 10;
 const TEXTS = "golden.texts.json";
 // One thread: those of onnxruntime wait for each other at every step of a short sequence. Without the
 // arena, the memory of the largest request is given back. What goes wrong arrives as an error, once.
@@ -65,16 +67,7 @@ export async function open(folderOrUrl, ort, options = {}) {
   const engine = engineOf(ort);
   checkOptions(options);
   const folder = await openFolder(folderOrUrl, options.fetch);
-  const data = await folder.read(MANIFEST);
-  if (data === null) {
-    throw new BundleError(
-      `${folder.path} holds no ${MANIFEST}: it is not a bundle, or is incomplete`,
-    );
-  }
-  const manifest = await within(folder.path, () => readManifest(data));
-  const bundle = new Bundle(folder, manifest);
-  const models = await bundle.models(options.form);
-  const encoder = await encoderOf(bundle, options);
+  const { bundle, models, encoder } = await readParts(folder, options);
   const classifier = new Classifier(PRIVATE, bundle, models, engine, encoder, options);
   try {
     await classifier.start(PRIVATE);
@@ -85,6 +78,31 @@ export async function open(folderOrUrl, ort, options = {}) {
     throw error;
   }
   return classifier;
+}
+
+/**
+ * The manifest and what is run, all of one bundle: where another was published meanwhile, that one.
+ */
+async function readParts(folder, options) {
+  for (let attempt = 1; ; attempt++) {
+    const data = await folder.read(MANIFEST);
+    if (data === null) {
+      throw new BundleError(
+        `${folder.path} holds no ${MANIFEST}: it is not a bundle, or is incomplete`,
+      );
+    }
+    const manifest = await within(folder.path, () => readManifest(data));
+    const bundle = new Bundle(folder, manifest);
+    try {
+      const reading = [encoderOf(bundle, options), bundle.models(options.form)];
+      await Promise.allSettled(reading); // at once, and then the first error of both
+      return { bundle, encoder: await reading[0], models: await reading[1] };
+    } catch (error) {
+      const isReplaced =
+        error instanceof BundleError && String(await folder.read(MANIFEST)) !== String(data);
+      if (!isReplaced || attempt === ATTEMPTS) throw error;
+    }
+  }
 }
 
 /** What only this module may hand over. */
@@ -112,9 +130,7 @@ function checkOptions(options) {
     );
   }
   if (![undefined, "error", "start", "end"].includes(truncation)) {
-    throw new InvalidInputError(
-      `truncation is ${shown(truncation)}; allowed: start, end, error`,
-    );
+    throw new InvalidInputError(`truncation is ${shown(truncation)}; allowed: start, end, error`);
   }
   if (![undefined, true, false].includes(selfTest)) {
     throw new InvalidInputError(`selfTest is ${shown(selfTest)}; allowed: true, false`);
@@ -141,19 +157,31 @@ class Bundle {
    * many rows 1.1 to 1.3 times as fast, and would be as large a download again.
    */
   async models(form) {
-    if (form) return new Map([[form, await this.read(FORMS[form])]]);
-    const models = new Map([["latency", await this.read(FORMS.latency)]]);
-    if (this.folder.isNear && this.lists(FORMS.throughput)) {
+    const first = form ?? "latency";
+    const models = new Map([[first, await this.read(FORMS[first])]]);
+    if (!form && this.folder.isNear && this.lists(FORMS.throughput)) {
       const data = await this.find(FORMS.throughput);
       if (data) models.set("throughput", data);
     }
+    await within(this.path, () => {
+      models.forEach((data, each) => checkExport(FORMS[each], data, this.manifest));
+    });
     return models;
   }
 
   /** The checked bytes of a file; null where it is not there. */
   async find(name) {
+    try {
+      return await this.#checked(name);
+    } catch (error) {
+      if (this.folder.isNear || !(error instanceof BundleError)) throw error;
+      return this.#checked(name, "reload"); // the browser may have kept another bundle's file
+    }
+  }
+
+  async #checked(name, cache) {
     const record = this.manifest.files[name];
-    const data = await this.folder.read(name, record.size);
+    const data = await this.folder.read(name, record.size, cache);
     if (data !== null && (await sha256(data)) !== record.sha256) {
       throw new BundleError(
         `${this.path}/${name} was changed after it was published: ` +
@@ -223,7 +251,7 @@ function inTurn(engine, work) {
 }
 
 /** A bundle's model, ready to predict. */
-export class Classifier {
+class Classifier {
   #bundle;
   #models;
   #engine;

@@ -78,12 +78,22 @@ export async function replay(predict, golden, name, decision, floor) {
   if (!(report.difference <= allowed)) {
     return failed(
       `${name} computes something else than was published: worst difference ` +
-        `${report.difference.toPrecision(2)} on the golden vector of ${shape}, ` +
-        `floor ${floor.toPrecision(2)}, allowed ${allowed.toPrecision(2)}`,
+        `${general(report.difference)} on the golden vector of ${shape}, ` +
+        `floor ${general(floor)}, allowed ${general(allowed)}`,
     );
   }
   const problem = golden.labels && labelProblem(decision, logits, golden, name);
   return problem ? failed(problem) : { ...report, passed: true };
+}
+
+/** Two significant digits, as Python's `.2g` writes them. */
+function general(value) {
+  const [digits, exponent] = value.toExponential(1).split("e");
+  const power = Number(exponent);
+  if (!Number.isFinite(power) || (power >= -4 && power < 2))
+    return String(Number(value.toPrecision(2)));
+  const sign = power < 0 ? "-" : "+";
+  return `${Number(digits)}e${sign}${String(Math.abs(power)).padStart(2, "0")}`;
 }
 
 /** Where the logits are within rounding of exact, a label may differ from that of exact ones. */
@@ -100,9 +110,7 @@ function labelProblem(decision, logits, golden, name) {
     const wanted = comparable(recorded[at]);
     if (wanted === comparable(given[at]) || wanted === comparable(exact[at])) continue;
     const columns = golden.labels.dims[1];
-    const where = columns
-      ? `row ${Math.floor(at / columns)}, column ${at % columns}`
-      : `row ${at}`;
+    const where = columns ? `row ${Math.floor(at / columns)}, column ${at % columns}` : `row ${at}`;
     return (
       `${name} gives ${where} of the golden vectors the label ${label(given[at])}; ` +
       `published was ${label(recorded[at])}`
@@ -166,5 +174,4 @@ function differenceIn(encode, batch, padId) {
   return null;
 }
 
-const few = (ids) =>
-  `[${Array.from(ids.slice(0, 12)).join(", ")}${ids.length > 12 ? ", …" : ""}]`;
+const few = (ids) => `[${Array.from(ids.slice(0, 12)).join(", ")}${ids.length > 12 ? ", …" : ""}]`;

@@ -32,6 +32,21 @@ export function decoded(data) {
   }
 }
 
+/** Whether a value is an object of JSON. */
+export const isObject = (value) =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** Whether two values are the same JSON. */
+export function isSame(first, second) {
+  if (!isObject(first) && !Array.isArray(first)) return first === second;
+  if (!second || Array.isArray(first) !== Array.isArray(second)) return false;
+  const keys = Object.keys(first);
+  return (
+    keys.length === Object.keys(second).length &&
+    keys.every((key) => Object.hasOwn(second, key) && isSame(first[key], second[key]))
+  );
+}
+
 class Reader {
   constructor(text) {
     this.text = text;

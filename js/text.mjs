@@ -59,18 +59,19 @@ export class RowEncoder {
   /**
    * The rows of some texts.
    *
-   * @param {unknown[]} texts
+   * @param {ArrayLike<unknown>} given texts.
    * @returns {InputIds} `[texts, longest]`, `[0, 0]` for none.
    * @throws {InvalidInputError} naming the first text that is none, holds half a surrogate pair, has
    *   too few or too many tokens, or none that is in the vocabulary.
    */
-  encode(texts) {
+  encode(given) {
+    const texts = Array.from(given); // a hole in a list is undefined
     checkTypes(texts);
     const { tokenizer, signature, truncation } = this;
     const most = truncation === null ? Infinity : signature.max_length;
     checkUnicode(texts, (text) => tokenizer.seen(text, most, truncation));
     let cut = 0;
-    const rows = Array.from(texts, (text, row) => {
+    const rows = texts.map((text, row) => {
       const found = tokenizer.tokens(text, most, truncation, row);
       cut += found.isCut;
       return found.ids;

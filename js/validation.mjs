@@ -55,7 +55,10 @@ export function toInputIds(inputs, signature) {
 
 /** Whether it is a tensor: of onnxruntime, of transformers.js, or an object like one. */
 export const isTensor = (value) =>
-  typeof value === "object" && value !== null && !isList(value) && isList(value.data ?? null) &&
+  typeof value === "object" &&
+  value !== null &&
+  !isList(value) &&
+  isList(value.data ?? null) &&
   Array.isArray(value.dims);
 
 /** Whether it is a list of values. */
@@ -100,7 +103,7 @@ function ofTensor({ data, dims, type }, signature) {
     );
   }
   if (rows) checkColumns(columns, signature);
-  if (!/^u?int\d+$/.test(dtype)) {
+  if (!isIntegral(dtype)) {
     throw new InvalidInputError(`input_ids has dtype ${dtype}; allowed: an integer dtype`);
   }
   if (!rows) return new InputIds(0, 0);
@@ -113,8 +116,11 @@ function ofTensor({ data, dims, type }, signature) {
   return ids;
 }
 
+const isIntegral = (dtype) => /^u?int\d+$/.test(dtype);
+
 /** What a tensor calls the type of such data. */
 function dtypeOf(data) {
+  if (data instanceof Uint8Array) return "uint8"; // as Node's Buffer is
   if (data instanceof BigInt64Array) return "int64";
   if (data instanceof BigUint64Array) return "uint64";
   if (Array.isArray(data)) return data.every(isInteger) ? "int64" : typeof data.find(isNoInteger);
@@ -125,7 +131,8 @@ const isNoInteger = (value) => !isInteger(value);
 
 // ---- rows ----
 
-function ofRows(rows, signature) {
+function ofRows(given, signature) {
+  const rows = Array.from(given); // a hole in a list is undefined
   if (!rows.length) return new InputIds(0, 0);
   const shape = shapeOf(rows);
   if (!shape) return padded(rows, signature);
@@ -141,9 +148,7 @@ function ofRows(rows, signature) {
 }
 
 const noRows = (dimensions) =>
-  new InvalidInputError(
-    `input_ids has ${dimensions} dimensions; allowed: 2, [batch, sequence]`,
-  );
+  new InvalidInputError(`input_ids has ${dimensions} dimensions; allowed: 2, [batch, sequence]`);
 
 /** The shape of nested lists, as numpy has it; null where lists on one level differ. */
 function shapeOf(value, depth = 0) {
@@ -153,7 +158,8 @@ function shapeOf(value, depth = 0) {
   const first = shapeOf(value[0], depth + 1);
   for (const one of value) {
     const shape = first && shapeOf(one, depth + 1);
-    if (!shape || shape.length !== first.length || shape.some((n, i) => n !== first[i])) return null;
+    if (!shape || shape.length !== first.length || shape.some((n, i) => n !== first[i]))
+      return null;
   }
   return [value.length, ...first];
 }
@@ -192,8 +198,10 @@ function checkRow(number, row, signature) {
 }
 
 function checkMembers(number, row) {
-  if (row.length && !Array.isArray(row) && !isInteger(row[0])) {
-    throw new InvalidInputError(`is a ${kindOf(row)}; allowed: integers`, { row: number });
+  if (!Array.isArray(row) && !isIntegral(dtypeOf(row))) {
+    throw new InvalidInputError(`has dtype ${dtypeOf(row)}; allowed: an integer dtype`, {
+      row: number,
+    });
   }
   checkPresent([row], number);
   for (let column = 0; column < row.length; column++) {
@@ -331,7 +339,9 @@ function checkMask(mask, ids, padId) {
     : (row, column) => mask[row][column] ?? 0; // a shorter row goes on with padding
   const fits = isTensor(mask)
     ? mask.dims.join() === ids.dims.join() && mask.data.length === rows * length
-    : isList(mask) && mask.length === rows && mask.every((row) => isList(row) && row.length <= length);
+    : isList(mask) &&
+      mask.length === rows &&
+      mask.every((row) => isList(row) && row.length <= length);
   if (!fits) {
     const shape = isTensor(mask) ? mask.dims : isList(mask) && shapeOf(mask);
     const found = shape ? `of shape [${shape.join(", ")}]` : "not readable";

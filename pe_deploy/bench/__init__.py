@@ -10,12 +10,14 @@ from pe_deploy.bench.file_rate import FileRate, file_rate
 from pe_deploy.bench.measure import bench
 from pe_deploy.bench.plot import plot
 from pe_deploy.bench.result import Benchmark, Spread, Timing, save_json
+from pe_deploy.bench.serving import Serving, serving
 
 __all__ = [
     "USUAL_ENGINES",
     "Benchmark",
     "ColdStart",
     "FileRate",
+    "Serving",
     "Spread",
     "Timing",
     "bench",
@@ -23,4 +25,5 @@ __all__ = [
     "file_rate",
     "plot",
     "save_json",
+    "serving",
 ]

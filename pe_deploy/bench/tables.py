@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pe_deploy.bench.cold import ColdStart
     from pe_deploy.bench.file_rate import FileRate
     from pe_deploy.bench.result import Benchmark, Spread, Timing
+    from pe_deploy.bench.serving import Serving
 
 _MB = 1e6
 
@@ -74,6 +75,22 @@ def cold_table(result: ColdStart) -> Table:
     ]
     columns = ("", "seconds", "times raw", "quartiles", "resident MB", "installed MB")
     return f"Import to first answer, {result.rounds} fresh processes each", columns, rows
+
+
+def serving_table(result: Serving) -> Table:
+    """A row for each server at each number of clients."""
+    rows: list[tuple[object, ...]] = [
+        (
+            f"{served.clients} × {served.server}",
+            f"{served.requests_per_second:,.0f}",
+            f"{served.median_ms:.2f}",
+            f"{served.p99_ms:.2f}",
+            *((f"{served.ratio.median:.2f}×", quartiles(served.ratio)) if served.ratio else "––"),
+        )
+        for served in result.servers
+    ]
+    columns = ("clients", "requests/s", "ms", "99%", "times kserve", "quartiles")
+    return f"{result.length} ids a request, {result.rounds} rounds", columns, rows
 
 
 def quartiles(spread: Spread) -> str:

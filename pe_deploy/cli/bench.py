@@ -8,9 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from pe_deploy import bench as wing
-from pe_deploy.bench import Benchmark, ColdStart, FileRate
+from pe_deploy.bench import Benchmark, ColdStart, FileRate, Serving
 from pe_deploy.bench.plot import check_plot
-from pe_deploy.bench.tables import cold_table, latency_table, rate_facts, ratios_table
+from pe_deploy.bench.tables import (
+    cold_table,
+    latency_table,
+    rate_facts,
+    ratios_table,
+    serving_table,
+)
 from pe_deploy.bundle.bundle import open_bundle
 from pe_deploy.cli.console import facts, out, print_about, share_of, table
 from pe_deploy.cli.shared_options import ARG, MODULE, WEIGHTS
@@ -48,6 +54,9 @@ def bench(
     cold: Annotated[
         bool, typer.Option("--cold", help="Measure import to first answer, memory and size.")
     ] = False,
+    serving: Annotated[
+        bool, typer.Option("--serving", help="Measure serve beside KServe's own server.")
+    ] = False,
     tune: Annotated[
         bool,
         typer.Option("--tune", help="Measure the crossover of the two forms, and record it."),
@@ -61,18 +70,20 @@ def bench(
 ) -> None:
     """Time BUNDLE and other engines in turns: the ratios of one run, with their quartiles."""
     if tune:
-        if cold or file or plot_file or json_file:
+        if cold or file or serving or plot_file or json_file:
             raise InvalidInputError("--tune measures one number; give it alone")
         _tune(bundle)
         return
-    if cold and file:
-        raise InvalidInputError("--cold and --file measure different things; give one of them")
-    if (cold or file) and plot_file:
-        raise InvalidInputError("--plot draws batch sizes; leave out --cold and --file")
+    if cold + bool(file) + serving > 1:
+        raise InvalidInputError("--cold, --file, --serving measure different things; give one")
+    if (cold or file or serving) and plot_file:
+        raise InvalidInputError("--plot draws batch sizes; leave out --cold, --file and --serving")
     counts = [] if threads is None else _numbers("threads", threads)
-    result: Benchmark | FileRate | ColdStart
+    result: Benchmark | FileRate | ColdStart | Serving
     if cold:
         result = _cold(bundle, seconds)
+    elif serving:
+        result = _serving(bundle, seconds)
     elif file:
         if len(counts) > 1:
             raise InvalidInputError(f"threads is {threads}; allowed with --file: one number")
@@ -135,6 +146,15 @@ def _cold(bundle: Path, seconds: float) -> ColdStart:
     with share_of("cold start") as progress:
         result = wing.cold_start(bundle, seconds=seconds, progress=progress)
     table(*cold_table(result))
+    return result
+
+
+def _serving(bundle: Path, seconds: float) -> Serving:
+    with share_of("serving") as progress:
+        result = wing.serving(bundle, seconds=seconds, progress=progress)
+    table(*serving_table(result))
+    for server, reason in result.left_out.items():
+        out.print(f"not measured: {server} ({reason})", markup=False)
     return result
 
 

@@ -105,6 +105,9 @@ def export(
     text_graph: Annotated[
         bool, typer.Option("--text-graph", help="Add model.text.onnx: texts in, for words.")
     ] = False,
+    license_id: Annotated[
+        str | None, typer.Option("--license", help="For the model card: apache-2.0, mit, ….")
+    ] = None,
     crossover: Annotated[
         int | None, typer.Option(help="Rows from which to run it; by default this is measured.")
     ] = None,
@@ -122,6 +125,7 @@ def export(
         sign=sign,
         throughput=throughput,
         text_graph=text_graph,
+        license=license_id,
         crossover=crossover,
     )
     columns = Columns(ids_column, text_column, label_column)

@@ -8,12 +8,21 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Literal
 
 import typer
 
 from pe_deploy.cli.console import err, out, share_of
+from pe_deploy.cli.predict_elsewhere import (
+    Engine,
+    answer_folder,
+    fetched,
+    is_many,
+    is_uri,
+    shown_place,
+    written,
+)
 from pe_deploy.cli.shared_options import DELIMITER, IDS_COLUMN, PUBLIC_KEY, TEXT_COLUMN
 from pe_deploy.data import Columns, open_rows
 from pe_deploy.data.plain_file import TextsReader
@@ -27,27 +36,28 @@ from pe_deploy.text.spec import Truncation
 
 InputFormat = Literal["csv", "tsv", "jsonl", "json", "txt", "parquet", "npz", "npy"]
 
-_STDIN = (Path("-"), Path("/dev/stdin"))
-_STDOUT = (Path("-"), Path("/dev/stdout"))
+_STDIN = ("-", "/dev/stdin")
+_STDOUT = ("-", "/dev/stdout")
 
 
 def predict(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     source: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(
             metavar="INPUT",
             help="A .csv, .tsv, .jsonl, .json or .txt file, maybe .gz, or a .parquet, .npz or .npy "
-            "file; - is standard input, by default a text a line.",
+            "file, or a folder of such; or its URI (s3://, gs://, hdfs://); - is standard input, "
+            "by default a text a line.",
         ),
     ] = None,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "-o",
             "--output",
-            help="Where to write, in the format of INPUT; - is standard output. "
-            "Texts are printed without it.",
+            help="Where to write, in the format of INPUT, or the folder or URI for that; "
+            "- is standard output. Texts are printed without it.",
         ),
     ] = None,
     text: Annotated[
@@ -77,14 +87,47 @@ def predict(
         int | None, typer.Option(help="Threads of onnxruntime; by default, what it may use.")
     ] = None,
     public_key: Annotated[Path | None, PUBLIC_KEY] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Files of a folder at once; by default one a processor.")
+    ] = None,
+    engine: Annotated[
+        Engine | None, typer.Option(help="What answers the files of a folder; by default local.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Answer files of a folder again, all of them.")
+    ] = False,
 ) -> None:
     """Write INPUT's rows, in their order, with the model's answers added.
 
     These are a label and its probability, or what the model's task asks for. A file that has a
-    column of that name keeps it; the added one is then called predicted_label, and so on.
+    column of that name keeps it; the added one is then called predicted_label, and so on. Of a
+    folder each file is answered into one of the same name.
     """
     if (source is None) == (not text):
         raise typer.BadParameter("give either INPUT or --text")
+    if source is not None and is_many(source):
+        if input_format is not None:
+            raise typer.BadParameter("--input-format is for one file")
+        answer_folder(
+            source,
+            output,
+            lambda: OnnxClassifier(
+                bundle,
+                num_threads=1 if threads is None else threads,
+                threshold=threshold,
+                public_key=public_key,
+                truncation=truncate,
+            ),
+            Columns(ids_column, text_column),
+            delimiter,
+            on_error,
+            jobs,
+            engine or "local",
+            overwrite,
+        )
+        return
+    if jobs is not None or engine is not None or overwrite:
+        raise typer.BadParameter("--jobs, --engine and --overwrite are for a folder")
     started = time.perf_counter()
     how = How(READ_ROWS, Columns(ids_column, text_column), delimiter, on_error == "null")
     with (
@@ -101,7 +144,7 @@ def predict(
             _check_printable(reader)
             _print_answers(classifier, reader)
             return
-        name = "texts" if source is None else source.name
+        name = "texts" if source is None else PurePath(source).name
         with (
             _replaceable(output, reader.allowed_suffixes[0]) as writable,
             share_of(f"predict {name}") as progress,
@@ -110,7 +153,7 @@ def predict(
         cut = classifier.truncated
     summary = _summary(done, cut, time.perf_counter() - started)
     console = err if output in _STDOUT else out
-    console.print(f"{summary} → {output}", markup=False, soft_wrap=True)
+    console.print(f"{summary} → {shown_place(output)}", markup=False, soft_wrap=True)
 
 
 def _summary(done: Predicted, cut: int, seconds: float) -> str:
@@ -145,7 +188,7 @@ def _shown(cell: object) -> str:
 
 @contextmanager
 def _opened(
-    source: Path | None,
+    source: str | None,
     texts: list[str],
     input_format: InputFormat | None,
     how: How,
@@ -170,9 +213,14 @@ def _opened(
 
 
 @contextmanager
-def _seekable(source: Path, input_format: InputFormat | None) -> Iterator[Path]:
-    """INPUT as a file with a suffix: itself, or a temporary copy of what comes through a pipe."""
-    standard = source in _STDIN
+def _seekable(given: str, input_format: InputFormat | None) -> Iterator[Path]:
+    """INPUT as a file with a suffix: itself, or a temporary copy of what comes from elsewhere."""
+    if is_uri(given):
+        with fetched(given) as copy:
+            yield copy
+        return
+    standard = given in _STDIN
+    source = Path(given)
     if input_format is None and not (standard or source.is_fifo()):
         yield source
         return
@@ -182,10 +230,10 @@ def _seekable(source: Path, input_format: InputFormat | None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / f"input{suffix}"
         with (
-            nullcontext(sys.stdin.buffer) if standard else source.open("rb") as given,
+            nullcontext(sys.stdin.buffer) if standard else source.open("rb") as stream,
             copy.open("wb") as file,
         ):
-            shutil.copyfileobj(given, file)
+            shutil.copyfileobj(stream, file)
         try:
             yield copy
         except DataError as error:
@@ -193,9 +241,14 @@ def _seekable(source: Path, input_format: InputFormat | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _replaceable(output: Path, suffix: str) -> Iterator[Path]:
-    """The output as a file that can appear whole: itself, or one that goes into a pipe then."""
-    standard = output in _STDOUT
+def _replaceable(given: str, suffix: str) -> Iterator[Path]:
+    """The output as a file that can appear whole: itself, or one that goes elsewhere then."""
+    if is_uri(given):
+        with written(given) as whole:
+            yield whole
+        return
+    standard = given in _STDOUT
+    output = Path(given)
     if not (standard or output.is_fifo() or output.is_char_device()):
         yield output
         return

@@ -51,6 +51,12 @@ _INSTEAD = {
 }
 
 
+def is_data(path: Path) -> bool:
+    """Whether a file's name says that it holds rows: `open_rows` takes it, or says what to do."""
+    suffix = suffix_of(path)
+    return suffix in _FORMATS or suffix in _INSTEAD or path.suffix.lower() in _INSTEAD
+
+
 @contextmanager
 def open_rows(
     path: str | Path,

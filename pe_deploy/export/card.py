@@ -1,4 +1,4 @@
-"""The README of a bundle: a short model card."""
+"""The README of a bundle: a short model card, with the metadata that model hubs read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bundle.artifacts import MODELS, ONNX
+from pe_deploy.bundle.artifacts import MODELS, ONNX, TORCHSCRIPT
 from pe_deploy.bundle.describe import text_facts
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.config import Label
@@ -17,11 +17,20 @@ _HERE = '"path/to/this/folder"'
 
 
 def model_card(
-    manifest: Manifest, files: Mapping[str, bytes], example: NDArray[np.int64], text: str = ""
+    manifest: Manifest,
+    files: Mapping[str, bytes],
+    example: NDArray[np.int64],
+    text: str = "",
+    license_id: str | None = None,
 ) -> str:
     """Say what the model takes and gives, how it was proved, and how to use it.
 
-    `example` is a row of ids that the model takes, int64 `[sequence]`; `text` a text, if it does.
+    Args:
+        manifest: of the bundle.
+        files: of the bundle, by name.
+        example: a row of ids that the model takes, int64 `[sequence]`.
+        text: a text, where it takes some.
+        license_id: as hubs have it, "apache-2.0"; None where it is not stated.
     """
     signature = manifest.signature
     axes = ", ".join(str(axis) for axis in signature.output_axes)
@@ -43,8 +52,8 @@ def model_card(
     parity = manifest.parity
     if ONNX in files:
         evidence = (
-            "`parity.json` holds the evidence, and `golden.npz` replays it without torch:\n"
-            "`pe-deploy verify --golden-only` with this folder's path."
+            "`parity.json` holds the evidence, and `golden.npz` replays it without torch: give\n"
+            "this folder to `pe-deploy verify --golden-only`."
         )
         usage = f"from pe_deploy import OnnxClassifier\n\nclassifier = OnnxClassifier({_HERE})"
     else:
@@ -54,7 +63,8 @@ def model_card(
             f"classifier = TorchScriptClassifier({_HERE})"
         )
     shown = json.dumps([text], ensure_ascii=False) if text else [example.tolist()]
-    return f"""# {title}
+    return f"""{_metadata(manifest, files, license_id)}
+# {title}
 
 A bundle made by pe_deploy. {gets}.
 
@@ -72,10 +82,16 @@ A bundle made by pe_deploy. {gets}.
 | --- | ---: | --- |
 {models}
 
-Before it was published, every model here was compared with the trained one over
-{parity["cells"]} cells of shapes and edge cases; the largest difference of a logit was
-{parity["worst_difference"]:.1e}, where float32 torch itself is off by {parity["floor"]:.1e} from
-exact (allowed: {parity["tolerance"]}).
+Before it was published, every model here was compared with the trained one, over shapes and
+edge cases:
+
+| proof | |
+| --- | ---: |
+| cells compared | {parity["cells"]} |
+| largest difference of a logit | {parity["worst_difference"]:.1e} |
+| float32 torch itself is off from exact by | {parity["floor"]:.1e} |
+| allowed in a cell | {parity["tolerance"]} |
+
 {evidence}
 
 ```python
@@ -83,6 +99,27 @@ exact (allowed: {parity["tolerance"]}).
 classifier.predict({shown})
 ```
 """
+
+
+def _metadata(manifest: Manifest, files: Mapping[str, bytes], license_id: str | None) -> str:
+    """The block of YAML that hubs read, as https://huggingface.co/docs/hub/model-cards has it.
+
+    A pipeline is stated where one fits: those that begin with text.
+    """
+    tags = [
+        "onnx" if ONNX in files else None,
+        "onnxruntime" if ONNX in files else None,
+        "torchscript" if TORCHSCRIPT in files else None,
+        "pe-deploy",
+    ]
+    pipeline = "token" if manifest.signature.task == "tokens" else "text"
+    stated = {
+        "library_name": "pe-deploy",
+        "license": license_id,
+        "pipeline_tag": f"{pipeline}-classification" if manifest.text is not None else None,
+    }
+    lines = [f"{name}: {value}" for name, value in stated.items() if value is not None]
+    return "\n".join(["---", *lines, "tags:", *(f"- {tag}" for tag in tags if tag), "---", ""])
 
 
 def _text_rows(manifest: Manifest) -> str:

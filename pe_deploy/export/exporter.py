@@ -258,7 +258,8 @@ def _published(
 
     manifest = dataclasses.replace(manifest, parity=report.summary())
     artifacts[names.PARITY] = report.to_json().encode()
-    card = model_card(manifest, artifacts, golden[0].input_ids[0], example_text(texts))
+    example, text = golden[0].input_ids[0], example_text(texts)
+    card = model_card(manifest, artifacts, example, text, options.license)
     artifacts[names.README] = card.encode()
     with publishing(output) as staging:
         write_bundle(staging, manifest, artifacts)

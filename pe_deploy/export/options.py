@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from pe_deploy.parity import Tolerance
 from pe_deploy.runtime.plan import CHUNK_ROWS
 
 FORMATS = ("onnx", "torchscript")
+
+_LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,13 @@ class ExportOptions:
             can be made and pays.
         text_graph: whether to make `model.text.onnx`, which takes texts by standard operators; for
             a tokenizer of words without a normaliser.
+        license: of the model, by the name that model hubs have for it, as "apache-2.0"; stated in
+            the README.
         crossover: rows from which that form is to be run. By default it is measured, which makes
             it the one thing in a bundle that may come out otherwise the next time.
 
     Raises:
-        InvalidInputError: a format, an opset or a crossover outside its range.
+        InvalidInputError: a format, an opset, a license or a crossover outside its range.
     """
 
     formats: Sequence[str] = FORMATS
@@ -40,6 +45,7 @@ class ExportOptions:
     sign: str | Path | None = None
     throughput: bool = True
     text_graph: bool = False
+    license: str | None = None
     crossover: int | None = None
 
     def __post_init__(self) -> None:
@@ -50,6 +56,10 @@ class ExportOptions:
                 f"formats are {', '.join(self.formats) or 'none'}; allowed: {', '.join(FORMATS)}"
             )
         check_opset(self.opset)
+        if self.license is not None and not _LICENSE.fullmatch(self.license):
+            raise InvalidInputError(
+                f"license is {self.license!r}; allowed: a hub's name for it, as apache-2.0, mit"
+            )
         if self.text_graph and "onnx" not in self.formats:
             raise InvalidInputError(
                 f"text_graph is asked for with {', '.join(self.formats)}; allowed: with onnx"

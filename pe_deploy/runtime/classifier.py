@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from pe_deploy.text.encoder import TextEncoder
-    from pe_deploy.text.spec import TooLong
+    from pe_deploy.text.spec import TooLong, Truncation
 
 Run = Callable[["NDArray[np.int64]"], "NDArray[np.float32]"]
 """From checked ids `[batch, sequence]`, at least one row and one column, to logits."""
@@ -100,6 +100,11 @@ class Classifier(ABC):
         return self._encoder is not None
 
     @property
+    def truncation(self) -> Truncation | None:
+        """Which end of a text that is too long is cut; None where none is."""
+        return None if self._encoder is None else self._encoder.truncation
+
+    @property
     def truncated(self) -> int:
         """How many texts were cut so far, each time that one was."""
         return 0 if self._encoder is None else self._encoder.truncated
@@ -132,7 +137,15 @@ class Classifier(ABC):
 
         return texts_of(given)
 
-    def _ids_of(self, given: Any) -> NDArray[np.int64]:
+    def input_ids(self, given: Any) -> NDArray[np.int64]:
+        """The ids that the model is given for rows of ids or for texts, checked.
+
+        Returns:
+            int64 `[batch, sequence]`, padded on the right; `[0, 0]` for no rows.
+
+        Raises:
+            InvalidInputError: as every method raises it.
+        """
         texts = self._texts_in(given)
         if texts is None or self._encoder is None:
             return to_input_ids(given, self.signature)
@@ -181,7 +194,7 @@ class Classifier(ABC):
         ):
             ids = input_ids
         else:
-            ids = self._ids_of(input_ids)
+            ids = self.input_ids(input_ids)
         rows = len(ids)
         if rows == 0:
             return np.empty(self.signature.output_shape(0, 0), np.float32)
@@ -247,7 +260,7 @@ class Classifier(ABC):
         """What a decision takes from logits; for tokens in a list, each row without padding."""
         if not self._per_token:
             return take(self.predict_logits(input_ids))
-        ids = self._ids_of(input_ids)
+        ids = self.input_ids(input_ids)
         lengths = self.signature.is_token(ids).sum(axis=1).tolist()
 
         def rows(answers: NDArray[Any]) -> list[NDArray[Any]]:

@@ -121,13 +121,14 @@ class OnnxClassifier(BundleClassifier):
 
     def _engine_facts(self) -> list[tuple[str, object]]:
         return [
-            ("threads", self._threads),
+            ("threads", self.threads),
             ("runs", ", ".join(self._models) or "nothing"),
             ("engine", f"onnxruntime {ort.__version__}, {', '.join(self.providers)}"),
         ]
 
     @property
-    def _threads(self) -> int:
+    def threads(self) -> int:
+        """How many one call uses."""
         return self._num_threads or usable_cpus()
 
     def _replay(self, bundle: Bundle) -> None:
@@ -149,7 +150,7 @@ class OnnxClassifier(BundleClassifier):
             replay_texts(bundle)
 
     def _load(self) -> Run:
-        threads = self._threads
+        threads = self.threads
         # None of this holds `self`: an engine that knew its classifier would be freed with it only
         # when the garbage collector next looks for cycles.
         models, folder, wanted, signature = self._models, self._folder, self._wanted, self.signature

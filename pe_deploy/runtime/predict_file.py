@@ -84,11 +84,7 @@ def predict_rows(
     Raises:
         DataError: as there.
     """
-    kinds: dict[str, ColumnType] = {
-        name: type_of(column) for name, column in answer_columns(classifier, []).items()
-    }
-    if reader.how.tolerant:
-        kinds[ERROR] = np.dtype(str)
+    kinds = added_types(classifier, reader.how.tolerant)
     rows = errors = 0
     with (
         replacing(output) as temporary,
@@ -102,6 +98,16 @@ def predict_rows(
             if progress is not None:
                 progress(chunk.done)
     return Predicted(rows, errors)
+
+
+def added_types(classifier: Classifier, tolerant: bool) -> dict[str, ColumnType]:
+    """The names and types of the columns that `answers` gives."""
+    kinds: dict[str, ColumnType] = {
+        name: type_of(column) for name, column in answer_columns(classifier, []).items()
+    }
+    if tolerant:
+        kinds[ERROR] = np.dtype(str)
+    return kinds
 
 
 def answers(

@@ -298,7 +298,8 @@ def test_the_command_prints_tables_writes_json_and_draws(
     [
         (["--batches", "1,x"], "batches is '1,x'; allowed: whole numbers separated by commas"),
         (["--plot", "x.svg"], "plot is x.svg; allowed: a .png file"),
-        (["--cold", "--file", "x.csv"], "--cold and --file measure different things"),
+        (["--cold", "--file", "x.csv"], "--cold, --file, --serving measure different things"),
+        (["--serving", "--cold"], "--cold, --file, --serving measure different things"),
         (["--cold", "--plot", "x.png"], "--plot draws batch sizes"),
         (["--file", "x.csv", "--threads", "1,2"], "threads is 1,2; allowed with --file: one"),
         (["--file", "x.csv"], "x.csv: No such file"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import tokenizers
 import torch
@@ -58,7 +60,25 @@ def make(
         texts=TEXTS[::5] if encoder else (),
         is_ready=True,
     )
-    export_module(source, HERE / name, ExportOptions(crossover=CROSSOVER))
+    text_graph = tokenizer is not None and tokenizer.kind == "words"
+    export_module(source, HERE / name, ExportOptions(crossover=CROSSOVER, text_graph=text_graph))
+
+
+def make_other_tasks() -> None:
+    """Publish the examples' models, small and with random weights: every task but one label."""
+    motifs, tagger = (
+        runpy.run_path(str(HERE.parents[1] / "examples" / f"{name}.py"))
+        for name in ("multilabel_attention", "token_tagger")
+    )
+    torch.manual_seed(0)
+    few = motifs["Motifs"](embedding_dim=4, hidden_dim=8)
+    options = ExportOptions(crossover=CROSSOVER)
+    sizes: dict[str, Any] = {"max_length": 18, "pad_id": 0, "options": options}
+    names = ("ab", "bc", "cd", "da")
+    export_module(few, HERE / "multilabel", task="multilabel", labels=names, **sizes)
+    export_module(few, HERE / "numbers", task="regression", labels=names, **sizes)
+    tags = tagger["Tagger"](embedding_dim=4, hidden_dim=8)
+    export_module(tags, HERE / "tokens", task="tokens", labels=("O", "B-RISE", "I-RISE"), **sizes)
 
 
 def word_pieces() -> Tokenizer:
@@ -100,3 +120,4 @@ if __name__ == "__main__":
         )
         name = "pieces" if made.kind == "tokenizer.json" else made.kind
         make(name, small, ("animal", "food", "art"), None, made)
+    make_other_tasks()

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pe_deploy import Manifest, Signature
+from pe_deploy import InvalidInputError, Manifest, Signature, open_bundle
 from pe_deploy.bundle.artifacts import ONNX
+from pe_deploy.export import ExportOptions
 from pe_deploy.export.card import model_card
 
 PARITY = {"cells": 7, "worst_difference": 1e-7, "floor": 1e-7, "tolerance": "4 × floor + 1e-06"}
@@ -72,3 +74,30 @@ def test_a_card_says_what_a_row_gets(
     card = model_card(manifest, {ONNX: b""}, np.array([1, 2, 3]))
     for text in said:
         assert text in card
+
+
+@pytest.mark.parametrize(
+    ("name", "pipeline"),
+    [("words", "text-classification"), ("padded", None), ("tokens", None)],
+)
+def test_a_hub_reads_the_card(root: Path, name: str, pipeline: str | None) -> None:
+    from huggingface_hub import ModelCard  # which asks no network
+
+    bundle = open_bundle(root / "tests" / "bundles" / name)
+    example = bundle.golden()[0].input_ids[0]
+    card = ModelCard(model_card(bundle.manifest, bundle.files, example, "x", "apache-2.0"))
+    data = card.data.to_dict()
+    assert data["library_name"] == "pe-deploy"
+    assert data["license"] == "apache-2.0"
+    assert data.get("pipeline_tag") == pipeline
+    assert data["tags"] == ["onnx", "onnxruntime", "torchscript", "pe-deploy"]
+    assert card.text.lstrip().startswith("# ")
+    published = ModelCard.load(root / "tests" / "bundles" / name / "README.md")
+    assert "license" not in published.data.to_dict()
+    assert published.data.to_dict().get("pipeline_tag") == pipeline
+
+
+@pytest.mark.parametrize("said", ["Apache 2.0", "", "MIT", "a\nb: c"])
+def test_a_license_is_one_of_a_hubs_names(said: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"license is .* allowed: a hub's name for it"):
+        ExportOptions(license=said)

@@ -33,7 +33,8 @@ async function inTurn(asks, ask) {
 async function answer(classifier, [name, ...given]) {
   try {
     const found = classifier[name];
-    const value = typeof found === "function" ? await found.apply(classifier, given.map(revived)) : found;
+    const value =
+      typeof found === "function" ? await found.apply(classifier, given.map(revived)) : found;
     return { value: plain(value) };
   } catch (error) {
     return { error: plainError(error) };
