@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pe_deploy.web import make_site, publish
+from pe_deploy.web.npm import engine_files
 from tests.clients.javascript import browser, ended_well, packages, program
 
 __all__ = ["packages"]
@@ -21,8 +23,16 @@ Visit = Callable[..., Any]
 Run = Callable[[str, Any], Any]
 
 
+@pytest.fixture(scope="session")
+def engine_once() -> Iterator[None]:
+    """Pack onnxruntime-web once for all sites of a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pe_deploy.web.site.engine_files", cache(engine_files))
+        yield
+
+
 @pytest.fixture
-def made(packages: Path) -> Callable[..., Path]:
+def made(packages: Path, engine_once: None) -> Callable[..., Path]:
     """Publish a bundle as a site in a folder, and give the folder."""
 
     def made(bundle: Path, folder: Path, **how: Any) -> Path:

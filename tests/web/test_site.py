@@ -72,7 +72,7 @@ def test_a_site_holds_what_its_page_runs_and_no_more(
     held = {name.partition("/")[2] for name in found if name.startswith("bundle/")}
     assert held == {"manifest.json", "model.onnx", "golden.npz"}
     assert all(found[f"bundle/{name}"] == (bundle / name).read_bytes() for name in held)
-    assert gzip.decompress(found["onnxruntime/ort-wasm-simd-threaded.wasm.gz"]) == WASM
+    assert gzip.decompress(found["onnxruntime/ort-wasm-simd-threaded.wasm.packed"]) == WASM
     assert b"sourceMappingURL" not in found["onnxruntime/ort.wasm.bundle.min.js"]
     folders = {name.partition("/")[0] for name in found}
     assert folders == {
