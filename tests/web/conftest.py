@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,16 @@ Visit = Callable[..., Any]
 Run = Callable[[str, Any], Any]
 
 
-@pytest.fixture(scope="session")
-def engine_once() -> Iterator[None]:
-    """Pack onnxruntime-web once for all sites of a run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pe_deploy.web.site.engine_files", cache(engine_files))
-        yield
+packed_once = cache(engine_files)
 
 
 @pytest.fixture
-def made(packages: Path, engine_once: None) -> Callable[..., Path]:
+def made(packages: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Publish a bundle as a site in a folder, and give the folder."""
 
     def made(bundle: Path, folder: Path, **how: Any) -> Path:
         modules = packages / "node_modules"
+        monkeypatch.setattr("pe_deploy.web.site.engine_files", packed_once)  # a second for each
         tokenizers = modules / "@huggingface/tokenizers"
         publish(
             make_site(bundle, modules / "onnxruntime-web", tokenizers=tokenizers, **how), folder
