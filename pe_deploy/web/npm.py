@@ -23,7 +23,8 @@ def engine_files(package: Path) -> tuple[str, dict[str, bytes]]:
     """The version of onnxruntime-web, and its files by the names that they have in a site.
 
     The build for WebAssembly alone is half as large as those that know WebGPU. It is packed, since
-    many servers send WebAssembly as it is: a browser downloads 4 MB in place of 14.
+    many servers send WebAssembly as it is: a browser downloads 4 MB in place of 14. Its name does
+    not end with `.gz`, since some servers would have the browser unpack that on the way.
 
     Args:
         package: `node_modules/onnxruntime-web`.
@@ -38,7 +39,7 @@ def engine_files(package: Path) -> tuple[str, dict[str, bytes]]:
     return version, {
         # A browser would look for the map of the source.
         "onnxruntime/ort.wasm.bundle.min.js": _MAP.sub(b"\n", script),
-        f"onnxruntime/{_WASM}.gz": gzip.compress(wasm, 9, mtime=0),
+        f"onnxruntime/{_WASM}.packed": gzip.compress(wasm, 9, mtime=0),
     }
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from pe_deploy.errors import BundleError
+from pe_deploy.errors import MissingDependencyError
 
 _PACKAGE = Path(__file__).parents[1]
 PAGE = Path(__file__).parent / "page"
@@ -21,7 +21,8 @@ def module_files() -> dict[str, bytes]:
     comes as bytes of an unknown kind.
 
     Raises:
-        BundleError: it is neither in the installed package nor beside the package in a checkout.
+        MissingDependencyError: it is neither in the installed package nor, in a checkout, beside
+            it.
     """
     folder = _module_folder()
     return {f"pe-deploy/{name}": text.encode() for name, text in _served(folder)}
@@ -57,7 +58,7 @@ def _module_folder() -> Path:
     for folder in (beside, inside):
         if (folder / _ENTRY).is_file():
             return folder
-    raise BundleError(f"{inside} lacks {_ENTRY}; install pe-deploy again")
+    raise MissingDependencyError(f"{inside} lacks {_ENTRY}; install pe-deploy again")
 
 
 def _served(folder: Path) -> Iterator[tuple[str, str]]:

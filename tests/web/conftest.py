@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pe_deploy.web import make_site, publish
+from pe_deploy.web.npm import engine_files
 from tests.clients.javascript import browser, ended_well, packages, program
 
 __all__ = ["packages"]
@@ -21,12 +23,16 @@ Visit = Callable[..., Any]
 Run = Callable[[str, Any], Any]
 
 
+packed_once = cache(engine_files)
+
+
 @pytest.fixture
-def made(packages: Path) -> Callable[..., Path]:
+def made(packages: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Publish a bundle as a site in a folder, and give the folder."""
 
     def made(bundle: Path, folder: Path, **how: Any) -> Path:
         modules = packages / "node_modules"
+        monkeypatch.setattr("pe_deploy.web.site.engine_files", packed_once)  # a second for each
         tokenizers = modules / "@huggingface/tokenizers"
         publish(
             make_site(bundle, modules / "onnxruntime-web", tokenizers=tokenizers, **how), folder

@@ -72,11 +72,8 @@ def drawn(digit: int, rng: np.random.Generator) -> list[Stroke]:
     for stroke in ways[rng.integers(len(ways))]:
         moved: Stroke = []
         for x, y in stroke:
-            u, v = (
-                x + ampler * math.sin(3 * y + phases[0]),
-                y + higher * math.sin(3 * x + phases[1]),
-            )
-            u = u * wide - slant * v
+            v = y + higher * math.sin(3 * x + phases[1])
+            u = (x + ampler * math.sin(3 * y + phases[0])) * wide - slant * v
             moved.append(
                 (
                     0.3 + 0.4 * (u * math.cos(turn) - v * math.sin(turn)),

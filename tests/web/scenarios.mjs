@@ -165,11 +165,13 @@ export async function look(site, { host }) {
   };
 }
 
-/** A page's width, and what sticks out of it. */
-export async function width(site) {
+/** How wide the page is in windows of some widths. */
+export async function widths(site, { windows }) {
   const page = await opened(site);
-  return page.evaluate(() => ({
-    page: document.documentElement.scrollWidth,
-    window: innerWidth,
-  }));
+  const found = [];
+  for (const width of windows) {
+    await page.setViewportSize({ width, height: 700 });
+    found.push(await page.evaluate(() => document.documentElement.scrollWidth));
+  }
+  return found;
 }

@@ -6,7 +6,6 @@ import csv
 import io
 import random
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -126,7 +125,5 @@ def test_float32_is_written_in_the_fewest_decimals_that_give_it_back(in_node: Ru
         ('"input_ids";"x"', ";"),
     ],
 )
-def test_the_header_shows_the_delimiter(
-    in_node: Run, header: str, delimiter: str, tmp_path: Path
-) -> None:
+def test_the_header_shows_the_delimiter(in_node: Run, header: str, delimiter: str) -> None:
     assert in_node("shownBy", [header]) == [delimiter]

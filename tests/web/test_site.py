@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -73,7 +72,7 @@ def test_a_site_holds_what_its_page_runs_and_no_more(
     held = {name.partition("/")[2] for name in found if name.startswith("bundle/")}
     assert held == {"manifest.json", "model.onnx", "golden.npz"}
     assert all(found[f"bundle/{name}"] == (bundle / name).read_bytes() for name in held)
-    assert gzip.decompress(found["onnxruntime/ort-wasm-simd-threaded.wasm.gz"]) == WASM
+    assert gzip.decompress(found["onnxruntime/ort-wasm-simd-threaded.wasm.packed"]) == WASM
     assert b"sourceMappingURL" not in found["onnxruntime/ort.wasm.bundle.min.js"]
     folders = {name.partition("/")[0] for name in found}
     assert folders == {
@@ -207,7 +206,7 @@ def test_what_fails_leaves_what_was_there(
     refused(web(output="new"), "model.onnx was changed")
     assert files_in(tmp_path / "site") == before
     assert not (tmp_path / "new").exists()
-    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "golden.npz"])

@@ -44,9 +44,11 @@ class Labels {
     this.isMany = signature.task === "multilabel";
     this.folds = labels.length > MOST_BARS;
     this.said = element("p", { class: "said", role: "status" });
-    const marked = this.isMany || (labels.length === 2 && threshold !== null && threshold !== 0.5);
-    this.bars = labels.map((label) => new Bar(String(label), marked ? threshold : null));
-    // In place of the first element where they are folded, they are as many as are shown.
+    const isBinary = threshold !== null && !this.isMany; // then it is about the second label
+    const marked = this.isMany || (isBinary && threshold !== 0.5);
+    this.bars = labels.map((label, at) => {
+      return new Bar(String(label), marked && !(isBinary && at === 0) ? threshold : null);
+    });
     this.list = element("ol", { class: "bars" });
     place.replaceChildren(this.said, this.list);
     if (this.folds) {

@@ -2,8 +2,7 @@
 
 import * as ort from "../onnxruntime/ort.wasm.bundle.min.js";
 
-const WASM = new URL("../onnxruntime/ort-wasm-simd-threaded.wasm.gz", import.meta.url);
-const GZIP = [0x1f, 0x8b];
+const WASM = new URL("../onnxruntime/ort-wasm-simd-threaded.wasm.packed", import.meta.url);
 
 /**
  * onnxruntime-web, ready to open models.
@@ -33,12 +32,5 @@ async function received(url, progress) {
   }
 }
 
-/** Some servers have it unpacked by the browser already. */
-async function unpacked(blob) {
-  const start = new Uint8Array(await blob.slice(0, GZIP.length).arrayBuffer());
-  const isPacked = GZIP.every((byte, at) => start[at] === byte);
-  const stream = isPacked
-    ? blob.stream().pipeThrough(new DecompressionStream("gzip"))
-    : blob.stream();
-  return new Response(stream).arrayBuffer();
-}
+const unpacked = (blob) =>
+  new Response(blob.stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();

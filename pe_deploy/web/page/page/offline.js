@@ -13,6 +13,7 @@ export async function keepForOffline(note, newer, reload) {
     return;
   }
   reload.addEventListener("click", () => {
+    if (!registration.waiting) location.reload(); // it took over meanwhile
     serviceWorker.addEventListener("controllerchange", () => location.reload());
     registration.waiting?.postMessage("replace");
   });

@@ -28,7 +28,7 @@ export function showProof(place, report, { takesText }) {
 }
 
 function table(cases) {
-  const head = ["case", "rows", "length", "difference", "allowed", ""];
+  const head = ["case", "rows", "length", "difference", "allowed", "result"];
   const body = cases.map(({ name, rows, length, difference, allowed, passed }) =>
     element(
       "tr",
