@@ -350,9 +350,8 @@ class Classifier {
   async selfTest() {
     this.#checkOpen();
     const bundle = this.#bundle;
-    const golden = await within(bundle.path, async () =>
-      readGolden(await bundle.read("golden.npz"), this.manifest),
-    );
+    const data = await bundle.read("golden.npz"); // whose errors name the bundle themselves
+    const golden = await within(bundle.path, async () => readGolden(data, this.manifest));
     const floorAt = floorsOf(this.manifest.parity, golden);
     const decision = new Decision(this.manifest.decision); // the published threshold
     const cases = [];
@@ -381,8 +380,9 @@ class Classifier {
   /** How many golden texts there are, and what is wrong with the first that is. */
   async #replayedTexts() {
     const bundle = this.#bundle;
+    const data = await bundle.read(TEXTS);
     const golden = await within(`${bundle.path}/${TEXTS}`, async () =>
-      readGoldenTexts(await bundle.read(TEXTS), this.signature),
+      readGoldenTexts(data, this.signature),
     );
     // As the bundle states it, whatever this classifier does with long texts.
     const { truncation } = this.manifest.text;
