@@ -16,7 +16,7 @@ from typing import Any
 
 from pe_deploy.errors import DataError, MissingDependencyError, line_of, requires_extra
 from pe_deploy.runtime.cpu_count import usable_cpus
-from pe_deploy.scale.one_file import File, FileScorer, Outcome, outcome_table
+from pe_deploy.scale.one_file import File, FileScorer, Outcome, counted, outcome_table
 
 _OUTCOME = "name string, rows long, errors long, cut long, failure string"
 _ATTEMPTS = 4  # of a file whose worker was lost, as clusters have it
@@ -51,10 +51,11 @@ def run(
         import pyspark.errors
         from pyspark.sql import SparkSession
     with _session(SparkSession, min(len(files), jobs or usable_cpus())) as (spark, where):
-        note(f"Spark on {where}: {len(files)} tasks, {scorer.classifier.threads} thread each")
-        rows = [(pickle.dumps(file),) for file in files]
-        named = spark.createDataFrame(rows, "file binary").repartitionByRange(len(files), "file")
-        answered = named.mapInArrow(Answering(scorer), _OUTCOME)
+        tasks, threads = counted(len(files), "task"), scorer.classifier.threads
+        note(f"Spark on {where}: {tasks}, {counted(threads, 'thread')} each")
+        # A partition a file, of its number alone: nothing has to be moved between workers.
+        numbers = spark.range(0, len(files), 1, len(files))
+        answered = numbers.mapInArrow(Answering(scorer, files), _OUTCOME)
         with ThreadPoolExecutor(1) as pool:
             collected = pool.submit(answered.collect)
             try:
@@ -72,18 +73,19 @@ def run(
 
 
 class Answering:
-    """From batches of files to batches of what became of them; it goes to the workers whole."""
+    """From batches of numbers of files to batches of what became of them; it goes to the workers whole."""
 
-    def __init__(self, scorer: FileScorer) -> None:
+    def __init__(self, scorer: FileScorer, files: list[File]) -> None:
         self._scorer = pickle.dumps(scorer)
+        self._files = files
 
     def __call__(self, batches: Iterable[Any]) -> Iterator[Any]:
         """A batch for each."""
         scorer = None
         for batch in batches:
-            for row in batch.column(0).to_pylist():
+            for number in batch.column(0).to_pylist():
                 scorer = scorer or pickle.loads(self._scorer)
-                yield from outcome_table([scorer(pickle.loads(row))]).to_batches()
+                yield from outcome_table([scorer(self._files[number])]).to_batches()
 
 
 @contextmanager
@@ -149,7 +151,6 @@ def _local(builder: Any, folder: str) -> Any:
         "spark.sql.warehouse.dir": os.path.join(folder, "warehouse"),  # noqa: PTH118
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.sql.execution.arrow.maxRecordsPerBatch": "1",
         "spark.python.worker.faulthandler.enabled": "false",
     }
     for name, value in settings.items():
