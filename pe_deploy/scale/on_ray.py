@@ -16,6 +16,7 @@ import pyarrow as pa
 from pe_deploy.errors import DataError, line_of, requires_extra
 from pe_deploy.runtime.cpu_count import usable_cpus
 from pe_deploy.scale.one_file import File, FileScorer, Outcome, counted, outcome_table
+from pe_deploy.scale.quiet import silenced
 
 _ADDRESS = "RAY_ADDRESS"
 _CPUS_AN_ACTOR = 0.5
@@ -120,7 +121,8 @@ def _connected(ray: Any) -> Iterator[str]:
         }
     try:
         try:
-            ray.init(**options)
+            with silenced():
+                ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise DataError(f"Ray does not start: {line_of(error)}") from error
         yield address or "this machine"

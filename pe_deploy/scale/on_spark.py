@@ -17,6 +17,7 @@ from typing import Any
 from pe_deploy.errors import DataError, MissingDependencyError, line_of, requires_extra
 from pe_deploy.runtime.cpu_count import usable_cpus
 from pe_deploy.scale.one_file import File, FileScorer, Outcome, counted, outcome_table
+from pe_deploy.scale.quiet import silenced
 
 _OUTCOME = "name string, rows long, errors long, cut long, failure string"
 _ATTEMPTS = 4  # of a file whose worker was lost, as clusters have it
@@ -73,7 +74,7 @@ def run(
 
 
 class Answering:
-    """From batches of numbers of files to batches of what became of them; it goes to the workers whole."""
+    """From batches of files' numbers to batches of what became of them; it goes to workers."""
 
     def __init__(self, scorer: FileScorer, files: list[File]) -> None:
         self._scorer = pickle.dumps(scorer)
@@ -111,7 +112,7 @@ def _session(builder_of: Any, jobs: int) -> Iterator[tuple[Any, str]]:
         elif not remote:
             builder = builder.config("spark.ui.showConsoleProgress", "false")
         try:
-            with _silenced():
+            with silenced():
                 spark = builder.getOrCreate()
         except Exception as error:
             raise DataError(f"Spark does not start: {line_of(error)}") from error
@@ -156,18 +157,3 @@ def _local(builder: Any, folder: str) -> Any:
     for name, value in settings.items():
         builder = builder.config(name, value)
     return builder
-
-
-@contextmanager
-def _silenced() -> Iterator[None]:
-    """What Java's launcher says on the error output before any setting reaches it."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    sink = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(sink, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(sink)
