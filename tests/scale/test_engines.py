@@ -47,13 +47,6 @@ def test_the_same_bits_and_errors_as_local(
     assert out.startswith("6 files, 1,800 rows, 2 failed in ")
     assert files_of(tmp_path / "out") == files_of(tmp_path / "local")
     assert all_of(tmp_path / "out") == all_of(tmp_path / "local")
-    (tmp_path / "in" / "bad.parquet").unlink()
-    (tmp_path / "out" / "day=2026-01-01" / "part-0.parquet").unlink()
-    code, out, err = ended(
-        started(f"{command} out --engine {engine}", tmp_path)
-    )  # the odd file is as wrong as before
-    assert (code, "1 file, 300 rows, 5 kept, 1 failed" in out) == (1, True)
-    assert files_of(tmp_path / "out") == files_of(tmp_path / "local")
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="processes are looked for in /proc")
@@ -74,7 +67,8 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(
     os.kill(killed[-1], signal.SIGKILL)  # of Spark's, the last is no parent of others
     code, out, err = ended(process)
     assert (code, err.count("\n")) == (0, 1), err
-    assert out.startswith("3 files, 240,000 rows in ")
+    # Ray says on its own, and before, that a worker was killed.
+    assert out.splitlines()[-1].startswith("3 files, 240,000 rows in ")
     code, _, _ = ended(started(f"predict {notebook_bundle} in -o local --jobs 1", tmp_path))
     assert code == 0
     assert files_of(tmp_path / "out") == files_of(tmp_path / "local")
