@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.scale.needs import needs
+from tests.needs import need
 from tests.scale.tables import all_of, ended, files_of, started, table, write_folder
 
 NEEDS = {"ray": ("ray",), "spark": ("pyspark", "java")}
@@ -24,7 +24,7 @@ WORKER = {"ray": b"ray::MapWorker", "spark": b"pyspark.daemon"}
 
 @pytest.fixture(params=["ray", "spark"])
 def engine(request: pytest.FixtureRequest) -> str:
-    needs(*NEEDS[request.param])
+    need(*NEEDS[request.param])
     return str(request.param)
 
 
@@ -141,7 +141,7 @@ def test_without_the_extra_it_is_one_line(
 
 
 def test_without_java_it_is_one_line(tmp_path: Path, notebook_bundle: Path) -> None:
-    needs("pyspark")
+    need("pyspark")
     write_folder(tmp_path / "in", files=1, rows=2)
     process = started(f"predict {notebook_bundle} in -o out --engine spark", tmp_path, PATH="/none")
     assert ended(process) == (

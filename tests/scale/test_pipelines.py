@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pe_deploy.scale import Scorer
-from tests.scale.needs import needs
+from tests.needs import need
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "scale.md").read_text()
@@ -32,7 +32,7 @@ def test_each_is_shown() -> None:
 
 @pytest.mark.parametrize("name", NEEDS)
 def test_a_snippet_writes_what_a_scorer_answers(name: str, tmp_path: Path) -> None:
-    needs(*NEEDS[name])
+    need(*NEEDS[name])
     (tmp_path / "models").mkdir()
     shutil.copytree(ROOT / "models" / "demo", tmp_path / "models" / "demo")
     rows = _rows()

@@ -15,7 +15,7 @@ import pytest
 from pyarrow import fs
 
 from pe_deploy.scale.places import Place
-from tests.scale.needs import needs
+from tests.needs import need
 from tests.scale.tables import ended, files_of, started, write_folder
 
 OFFLINE = {
@@ -28,7 +28,7 @@ OFFLINE = {
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`host:port` of an S3 server with a bucket `data`."""
-    needs("moto", "flask")
+    need("moto", "flask")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
