@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,7 +45,7 @@ def shown_place(given: str) -> str:
 def fetched(uri: str) -> Iterator[Path]:
     """A copy of a file on this machine, whose errors name the URI."""
     place = _place(uri)
-    with tempfile.TemporaryDirectory() as folder, place.fetched(Path(folder)) as copy:
+    with place.fetched() as copy:
         try:
             yield copy
         except DataError as error:
@@ -56,7 +55,7 @@ def fetched(uri: str) -> Iterator[Path]:
 @contextmanager
 def written(uri: str) -> Iterator[Path]:
     """A file to write, which then appears whole where the URI says."""
-    with tempfile.TemporaryDirectory() as folder, _place(uri).written(Path(folder)) as whole:
+    with _place(uri).written() as whole:
         yield whole
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -116,8 +115,7 @@ def predict_folder(
         if overwrite or not _is_newer(there.get(_output_name(file.name)), found[file.name])
     ]
     if waiting:
-        with tempfile.TemporaryDirectory() as folder:
-            (answers / RECORD).write_bytes(_record_json(settings), Path(folder))
+        (answers / RECORD).write_bytes(_record_json(settings))
     scorer = FileScorer(classifier, columns, delimiter, on_error)
     outcomes = _run(engine, scorer, waiting, jobs, note, progress)
     failed = [outcome.failure for outcome in outcomes if outcome.failure]

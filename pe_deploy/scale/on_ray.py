@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from pe_deploy.errors import DataError, line_of, requires_extra
 from pe_deploy.runtime.cpu_count import usable_cpus
-from pe_deploy.scale.one_file import File, FileScorer, Outcome, outcome_table
+from pe_deploy.scale.one_file import File, FileScorer, Outcome, counted, outcome_table
+from pe_deploy.scale.quiet import silenced
 
 _ADDRESS = "RAY_ADDRESS"
 _CPUS_AN_ACTOR = 0.5
@@ -45,9 +46,10 @@ def run(
     with _connected(ray) as where:
         cpus = int(ray.cluster_resources().get("CPU", 1))
         actors = min(len(files), jobs or max(1, cpus))
+        threads = counted(scorer.classifier.threads, "thread")
         note(
-            f"Ray on {where}, {cpus} CPU: {actors} actors of {_CPUS_AN_ACTOR} CPU, "
-            f"{scorer.classifier.threads} thread each"
+            f"Ray on {where}, {cpus} CPU: {counted(actors, 'actor')} of {_CPUS_AN_ACTOR} CPU, "
+            f"{threads} each"
         )
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -93,6 +95,7 @@ def _quiet_start() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 
@@ -118,7 +121,8 @@ def _connected(ray: Any) -> Iterator[str]:
         }
     try:
         try:
-            ray.init(**options)
+            with silenced():
+                ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise DataError(f"Ray does not start: {line_of(error)}") from error
         yield address or "this machine"

@@ -16,7 +16,8 @@ from typing import Any
 
 from pe_deploy.errors import DataError, MissingDependencyError, line_of, requires_extra
 from pe_deploy.runtime.cpu_count import usable_cpus
-from pe_deploy.scale.one_file import File, FileScorer, Outcome, outcome_table
+from pe_deploy.scale.one_file import File, FileScorer, Outcome, counted, outcome_table
+from pe_deploy.scale.quiet import silenced
 
 _OUTCOME = "name string, rows long, errors long, cut long, failure string"
 _ATTEMPTS = 4  # of a file whose worker was lost, as clusters have it
@@ -51,10 +52,11 @@ def run(
         import pyspark.errors
         from pyspark.sql import SparkSession
     with _session(SparkSession, min(len(files), jobs or usable_cpus())) as (spark, where):
-        note(f"Spark on {where}: {len(files)} tasks, {scorer.classifier.threads} thread each")
-        rows = [(pickle.dumps(file),) for file in files]
-        named = spark.createDataFrame(rows, "file binary").repartitionByRange(len(files), "file")
-        answered = named.mapInArrow(Answering(scorer), _OUTCOME)
+        tasks, threads = counted(len(files), "task"), scorer.classifier.threads
+        note(f"Spark on {where}: {tasks}, {counted(threads, 'thread')} each")
+        # A partition a file, of its number alone: nothing has to be moved between workers.
+        numbers = spark.range(0, len(files), 1, len(files))
+        answered = numbers.mapInArrow(Answering(scorer, files), _OUTCOME)
         with ThreadPoolExecutor(1) as pool:
             collected = pool.submit(answered.collect)
             try:
@@ -72,18 +74,19 @@ def run(
 
 
 class Answering:
-    """From batches of files to batches of what became of them; it goes to the workers whole."""
+    """From batches of files' numbers to batches of what became of them; it goes to workers."""
 
-    def __init__(self, scorer: FileScorer) -> None:
+    def __init__(self, scorer: FileScorer, files: list[File]) -> None:
         self._scorer = pickle.dumps(scorer)
+        self._files = files
 
     def __call__(self, batches: Iterable[Any]) -> Iterator[Any]:
         """A batch for each."""
         scorer = None
         for batch in batches:
-            for row in batch.column(0).to_pylist():
+            for number in batch.column(0).to_pylist():
                 scorer = scorer or pickle.loads(self._scorer)
-                yield from outcome_table([scorer(pickle.loads(row))]).to_batches()
+                yield from outcome_table([scorer(self._files[number])]).to_batches()
 
 
 @contextmanager
@@ -109,7 +112,7 @@ def _session(builder_of: Any, jobs: int) -> Iterator[tuple[Any, str]]:
         elif not remote:
             builder = builder.config("spark.ui.showConsoleProgress", "false")
         try:
-            with _silenced():
+            with silenced():
                 spark = builder.getOrCreate()
         except Exception as error:
             raise DataError(f"Spark does not start: {line_of(error)}") from error
@@ -149,24 +152,8 @@ def _local(builder: Any, folder: str) -> Any:
         "spark.sql.warehouse.dir": os.path.join(folder, "warehouse"),  # noqa: PTH118
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.sql.execution.arrow.maxRecordsPerBatch": "1",
         "spark.python.worker.faulthandler.enabled": "false",
     }
     for name, value in settings.items():
         builder = builder.config(name, value)
     return builder
-
-
-@contextmanager
-def _silenced() -> Iterator[None]:
-    """What Java's launcher says on the error output before any setting reaches it."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    sink = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(sink, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(sink)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -78,29 +76,26 @@ class FileScorer:
         return Outcome(file.name, rows, errors, self.classifier.truncated - before, "")
 
     def _write(self, file: File, progress: Callable[[float], None] | None) -> tuple[int, int]:
-        with tempfile.TemporaryDirectory(prefix="pe_deploy-") as name:
-            folder = Path(name)
-            before = file.source.look()
-            if before is None:
-                raise DataError(f"{file.shown}: no such file")
-            with file.source.fetched(folder) as source:
-                try:
-                    with file.output.written(folder) as output:
-                        done = predict_file(
-                            self.classifier,
-                            source,
-                            output,
-                            progress,
-                            columns=self.columns,
-                            delimiter=self.delimiter,
-                            on_error=self.on_error,
-                        )
-                        if file.source.look() != before:
-                            if file.output.local is not None:
-                                output.unlink()
-                            raise DataError(f"{file.shown}: changed while it was read")
-                except DataError as error:
-                    raise DataError(str(error).replace(str(source), file.shown)) from error
+        before = file.source.look()
+        if before is None:
+            raise DataError(f"{file.shown}: no such file")
+        with file.source.fetched() as source:
+            try:
+                with file.output.written() as output:
+                    done = predict_file(
+                        self.classifier,
+                        source,
+                        output,
+                        progress,
+                        columns=self.columns,
+                        delimiter=self.delimiter,
+                        on_error=self.on_error,
+                    )
+                    if file.source.look() != before:
+                        output.unlink()
+                        raise DataError(f"{file.shown}: changed while it was read")
+            except DataError as error:
+                raise DataError(str(error).replace(str(source), file.shown)) from error
         return done
 
 
@@ -118,3 +113,8 @@ OUTCOME = pa.schema(
         ("failure", pa.string()),
     ]
 )
+
+
+def counted(count: int, thing: str) -> str:
+    """So many of a thing."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"

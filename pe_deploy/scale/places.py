@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -18,7 +19,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from pe_deploy.errors import DataError, line_of
-from pe_deploy.storage.atomic import replacing
+from pe_deploy.storage.atomic import write_bytes
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _WHOLE_AT_CLOSE = ("s3", "gcs", "abfs")
@@ -141,38 +142,38 @@ class Place:
         }
 
     @contextmanager
-    def fetched(self, folder: Path) -> Iterator[Path]:
-        """The file on this machine: itself, or a copy in `folder`, which goes with the block."""
+    def fetched(self) -> Iterator[Path]:
+        """The file on this machine: itself, or a temporary copy."""
         if self.local is not None:
             yield self.local
             return
-        copy = folder / f"in-{PurePosixPath(urlsplit(self._given).path).name}"
-        with (
-            self._connected() as system,
-            system.open_input_stream(self._path, compression=None) as source,
-            copy.open("wb") as file,
-        ):
-            shutil.copyfileobj(source, file, 1 << 22)
-        try:
+        with tempfile.TemporaryDirectory(prefix="pe_deploy-") as folder:
+            copy = Path(folder) / self._name
+            with (
+                self._connected() as system,
+                system.open_input_stream(self._path, compression=None) as source,
+                copy.open("wb") as file,
+            ):
+                shutil.copyfileobj(source, file, 1 << 22)
             yield copy
-        finally:
-            copy.unlink()
 
     @contextmanager
-    def written(self, folder: Path) -> Iterator[Path]:
+    def written(self) -> Iterator[Path]:
         """A path to write; what is there after the block appears here, whole or not at all."""
         if self.local is not None:
             yield self.local
             return
-        made = folder / f"out-{PurePosixPath(urlsplit(self._given).path).name}"
-        yield made
-        try:
+        with tempfile.TemporaryDirectory(prefix="pe_deploy-") as folder:
+            made = Path(folder) / self._name
+            yield made
             # No signal comes to a thread: an upload that was broken off would be closed, and then
             # be there in part.
             with self._connected() as system, ThreadPoolExecutor(1) as pool:
                 pool.submit(_upload, system, made, self._path).result()
-        finally:
-            made.unlink(missing_ok=True)
+
+    @property
+    def _name(self) -> str:
+        return PurePosixPath(unquote(urlsplit(self._given).path)).name or "file"
 
     def read_bytes(self) -> bytes | None:
         """All of a small file; None where there is none."""
@@ -184,14 +185,10 @@ class Place:
             data: bytes = file.read()
             return data
 
-    def write_bytes(self, data: bytes, folder: Path) -> None:
+    def write_bytes(self, data: bytes) -> None:
         """Put a small file here, whole or not at all."""
-        with self.written(folder) as path:
-            if self.local is None:
-                path.write_bytes(data)
-            else:
-                with replacing(path) as temporary:
-                    temporary.write_bytes(data)
+        with self.written() as path:
+            write_bytes(path, data)
 
     def remove(self) -> None:
         """Remove the file."""

@@ -16,7 +16,7 @@ from tests.scale.needs import needs
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "scale.md").read_text()
-SNIPPETS = dict(re.findall(r"### (.+)\n+```python\n(.*?)```", PAGE, flags=re.S))
+SNIPPETS = dict(re.findall(r"### ([^\n]+)\n+```python\n(.*?)```", PAGE, flags=re.S))
 NEEDS = {
     "pandas": ("pandas",),
     "Polars": ("polars",),

@@ -13,7 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pe_deploy import BundleError, DataError, InvalidInputError, OnnxClassifier
+from pe_deploy import (
+    BundleError,
+    DataError,
+    InvalidInputError,
+    MissingDependencyError,
+    OnnxClassifier,
+)
 from pe_deploy.data import Columns
 from pe_deploy.runtime.predict_file import predict_file
 from pe_deploy.scale import Scorer
@@ -89,7 +95,10 @@ def test_every_task_has_its_columns(tmp_path: Path) -> None:
     bundles = Path(__file__).parent.parent / "bundles"
     found = 0
     for bundle in sorted(path.parent for path in bundles.glob("*/manifest.json")):
-        classifier = OnnxClassifier(bundle, num_threads=1)
+        try:
+            classifier = OnnxClassifier(bundle, num_threads=1)
+        except MissingDependencyError:  # that of its tokenizer
+            continue
         length = classifier.signature.min_length
         rows = pa.table({"input_ids": [[1] * length, [2] * length]})
         pq.write_table(rows, tmp_path / "in.parquet")

@@ -14,8 +14,6 @@ from typing import Any
 import pytest
 from pyarrow import fs
 
-from pe_deploy.errors import DataError
-from pe_deploy.scale import places
 from pe_deploy.scale.places import Place
 from tests.scale.needs import needs
 from tests.scale.tables import ended, files_of, started, write_folder
@@ -147,23 +145,17 @@ def test_errors_are_one_line_and_tell_no_secret(
 
 
 def test_where_a_file_shows_while_it_is_written_another_takes_its_place_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """As on HDFS; the file system of this machine shows what is written likewise."""
-    local = fs.LocalFileSystem()
-    monkeypatch.setattr(
-        places.fs.FileSystem, "from_uri", staticmethod(lambda _: (local, str(tmp_path / "a/b.csv")))
-    )
     place = Place("hdfs://somewhere/a/b.csv")
-    with place.written(tmp_path) as path:
+    place._system, place._path = fs.LocalFileSystem(), str(tmp_path / "a" / "b.csv")
+    with place.written() as path:
         path.write_bytes(b"whole")
     assert place.read_bytes() == b"whole"
-    (tmp_path / "a").chmod(0o755)
-    with pytest.raises(RuntimeError), place.written(tmp_path) as path:
+    with pytest.raises(RuntimeError), place.written() as path:
         path.write_bytes(b"half")
         raise RuntimeError
     assert place.read_bytes() == b"whole"
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["b.csv"]
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
-    with pytest.raises(DataError, match="hdfs://somewhere/a/b.csv/c: "):
-        (place / "c").write_bytes(b"", tmp_path)
