@@ -32,10 +32,8 @@ export async function openFolder(given, fetching = globalThis.fetch) {
   const isUrl = given instanceof URL || /^(?:https?|file|blob|data):/i.test(given);
   if (inNode && (!isUrl || String(given).toLowerCase().startsWith("file:"))) {
     const { fileURLToPath } = await ofNode("url");
-    const folder = new DiskFolder(
-      isUrl ? fileURLToPath(given) : given,
-      await ofNode("fs/promises"),
-    );
+    const path = isUrl ? pathOf(given, fileURLToPath) : given;
+    const folder = new DiskFolder(path, await ofNode("fs/promises"));
     await folder.check();
     return folder;
   }
@@ -44,6 +42,14 @@ export async function openFolder(given, fetching = globalThis.fetch) {
   url.hash = "";
   if (!url.pathname.endsWith("/")) url.pathname += "/";
   return new WebFolder(String(given).replace(/\/$/, ""), url, fetching);
+}
+
+function pathOf(given, fileURLToPath) {
+  try {
+    return fileURLToPath(given);
+  } catch (error) {
+    throw new InvalidInputError(`folder is ${shown(String(given))}: ${lineOf(error)}`);
+  }
 }
 
 function urlOf(given, base) {

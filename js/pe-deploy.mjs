@@ -119,6 +119,9 @@ function engineOf(ort) {
 }
 
 function checkOptions(options) {
+  if (typeof options !== "object" || options === null) {
+    throw new InvalidInputError(`options is ${shown(options)}; allowed: an object`);
+  }
   const unknown = Object.keys(options).find((name) => !OPTIONS.includes(name));
   if (unknown) {
     throw new InvalidInputError(`option ${shown(unknown)}; allowed: ${OPTIONS.join(", ")}`);

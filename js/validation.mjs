@@ -96,7 +96,7 @@ function ofTensor({ data, dims, type }, signature) {
   const dtype = type ?? dtypeOf(data);
   if (dims.length !== 2) throw noRows(dims.length);
   const [rows, columns] = dims;
-  if (data.length !== rows * columns) {
+  if (!dims.every(Number.isInteger) || data.length !== rows * columns) {
     throw new InvalidInputError(
       `input_ids has ${data.length} values and dims [${dims.join(", ")}]; ` +
         "allowed: as many values as the dims say",
@@ -341,7 +341,7 @@ function checkMask(mask, ids, padId) {
     ? mask.dims.join() === ids.dims.join() && mask.data.length === rows * length
     : isList(mask) &&
       mask.length === rows &&
-      mask.every((row) => isList(row) && row.length <= length);
+      Array.from(mask).every((row) => isList(row) && row.length <= length);
   if (!fits) {
     const shape = isTensor(mask) ? mask.dims : isList(mask) && shapeOf(mask);
     const found = shape ? `of shape [${shape.join(", ")}]` : "not readable";
@@ -352,10 +352,11 @@ function checkMask(mask, ids, padId) {
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < length; column++) {
       const id = ids.low[2 * (row * length + column)];
-      if (Number(at(row, column)) !== Number(id !== padId)) {
+      const value = at(row, column);
+      if (typeof value === "symbol" || Number(value) !== Number(id !== padId)) {
         const what = id === padId ? `the padding ${padId}` : `the token ${id}`;
         throw new InvalidInputError(
-          `column ${column} of attention_mask is ${shown(at(row, column))} over ${what}; ` +
+          `column ${column} of attention_mask is ${shown(value)} over ${what}; ` +
             "allowed: 1 over tokens, 0 over padding, which is all that the model masks",
           { row },
         );

@@ -47,7 +47,9 @@ class ArrowRows(RowReader):
         self._found(schema.names)
         kind = schema.field(self.column).type
         self._is_text = _is_text(kind)
-        if not self._is_text and (self.of_texts or not _is_list_of_integers(kind)):
+        is_list = _is_list_of_integers(kind) or _is_untyped(kind)
+        is_empty = pa.types.is_null(kind)
+        if not (self._is_text or is_empty or (is_list and not self.of_texts)):
             allowed = "text" if self.of_texts else "a list of integers"
             raise DataError(
                 f"{self.path}: column {self.column} is of type {kind}; allowed: {allowed}"
@@ -55,7 +57,7 @@ class ArrowRows(RowReader):
 
     def _chunk(self, batch: Any, first_row: int, done: float) -> Chunk:
         errors: dict[int, str] = {}
-        column = batch.column(self.column)
+        column = _typed(batch.column(self.column), self.of_texts)
         if self.of_texts:
             texts = self._texts(column, first_row, "is no text; allowed: text", errors)
             return Chunk.of_texts(first_row, texts, batch, done, errors)
@@ -179,6 +181,19 @@ def _is_list_of_integers(kind: Any) -> bool:
     types = pa.types
     is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
     return is_list and bool(types.is_integer(kind.value_type))
+
+
+def _is_untyped(kind: Any) -> bool:
+    """Whether it holds no value that says its type, as pandas writes a part without rows."""
+    types = pa.types
+    return bool(types.is_null(kind) or (types.is_list(kind) and types.is_null(kind.value_type)))
+
+
+def _typed(column: Any, as_texts: bool) -> Any:
+    """The column itself; one that is untyped as one of texts or of lists."""
+    if not _is_untyped(column.type):
+        return column
+    return column.cast(pa.string() if as_texts else pa.list_(pa.int64()))
 
 
 def _nulls(array: Any) -> list[int]:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -72,7 +72,9 @@ class Place:
         if self.local is not None:
             return Place(str(self.local / name))
         parts = urlsplit(self._given)
-        return Place(urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}")))
+        # A name is none of a URI's: `%20` or `#` in it, as in Hive's partitions, means itself.
+        path = f"{parts.path.rstrip('/')}/{quote(name, safe='/=')}"
+        return Place(urlunsplit(parts._replace(path=path)))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_system": None}

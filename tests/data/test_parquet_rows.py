@@ -145,3 +145,26 @@ def test_damage_anywhere_is_a_data_error(tmp_path: Path) -> None:
             # Not all damage can be seen; what is raised is never of another kind.
             with suppress(DataError), open_rows(source) as reader:
                 list(reader)
+
+
+@pytest.mark.parametrize(
+    ("column", "reasons"),
+    [
+        (pa.nulls(0), []),
+        (pa.nulls(1), ["column input_ids: null is not a list; allowed: a list of integers"]),
+        (pa.array([[], [None]]), [None, "column input_ids: null is not an integer; "]),
+    ],
+)
+def test_a_column_that_never_got_a_type_is_read(
+    tmp_path: Path, column: pa.Array, reasons: list[str | None]
+) -> None:
+    """As pandas writes the part of a data set in which no row was left."""
+    path = tmp_path / "part-0.parquet"
+    pq.write_table(pa.table({"input_ids": column}), path)
+    with open_rows(path, tolerant=True) as reader:
+        chunks = list(reader)
+        assert sum(map(len, chunks)) == len(column)
+        found = [chunk.errors.get(row) for chunk in chunks for row in range(len(chunk))]
+    assert len(found) == len(reasons)
+    for reason, expected in zip(found, reasons, strict=True):
+        assert (reason or "").startswith(expected or "")

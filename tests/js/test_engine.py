@@ -229,11 +229,15 @@ const bad = {
   typed: Int32Array.of(1, 2),
   dtype: { type: "float32", data: Float32Array.of(1, 2), dims: [1, 2] },
   dims: { data: Int32Array.of(1, 2), dims: [2, 2] },
+  part: { data: Int32Array.of(1, 2, 3), dims: [1.5, 2] },
+  none: { data: [], dims: [null, 2] },
   rank: { data: Int32Array.of(1, 2), dims: [2] },
   columns: { data: new Int32Array(14).fill(1), dims: [2, 7] },
   text: ["a"],
   mask: { input_ids: [[1, 2]], attention_mask: [[1, 0]] },
   shape: { input_ids: [[1, 2]], attention_mask: [[1, 1, 1]] },
+  holes: { input_ids: [[1, 2]], attention_mask: [,] },
+  symbol: { input_ids: [[1, 2]], attention_mask: [[1, Symbol("1")]] },
   set: new Set([[1]]),
   hole: [[1, , 2]],
   gap: [, [1]],
@@ -256,6 +260,10 @@ print({ taken: await all(given), refused: await all(bad) });
             "dtype": "input_ids has dtype float32; allowed: an integer dtype",
             "dims": "input_ids has 2 values and dims [2, 2]; "
             "allowed: as many values as the dims say",
+            "part": "input_ids has 3 values and dims [1.5, 2]; "
+            "allowed: as many values as the dims say",
+            "none": "input_ids has 0 values and dims [, 2]; "
+            "allowed: as many values as the dims say",
             "rank": "input_ids has 1 dimensions; allowed: 2, [batch, sequence]",
             "columns": "input_ids has 7 columns; allowed: 1 to 6",
             "text": "row 0: is 'a'; text is taken where there is a tokenizer, "
@@ -263,6 +271,9 @@ print({ taken: await all(given), refused: await all(bad) });
             "mask": "row 0: column 1 of attention_mask is 0 over the token 2; "
             "allowed: 1 over tokens, 0 over padding, which is all that the model masks",
             "shape": "attention_mask is of shape [1, 3]; allowed: [1, 2], as input_ids",
+            "holes": "attention_mask is of shape [1]; allowed: [1, 2], as input_ids",
+            "symbol": "row 0: column 1 of attention_mask is a symbol over the token 2; "
+            "allowed: 1 over tokens, 0 over padding, which is all that the model masks",
             "set": "input_ids is a Set, which has no order; "
             "allowed: integers [batch, sequence], as an array or nested lists",
             "gap": "row 0: is undefined, not a list of ids",

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,6 +20,7 @@ import pytest
 from pe_deploy import OnnxClassifier, open_bundle
 from pe_deploy.bundle.golden import golden_to_bytes
 from pe_deploy.errors import PeDeployError
+from tests.clients.javascript import program
 from tests.conftest import sealed
 from tests.js.conftest import Ask
 
@@ -221,6 +223,24 @@ def test_options_are_checked(node: Ask) -> None:
         answer = opened(node, place, **options)
         assert answer["error"]["name"] == "InvalidInputError"
         assert answer["error"]["message"].startswith(message)
+
+
+def test_what_is_no_place_and_no_options_is_refused(tmp_path: Path) -> None:
+    code = f"""
+import {{ open }} from "{(MADE.parents[1] / "js/pe-deploy.mjs").as_uri()}";
+const ort = {{ InferenceSession: class {{}}, Tensor: class {{}} }};
+const given = [["{MADE / "notebook"}", null], ["{MADE / "notebook"}", true], ["file://host/folder"]];
+for (const [place, options] of given) {{
+  const said = await open(place, ort, options).catch((e) => `${{e.name}}: ${{e.message}}`);
+  console.log(said);
+}}
+"""
+    command = [program("node"), "--input-type=module", "--eval", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    first, second, third = done.stdout.splitlines()
+    assert first == "InvalidInputError: options is null; allowed: an object"
+    assert second == "InvalidInputError: options is true; allowed: an object"
+    assert third.startswith("InvalidInputError: folder is 'file://host/folder': File URL host ")
 
 
 def test_another_threshold_gives_other_labels(node: Ask) -> None:

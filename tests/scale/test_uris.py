@@ -118,6 +118,23 @@ def test_one_file(
     assert (tmp_path / "u.csv").read_bytes() == expected
 
 
+def test_names_that_are_none_of_a_uri_mean_themselves(
+    tmp_path: Path, notebook_bundle: Path, server: str
+) -> None:
+    """As Hive and Spark write them into partitions: `time=10%3A30`."""
+    s3 = client(server)
+    rows = {"a b.csv": "1 2", "a%20b.csv": "3", "t=10%3A30/ü#1.csv": "4", "50%?[x].csv": "5"}
+    for name, ids in rows.items():
+        with s3.open_output_stream(f"data/odd/{name}") as file:
+            file.write(f"input_ids\n{ids}\n".encode())
+    there, to = uri(server, "data/odd"), uri(server, "data/odd-answers")
+    done = ended(started(f"predict {notebook_bundle} '{there}' -o '{to}'", tmp_path, **OFFLINE))
+    assert (done[0], done[2]) == (0, "")
+    for name, ids in rows.items():
+        with s3.open_input_stream(f"data/odd-answers/{name}") as file:
+            assert file.read().decode().splitlines()[1].startswith(f"{ids},"), name
+
+
 def test_errors_are_one_line_and_tell_no_secret(
     run: Callable[..., Any],
     tmp_path: Path,

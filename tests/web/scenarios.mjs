@@ -1,6 +1,6 @@
 // What visitors do, each as a function of the site and of what it is given.
 
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 
 async function opened(site, path = "/site/", base = site.base) {
   const page = await site.context.newPage();
@@ -122,6 +122,41 @@ export async function drop(site, { files, tolerant }) {
     found.push({ said, text, name: download.suggestedFilename() });
   }
   return found;
+}
+
+/** A file that is chosen, mended where it lies, and chosen again. */
+export async function mended(site, { path, texts }) {
+  const page = await opened(site);
+  const found = [];
+  for (const text of texts) {
+    await writeFile(path, text);
+    const [chooser] = await Promise.all([
+      page.waitForEvent("filechooser"),
+      page.locator("#choose").click(),
+    ]);
+    const held = await page.locator("#choose").inputValue(); // the same again would be no change
+    await chooser.setFiles(path);
+    await page.locator(".result .save, .result .failed").waitFor();
+    found.push([held, await page.locator(".result [role=status]").innerText()]);
+  }
+  return found;
+}
+
+/** A browser that refuses to keep anything. */
+export async function blocked(site) {
+  await site.context.addInitScript(() => {
+    Object.defineProperty(Navigator.prototype, "serviceWorker", {
+      get() {
+        throw new DOMException("The operation is insecure.", "SecurityError");
+      },
+    });
+  });
+  const page = await opened(site);
+  await page.locator("#offline").filter({ hasText: /./ }).waitFor();
+  return {
+    state: await page.locator("#state").isVisible(),
+    offline: await page.locator("#offline").innerText(),
+  };
 }
 
 /** A visit, and another when the server is gone. */

@@ -260,6 +260,29 @@ def test_a_file_that_is_no_table_is_refused_in_a_line(
     assert found[-1]["text"] == "input_ids,label,probability\n"
 
 
+def test_a_file_that_was_mended_can_be_chosen_again(
+    made: Made, visit: Visit, notebook_bundle: Path, tmp_path: Path
+) -> None:
+    made(notebook_bundle, tmp_path / "site")
+    texts = ["input_ids\n1 x\n", "input_ids\n1 2\n"]
+    first, second = visit("mended", tmp_path, path=str(tmp_path / "rows.csv"), texts=texts)
+    assert first == [
+        "",
+        "rows.csv: row 1, column input_ids: 'x' is not an integer; allowed: integers only",
+    ]
+    assert second == ["", "1 rows."]
+
+
+def test_where_nothing_may_be_kept_it_answers_all_the_same(
+    made: Made, visit: Visit, notebook_bundle: Path, tmp_path: Path
+) -> None:
+    made(notebook_bundle, tmp_path / "site")
+    assert visit("blocked", tmp_path) == {
+        "state": False,
+        "offline": "It cannot be kept for offline use: The operation is insecure.",
+    }
+
+
 def test_it_works_from_any_path_and_offline_after_the_first_visit(
     made: Made, visit: Visit, languages: Path, tmp_path: Path
 ) -> None:
