@@ -78,7 +78,7 @@ def test_a_card_says_what_a_row_gets(
 
 @pytest.mark.parametrize(
     ("name", "pipeline"),
-    [("words", "text-classification"), ("padded", None), ("tokens", None)],
+    [("words", "text-classification"), ("multilabel", None), ("tokens", None)],
 )
 def test_a_hub_reads_the_card(root: Path, name: str, pipeline: str | None) -> None:
     from huggingface_hub import ModelCard  # which asks no network
