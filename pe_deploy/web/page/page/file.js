@@ -18,7 +18,11 @@ export class FilePanel {
       type: "file",
       id: "choose",
       accept: ".csv,.tsv,text/csv,text/tab-separated-values",
-      onchange: () => this.#take(choose.files[0]),
+      onchange: () => {
+        const [file] = choose.files;
+        choose.value = ""; // else the same file, mended meanwhile, is no other choice
+        this.#take(file);
+      },
     });
     this.#tolerant = element("input", { type: "checkbox", id: "tolerant", onchange: () => this.#run() });
     const drop = element(

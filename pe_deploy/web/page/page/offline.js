@@ -2,10 +2,10 @@
 
 /** Keep the site's files, and tell the visitor once they are kept. */
 export async function keepForOffline(note, newer, reload) {
-  const { serviceWorker } = navigator;
-  if (!serviceWorker) return; // as in a private window of some browsers
-  let registration;
+  let serviceWorker, registration;
   try {
+    ({ serviceWorker } = navigator); // which throws where a browser may keep nothing
+    if (!serviceWorker) return; // as in a private window of some browsers
     const url = new URL("../service-worker.js", import.meta.url);
     registration = await serviceWorker.register(url, { updateViaCache: "none" });
   } catch (error) {
