@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -149,3 +151,18 @@ def test_without_java_it_is_one_line(tmp_path: Path, notebook_bundle: Path) -> N
         "",
         "pe-deploy: java is not installed; run: apt-get install default-jre-headless\n",
     )
+
+
+def test_no_process_is_interrupted_before_it_can_ignore_that(tmp_path: Path) -> None:
+    """One that ended there would leave its parent waiting for it to read, forever."""
+    code = """
+import signal
+from multiprocessing import get_context
+from pe_deploy.scale.on_processes import _uninterrupted
+with _uninterrupted():
+    get_context("spawn").Process(target=len, args=("",)).start()
+    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
