@@ -137,7 +137,9 @@ def _as_json(tensor: TensorType) -> dict[str, Any]:
 def _end_of_json(body: bytes, json_length: str | None) -> int:
     if json_length is None:
         return len(body)
-    if not json_length.isascii() or not json_length.isdigit() or int(json_length) > len(body):
+    digits = json_length.isascii() and json_length.isdigit()
+    # Python makes no number of more than some thousand digits.
+    if not digits or len(json_length) > 20 or int(json_length) > len(body):
         raise Refusal(
             "invalid",
             f"{JSON_LENGTH} is {shown(json_length)}; allowed: 0 to {len(body)}, the bytes sent",

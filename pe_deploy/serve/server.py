@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from socket import socket
 from typing import Any
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -92,6 +93,7 @@ class _Protocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
+        self.parser: Any = _Parser(self, self.parser)
         self._head = 0
 
     def data_received(self, data: bytes) -> None:
@@ -102,11 +104,52 @@ class _Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head = -(2**63)  # what follows is the body, which is counted where it is read
-        super().on_headers_complete()
+        if not self.parser.is_left():
+            super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._head = 0
-        super().on_message_complete()
+        if not self.parser.is_left():
+            super().on_message_complete()
+
+
+class _Parser:
+    """A parser that takes requests to change the protocol as if they did not ask for it.
+
+    Java's client asks for HTTP/2 so by default. httptools stops behind the headers of such a
+    request, and what follows, its body first, would be lost.
+    """
+
+    def __init__(self, protocol: _Protocol, parser: Any) -> None:
+        self._protocol = protocol
+        self._parser = parser
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parser, name)
+
+    def is_left(self) -> bool:
+        """Whether it stops behind these headers, and the request is read anew without them."""
+        return bool(self._parser.should_upgrade()) and self._parser.get_method() != b"CONNECT"
+
+    def feed_data(self, data: bytes) -> None:
+        """As httptools' own."""
+        while True:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                if not self.is_left():
+                    raise
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self._parser = httptools.HttpRequestParser(self._protocol)
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        version = self._parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self._parser.get_method(), self._protocol.url, version)]
+        headers = self._protocol.headers
+        lines += [b"%b: %b" % (name, value) for name, value in headers if name != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
 
 
 class _Server(uvicorn.Server):

@@ -341,3 +341,10 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(server: Server, tmp_pat
         with socket.create_connection((host, int(port)), timeout=30) as connection:
             connection.sendall(sent)
     check_alive(server)
+
+
+def test_a_length_of_more_digits_than_python_reads(server: Server) -> None:
+    headers = {"Inference-Header-Content-Length": "9" * 5000}
+    answer = server.ask("/v2/models/notebook/infer", ids_request([[1, 2, 3]]), headers)
+    assert answer.status == 400
+    assert "inference-header-content-length is '999" in answer.json["error"]
