@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -217,6 +218,7 @@ def _work(
     from pe_deploy.serve.server import Ports, serve
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first one tells them
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def done() -> None:
         ready[index] = 1
@@ -226,3 +228,11 @@ def _work(
         serve(serving, Ports(http, grpc, shared=True), done, load_first=again)
     except (PeDeployError, OSError) as error:
         sys.exit(f"pe-deploy: {' '.join(str(error).split())}")
+
+
+def _end_with_parent() -> None:
+    """Stop this worker when the process that started it is gone, which cannot tell it any more."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        signal.raise_signal(signal.SIGTERM)

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,18 @@ def test_a_process_that_dies_is_started_again(tmp_path: Path) -> None:
         for _ in range(40):
             assert server.ask(INFER, GOOD).status == 200
         assert server.ends() == 0
+
+
+def test_workers_end_with_the_process_that_started_them() -> None:
+    with running([NOTEBOOK], "--workers", "2", "--no-grpc") as server:
+        workers = _workers_of(server)
+        assert len(workers) == 2
+        server.process.kill()
+        server.process.wait(PATIENCE)
+        deadline = time.monotonic() + PATIENCE
+        while any(Path(f"/proc/{worker}").exists() for worker in workers):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def _workers_of(server: Server) -> list[int]:
