@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from tests.program import PROGRAM
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -43,7 +44,7 @@ def all_of(folder: Path) -> set[str]:
 def started(arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
     """`pe-deploy` in a process of its own, as a shell starts it."""
     return subprocess.Popen(
-        [sys.executable, "-m", "pe_deploy", *shlex.split(arguments)],
+        [*PROGRAM, *shlex.split(arguments)],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         stdout=subprocess.PIPE,

@@ -7,7 +7,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.needs import need
+from tests.program import PROGRAM
 
 need("uvicorn", "starlette", "orjson", "prometheus_client", "grpc", "typer")
 
@@ -93,7 +93,7 @@ class Server:
 
 def command(bundles: Sequence[Path], *options: str) -> list[str]:
     ports = ["--http-port", "0", "--grpc-port", "0"]
-    return [sys.executable, "-m", "pe_deploy", "serve", *map(str, bundles), *ports, *options]
+    return [*PROGRAM, "serve", *map(str, bundles), *ports, *options]
 
 
 @contextmanager
