@@ -17,7 +17,7 @@ import pytest
 
 from tests.clients.javascript import packages as packages
 from tests.needs import need
-from tests.scale.test_uris import client
+from tests.scale.test_uris import OFFLINE, client
 from tests.scale.test_uris import server as server
 
 ROOT = Path(__file__).parent.parent
@@ -27,13 +27,13 @@ COMMANDS = re.findall(r"^\| .+ \| `(.+)` \|$", TABLE, flags=re.M)
 PATIENCE = 300
 
 
-def run(command: str, folder: Path) -> str:
+def run(command: str, folder: Path, **environment: str) -> str:
     """What it prints, run as in a shell whose first program is this Python's."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         shlex.split(command),
         cwd=folder,
-        env={**os.environ, "PATH": path},
+        env={**os.environ, "PATH": path, **environment},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -89,7 +89,7 @@ def of_a_folder(command: str, folder: Path, request: pytest.FixtureRequest) -> N
             with store.open_output_stream(f"bucket/rows/{name}") as file:
                 file.write(held_out.read_bytes())
         there = f"?endpoint_override={address}&scheme=http"
-        run(re.sub(r"(s3://\S+)", rf"\1{there}", command), folder)
+        run(re.sub(r"(s3://\S+)", rf"\1{there}", command), folder, **OFFLINE)
         with store.open_input_stream("bucket/answers/b.csv") as file:
             text = file.read().decode()
     else:
