@@ -75,9 +75,9 @@ print(outcomes)
         ),
         pytest.param(
             """
-        threading.Thread(target=predict_for_ever, args=(tell,), daemon=True).start()
         reading_own, writing_own = os.pipe()
         signal.signal(signal.SIGUSR1, lambda *_: os.write(writing_own, b"!"))
+        threading.Thread(target=predict_for_ever, args=(tell,), daemon=True).start()
         os.read(reading_own, 1)
         sys.exit(5)""",
             "os.kill(child, signal.SIGUSR1)",
