@@ -29,13 +29,12 @@ def node(packages: Path) -> Ask:
     return _by_node(packages, "onnxruntime-node")
 
 
-@pytest.fixture(scope="session", params=["Node", "web in Node", "web in a browser"])
+@pytest.fixture(scope="session", params=["Node", "a browser"])
 def ask(request: pytest.FixtureRequest, packages: Path) -> Ask:
-    """Each binding in turn."""
-    if request.param == "web in a browser":
+    """Each binding in turn: native, and WebAssembly."""
+    if request.param == "a browser":
         return partial(_in_browser, browser(), packages)
-    package = "onnxruntime-node" if request.param == "Node" else "onnxruntime-web"
-    return _by_node(packages, package)
+    return _by_node(packages, "onnxruntime-node")
 
 
 def _by_node(packages: Path, package: str) -> Ask:
