@@ -19,7 +19,6 @@ from pe_deploy.cli.predict_elsewhere import (
     answer_folder,
     fetched,
     is_many,
-    is_uri,
     shown_place,
     written,
 )
@@ -29,6 +28,7 @@ from pe_deploy.data.plain_file import TextsReader
 from pe_deploy.data.reader import READ_ROWS, How, RowReader
 from pe_deploy.data.suffix import suffix_of
 from pe_deploy.data.text_reader import cells_of
+from pe_deploy.data.uri import is_uri
 from pe_deploy.errors import DataError, InvalidInputError, printable
 from pe_deploy.runtime import OnnxClassifier
 from pe_deploy.runtime.predict_file import OnError, Predicted, answers, predict_rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import typer
 
 from pe_deploy.cli.console import err, out, share_of
 from pe_deploy.data import Columns
+from pe_deploy.data.uri import is_uri
 from pe_deploy.errors import DataError, InvalidInputError, requires_extra
 from pe_deploy.runtime import OnnxClassifier
 from pe_deploy.runtime.predict_file import OnError
@@ -22,13 +22,6 @@ if TYPE_CHECKING:
     from pe_deploy.scale.places import Place
 
 Engine = Literal["local", "ray", "spark"]
-
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-
-
-def is_uri(given: str) -> bool:
-    """Whether it is a URI rather than a path; pyarrow is not needed to see that."""
-    return _URI.match(given) is not None
 
 
 def is_many(source: str) -> bool:

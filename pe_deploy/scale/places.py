@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import re
 import secrets
 import shutil
 import tempfile
@@ -18,10 +17,10 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from pe_deploy.data.uri import is_uri
 from pe_deploy.errors import DataError, line_of
 from pe_deploy.storage.atomic import write_bytes
 
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _WHOLE_AT_CLOSE = ("s3", "gcs", "abfs")
 """What shows a new object when all of it has arrived."""
 
@@ -36,11 +35,6 @@ class Entry(NamedTuple):
 
     size: int
     changed: int
-
-
-def is_uri(given: str) -> bool:
-    """Whether it is a URI rather than a path."""
-    return _URI.match(given) is not None
 
 
 class Place:

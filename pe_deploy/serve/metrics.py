@@ -18,10 +18,7 @@ from prometheus_client import (
 )
 
 from pe_deploy.serve.refusal import Refusal
-
-SHARED = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable by which `prometheus_client` learns where several processes count together; it has
-to be set before this module is imported."""
+from pe_deploy.serve.workers import METRICS_FOLDER
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -84,7 +81,7 @@ def count_cut(model: str, texts: int) -> None:
 def exposition() -> bytes:
     """All of it, in Prometheus' text format; of all workers together, where they share a folder."""
     registry: CollectorRegistry = REGISTRY
-    if SHARED in os.environ:
+    if METRICS_FOLDER in os.environ:
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)
     return bytes(generate_latest(registry))

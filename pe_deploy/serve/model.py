@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 import time
 from collections.abc import Collection
@@ -19,6 +18,7 @@ from pe_deploy.runtime import OnnxClassifier
 from pe_deploy.runtime.answer_columns import columns_of
 from pe_deploy.serve.refusal import Refusal
 from pe_deploy.serve.tensors import TEXT
+from pe_deploy.storage.digest import sha256
 
 LABEL = "label"
 PROBABILITY = "probability"
@@ -62,7 +62,7 @@ class Model:
         self.settings = settings
         self._bundle: Bundle | None = bundle
         self.manifest = bundle.manifest
-        self.version = hashlib.sha256(bundle.manifest_json).hexdigest()
+        self.version = sha256(bundle.manifest_json)
         self._classifier: OnnxClassifier | None = None
         self._row_seconds = 0.0
 

@@ -5,7 +5,6 @@ Source of the fields: Triton's `model_config.proto`, and its onnxruntime backend
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from pe_deploy.errors import BundleError, InvalidInputError
 from pe_deploy.runtime.text_graph import TEXTS
 from pe_deploy.serve.tensors import packed_texts
 from pe_deploy.storage.atomic import publishing
+from pe_deploy.storage.digest import sha256
 
 Graph = Literal["latency", "throughput", "text"]
 
@@ -94,7 +94,7 @@ class _Config:
         self._name, self._most_rows, self._instances = name, most_rows, instances
         self._signature = bundle.manifest.signature
         self._is_text = graph == "text"
-        self._digest = hashlib.sha256(bundle.manifest_json).hexdigest()
+        self._digest = sha256(bundle.manifest_json)
         labels = [str(label) for label in bundle.manifest.labels]
         classes = self._signature.task == "classes" and self._signature.num_classes > 1
         # A label on two lines would move all that follow.

@@ -22,7 +22,8 @@ from pe_deploy.errors import PeDeployError, requires_extra
 from pe_deploy.runtime.cpu_count import usable_cpus
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable by which `prometheus_client` learns that processes count together, and where."""
+"""The variable by which `prometheus_client` learns, when it is imported, that processes count
+together, and where."""
 
 _LOOK = 0.2
 
@@ -151,7 +152,8 @@ class _Workers:
         self._stopped_by: int | None = None
 
     def run(self) -> None:
-        _serving(self._plan, self._bundles)  # a missing extra is found once, and before all else
+        with requires_extra("serve"):  # found missing once, and before all else
+            pass
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         self._processes = [self._started(index) for index in range(self._plan.workers)]
