@@ -14,9 +14,9 @@ import orjson
 from numpy.typing import NDArray
 
 from pe_deploy.runtime.given import shown
-from pe_deploy.serve.model import Model, TensorType
+from pe_deploy.serve.model import PLATFORM, Model, TensorType
 from pe_deploy.serve.refusal import Refusal
-from pe_deploy.serve.tensors import InferRequest, Tensor, Wanted, packed_texts
+from pe_deploy.serve.tensors import InferRequest, Tensor, Wanted, raw
 
 JSON_LENGTH = "inference-header-content-length"
 """The header that says how many bytes of a body are JSON."""
@@ -75,13 +75,6 @@ def infer_response(
     return (b"".join([text, *parts]), len(text)) if parts else (text, None)
 
 
-def raw(values: NDArray[Any]) -> bytes:
-    """A tensor's bytes."""
-    if values.dtype.kind == "U":
-        return packed_texts(values.ravel().tolist())
-    return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
-
-
 def wanted_of(request: InferRequest, model: Model) -> tuple[Wanted, ...]:
     """The outputs that are asked for; all where none is.
 
@@ -109,10 +102,6 @@ def metadata(model: Model) -> dict[str, Any]:
         "outputs": [_as_json(tensor) for tensor in model.outputs],
         "parameters": labels,
     }
-
-
-PLATFORM = "onnxruntime_onnx"
-"""The name that the protocol has for onnxruntime."""
 
 
 def object_of(body: bytes) -> dict[str, Any]:

@@ -23,6 +23,9 @@ from pe_deploy.storage.digest import sha256
 LABEL = "label"
 PROBABILITY = "probability"
 
+PLATFORM = "onnxruntime_onnx"
+"""The name that the protocol has for onnxruntime."""
+
 _QUICK = 1e-3
 """Seconds that the event loop may wait for an answer; what takes longer is given to a thread."""
 

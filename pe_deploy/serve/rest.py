@@ -29,10 +29,7 @@ from pe_deploy.serve.json_wire import (
 from pe_deploy.serve.model import Model
 from pe_deploy.serve.refusal import HTTP_STATUS, Refusal, refusing
 from pe_deploy.serve.serving import SERVER, Serving
-from pe_deploy.serve.tensors import TEXT, check_rows, rows_of
-
-MOST_BYTES = 16 * 2**20
-"""Of a request."""
+from pe_deploy.serve.tensors import MOST_BYTES, TEXT, check_rows, rows_of
 
 _LINGER_BYTES = 4 * MOST_BYTES
 _LINGER_SECONDS = 2.0

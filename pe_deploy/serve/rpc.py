@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 import pe_deploy
 from pe_deploy.runtime.given import shown
 from pe_deploy.serve import metrics
-from pe_deploy.serve.json_wire import PLATFORM, raw, wanted_of
+from pe_deploy.serve.json_wire import wanted_of
 from pe_deploy.serve.messages import CLASSES, SERVICE
-from pe_deploy.serve.model import Model, TensorType
+from pe_deploy.serve.model import PLATFORM, Model, TensorType
 from pe_deploy.serve.refusal import GRPC_STATUS, Refusal, refusing
-from pe_deploy.serve.rest import MOST_BYTES
 from pe_deploy.serve.serving import SERVER, Serving
-from pe_deploy.serve.tensors import InferRequest, Tensor, Wanted, rows_of
+from pe_deploy.serve.tensors import MOST_BYTES, InferRequest, Tensor, Wanted, raw, rows_of
 
 _FIELDS = {
     "BOOL": "bool_contents",

@@ -21,6 +21,9 @@ from pe_deploy.serve.refusal import Refusal
 
 TEXT = "text"
 
+MOST_BYTES = 16 * 2**20
+"""Of a request."""
+
 DTYPES: dict[str, str] = {
     "INT64": "<i8",
     "INT32": "<i4",
@@ -100,6 +103,13 @@ def packed_texts(texts: Sequence[str]) -> bytes:
     """Texts in UTF-8, each behind its length in 4 bytes, little-endian."""
     encoded = (text.encode() for text in texts)
     return b"".join(_LENGTH.pack(len(text)) + text for text in encoded)
+
+
+def raw(values: NDArray[Any]) -> bytes:
+    """A tensor's bytes."""
+    if values.dtype.kind == "U":
+        return packed_texts(values.ravel().tolist())
+    return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def _ids(tensor: Tensor, most_rows: int) -> NDArray[Any] | list[Any]:
