@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 Run = Callable[["NDArray[np.int64]"], "NDArray[np.float32]"]
 """From checked ids `[batch, sequence]`, at least one row and one column, to logits."""
 
+_MOST_THREADS = 1024
 _INT64 = np.dtype(np.int64)  # of this machine's byte order, and one object for all arrays of it
 
 
@@ -396,6 +397,33 @@ def opened_with(
     if public_key is not None:
         bundle.check_signature(public_key)
     return bundle
+
+
+def check_threads(num_threads: int | None) -> None:
+    """Check how many threads are asked for; None leaves it to the machine.
+
+    Raises:
+        InvalidInputError: none that a call may have.
+    """
+    if num_threads is not None and (
+        type(num_threads) is not int or not 1 <= num_threads <= _MOST_THREADS
+    ):
+        raise InvalidInputError(f"num_threads is {num_threads!r}; allowed: 1 to {_MOST_THREADS}")
+
+
+def to_be_refused(signature: Signature) -> list[list[int]]:
+    """Rows that a guarded engine refuses, and that do no harm, if wrongly, where it has no guards.
+
+    An empty input is not among them: it would end this process there.
+    """
+    shortest, last = signature.min_length, signature.vocab_size - 1
+    bad = [[outside] + [last] * (shortest - 1) for outside in (-1, last + 1)]
+    bad.append([last] * (signature.max_length + 1))
+    if shortest > 1:
+        bad.append([last] * (shortest - 1))
+    if signature.pad_id is not None:
+        bad.append([signature.pad_id] * shortest)
+    return bad
 
 
 def in_chunks(run: Run) -> Run:
