@@ -101,6 +101,7 @@ class NativeClassifier(BundleClassifier):
     """
 
     _guarded = True
+    _replays = True
     _engine_errors: ClassVar[tuple[type[Exception], ...]] = (RefusedError,)
 
     def __init__(
@@ -114,15 +115,17 @@ class NativeClassifier(BundleClassifier):
         truncation: TooLong | None = None,
     ) -> None:
         check_threads(num_threads)
-        opened = opened_with(bundle, [GOLDEN, TEXTS], public_key)
+        evidence = [GOLDEN, TEXTS] if self._replays else []
+        opened = opened_with(bundle, evidence, public_key)
         # A copy of this object opens the same folder again, from wherever it then is.
         self._source = build if isinstance(build, Build) else os.path.abspath(build)  # noqa: PTH100
         self._sources = sources_of(opened)
         self._num_threads = num_threads
         self._build: Build | None = None
         self._library: Library | None = None
-        names = [GOLDEN] if opened.manifest.text is None else [GOLDEN, TEXTS]
-        super().__init__(opened, names, threshold, truncation)
+        if opened.manifest.text is None:
+            evidence = evidence[:1]
+        super().__init__(opened, evidence, threshold, truncation)
 
     def _engine_facts(self) -> list[tuple[str, object]]:
         facts: list[tuple[str, object]] = [("threads", self.threads)]
@@ -163,10 +166,16 @@ class NativeClassifier(BundleClassifier):
         build = self._source if isinstance(self._source, Build) else open_build(self._source)
         build.check(self.manifest.weights_sha256, self._sources, self._folder)
         library, where = Library(build.library, build.name, str(build)), str(build)
-        signature, text = self.signature, self.manifest.text
+        signature = self.signature
         library.check(signature, len(self.decision.labels), where)
         run = _Engine(library, signature, 1, _NOT_MEASURED).run
         _check_guards(run, signature, where)
+        if self._replays:
+            self._replay(run, where)
+        return dataclasses.replace(build, library=b""), library
+
+    def _replay(self, run: Run, where: str) -> None:
+        signature, text = self.signature, self.manifest.text
         files = {**self._models, **({text.file: self._tokenizer} if text and text.file else {})}
         bundle = Bundle(self._folder, self.manifest, files)
         replay(
@@ -178,7 +187,6 @@ class NativeClassifier(BundleClassifier):
         )
         if text is not None:
             replay_texts(bundle)
-        return dataclasses.replace(build, library=b""), library
 
 
 def build(
@@ -208,11 +216,19 @@ def build(
     opened = opened_with(bundle, [C_SOURCE, C_HEADER, GOLDEN, TEXTS], public_key)
     place = build_place(opened.path) if output is None else Path(output)
     check_place(place, opened)
-    made = compile_bundle(opened)
-    with NativeClassifier(opened, build=made, num_threads=1) as classifier:
-        made = dataclasses.replace(made, share_rows=_measured(classifier, opened))
-    publish(made, place, opened)
+    publish(proved(opened), place, opened)
     return open_build(place)
+
+
+def proved(bundle: Bundle) -> Build:
+    """A bundle's C, compiled, replayed and measured; nothing of it stays on the disk.
+
+    Raises:
+        MissingDependencyError, ExportError, BundleError, ParityError: as `build` raises them.
+    """
+    made = compile_bundle(bundle)
+    with NativeClassifier(bundle, build=made, num_threads=1) as classifier:
+        return dataclasses.replace(made, share_rows=_measured(classifier, bundle))
 
 
 def build_place(bundle: Path) -> Path:
@@ -221,22 +237,28 @@ def build_place(bundle: Path) -> Path:
     return named.with_name(f"{named.name}.build")
 
 
-def compiled(bundle: str | Path | Bundle, *, num_threads: int | None = None) -> NativeClassifier:
-    """A classifier on a bundle's C, compiled for a proof: nothing of it is written to the disk.
+class Candidate(NativeClassifier):
+    """One that is yet to be proved: it replays nothing, so that a proof can say what is wrong."""
+
+    _replays = False
+
+
+def candidate(bundle: str | Path | Bundle, *, num_threads: int | None = None) -> Candidate:
+    """A classifier on a bundle's C, compiled for a proof: nothing of it stays on the disk.
 
     The same source is compiled once in a process.
 
     Raises:
         MissingDependencyError, ExportError: as `build` raises them.
-        BundleError, ParityError: as `NativeClassifier` raises them.
+        BundleError: as `NativeClassifier` raises it.
     """
-    opened = opened_with(bundle, [C_SOURCE, C_HEADER, GOLDEN, TEXTS], None)
+    opened = opened_with(bundle, [C_SOURCE, C_HEADER], None)
     key = (opened.manifest.weights_sha256, *sources_of(opened).values(), os.environ.get("CC"))
     if key not in _compiled:
         while len(_compiled) >= _MOST_COMPILED:
             _compiled.pop(next(iter(_compiled)), None)
         _compiled[key] = compile_bundle(opened)
-    return NativeClassifier(opened, build=_compiled[key], num_threads=num_threads)
+    return Candidate(opened, build=_compiled[key], num_threads=num_threads)
 
 
 class _Engine:
