@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bundle.artifacts import C_HEADER, C_SOURCE, GOLDEN
-from pe_deploy.bundle.bundle import write_bundle
+from pe_deploy.bundle.artifacts import C_HEADER, C_SOURCE, GOLDEN, TEXTS
+from pe_deploy.bundle.bundle import open_bundle, write_bundle
 from pe_deploy.bundle.golden import GoldenCase, golden_to_bytes
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.config import Decision, Signature
@@ -150,9 +150,29 @@ int main(void) {{
 
 
 def handmade(
-    folder: Path, signature: Signature = PLAIN, *, name: str = "model", seed: int = 0
+    folder: Path,
+    signature: Signature = PLAIN,
+    *,
+    name: str = "model",
+    seed: int = 0,
+    like: Path | None = None,
 ) -> Path:
-    """Write such a bundle into a new folder, and return that."""
+    """Write such a bundle into a new folder, and return that.
+
+    Args:
+        folder: the bundle.
+        signature: of the model.
+        name: what begins the names of its functions.
+        seed: of its weights.
+        like: a bundle that takes text; the new one has its signature and takes the same.
+    """
+    texts: dict[str, bytes] = {}
+    spec = None
+    if like is not None:
+        opened = open_bundle(like)
+        signature, spec = opened.manifest.signature, opened.manifest.text
+        assert spec is not None
+        texts = {name: opened.read(name) for name in (TEXTS, spec.file) if name}
     numbers = np.random.default_rng(seed)
     outputs = signature.num_classes
     embedding, weight, bias = (
@@ -186,8 +206,9 @@ def handmade(
         )
         golden.append(GoldenCase(ids, exact, rounded, decision.recorded(exact)))
     weights = sha256(b"".join(part.tobytes() for part in (embedding, weight, bias)))
-    manifest = Manifest(signature, labels, decision.threshold, weights)
+    manifest = Manifest(signature, labels, decision.threshold, weights, text=spec)
     files = {
+        **texts,
         C_SOURCE: _SOURCE.format(**how).encode(),
         C_HEADER: _HEADER.format(**how).encode(),
         GOLDEN: golden_to_bytes(golden, weights),
@@ -203,9 +224,9 @@ def _floats(values: Iterable[np.float32]) -> str:
 
 def _inputs(signature: Signature, numbers: np.random.Generator) -> list[NDArray[np.int64]]:
     found = []
-    first = 0 if signature.pad_id is None else 1
+    tokens = [each for each in range(signature.vocab_size) if each != signature.pad_id]
     for rows, length in ((1, signature.max_length), (3, signature.min_length), (19, 7)):
-        ids = numbers.integers(first, signature.vocab_size, (rows, length))
+        ids = numbers.choice(tokens, (rows, length))
         if signature.pad_id is not None and rows > 1:
             ids[1, signature.min_length :] = signature.pad_id
         found.append(ids)

@@ -13,7 +13,7 @@ import numpy as np
 from pe_deploy.bundle.artifacts import C_HEADER, C_SOURCE, GOLDEN, TEXTS
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.config import Signature
-from pe_deploy.errors import BundleError
+from pe_deploy.errors import BundleError, PredictionError
 from pe_deploy.runtime.classifier import (
     BundleClassifier,
     Run,
@@ -119,9 +119,9 @@ class NativeClassifier(BundleClassifier):
         opened = opened_with(bundle, evidence, public_key)
         # A copy of this object opens the same folder again, from wherever it then is.
         self._source = build if isinstance(build, Build) else os.path.abspath(build)  # noqa: PTH100
+        self._build: Build | None = build if isinstance(build, Build) else open_build(build)
         self._sources = sources_of(opened)
         self._num_threads = num_threads
-        self._build: Build | None = None
         self._library: Library | None = None
         if opened.manifest.text is None:
             evidence = evidence[:1]
@@ -163,7 +163,9 @@ class NativeClassifier(BundleClassifier):
         Raises:
             BundleError, ParityError: as when the classifier is opened.
         """
-        build = self._source if isinstance(self._source, Build) else open_build(self._source)
+        build = self._build
+        if build is None:  # this is a copy
+            build = self._source if isinstance(self._source, Build) else open_build(self._source)
         build.check(self.manifest.weights_sha256, self._sources, self._folder)
         library, where = Library(build.library, build.name, str(build)), str(build)
         signature = self.signature
@@ -178,13 +180,15 @@ class NativeClassifier(BundleClassifier):
         signature, text = self.signature, self.manifest.text
         files = {**self._models, **({text.file: self._tokenizer} if text and text.file else {})}
         bundle = Bundle(self._folder, self.manifest, files)
-        replay(
-            lambda ids: signature.zero_padding(run(ids), ids),
-            bundle.golden(),
-            where,
-            self.manifest.decision.recorded,
-            Floors.of_summary(self.manifest.parity),
-        )
+
+        def logits(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+            try:
+                return signature.zero_padding(run(ids), ids)
+            except RefusedError as error:
+                raise PredictionError(str(error)) from error
+
+        decide, floors = self.manifest.decision.recorded, Floors.of_summary(self.manifest.parity)
+        replay(logits, bundle.golden(), where, decide, floors)
         if text is not None:
             replay_texts(bundle)
 
