@@ -65,8 +65,9 @@ class Source(NamedTuple):
         program = self.folder / "program"
         done = subprocess.run(
             [
-                *(compiler, *STRICT, *flags, *self.macros, f"-I{self.folder}", "-o", program),
-                *(self.folder / C_SOURCE, *(HERE / driver for driver in drivers)),
+                *(compiler, *STRICT, *flags, *self.macros, f"-I{self.folder}"),
+                *("-o", str(program), str(self.folder / C_SOURCE)),
+                *(str(HERE / driver) for driver in drivers),
             ],
             capture_output=True,
             text=True,
