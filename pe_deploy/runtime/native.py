@@ -46,8 +46,8 @@ BLOCK_ROWS = 16
 """Shares are whole blocks of so many rows, which the C computes together; but for the last."""
 
 _NOT_MEASURED = 64
-_SHARE_SECONDS = 50e-6
-"""Work that is worth another thread, which takes about a quarter of it to wake up."""
+_SHARE_SECONDS = 100e-6
+"""The work of one share: to hand it to a thread takes 30 to 80 µs."""
 
 _MEASURED_ROWS = 64
 _MEASUREMENTS = 20
