@@ -271,6 +271,9 @@ def _checked(library: bytes, where: str, values: dict[str, Any]) -> Build:
     for name, kind in {**kinds, "flags": list, "features": list}.items():
         if type(values.get(name)) is not kind:
             raise TypeError(f"{name} is {values.get(name)!r}")
+    for name in ("bits", "share_rows"):
+        if values[name] < 0:
+            raise TypeError(f"{name} is {values[name]}")
     for name in ("flags", "features"):
         if not all(isinstance(value, str) for value in values[name]):
             raise TypeError(f"{name} is {values[name]!r}")

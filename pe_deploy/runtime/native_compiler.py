@@ -62,10 +62,8 @@ def compiler() -> Compiler:
     except ValueError:
         commands = [[given]]
     for command in commands:
-        if shutil.which(command[0]):
-            done = _run([*command, "--version"], Path.cwd())
-            if done.returncode == 0 and done.stdout.strip():
-                return Compiler(tuple(command), line_of(done.stdout.strip().splitlines()[0]))
+        if shutil.which(command[0]) and (version := _version(command)):
+            return Compiler(tuple(command), version)
     if given:
         raise MissingDependencyError(f"CC is {given!r}, which is no compiler here; {_INSTALL}")
     raise MissingDependencyError(f"no C compiler is here ({', '.join(_USUAL)}); {_INSTALL}")
@@ -106,6 +104,16 @@ def compile_library(by: Compiler, files: Mapping[str, bytes], source: str, where
             )
         library = (folder / "library").read_bytes()
     return Compiled(library, flags, _features(known.stdout))
+
+
+def _version(command: Sequence[str]) -> str:
+    """The first line that a compiler says of itself; empty where it does not run."""
+    try:
+        done = _run([*command, "--version"], Path(tempfile.gettempdir()))
+    except OSError:
+        return ""
+    said = done.stdout.strip().splitlines() if done.returncode == 0 else []
+    return line_of(said[0]) if said else ""
 
 
 def _features(macros: str) -> tuple[str, ...]:

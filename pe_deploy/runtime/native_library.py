@@ -77,7 +77,7 @@ class Library:
 
     def __init__(self, data: bytes, name: str, where: str) -> None:
         library = _opened(data, where)
-        weakref.finalize(self, _ctypes.dlclose, library._handle).atexit = False
+        weakref.finalize(self, _unload, library._handle).atexit = False
         pointer, size = ctypes.c_void_p, ctypes.c_size_t
         try:
             self.predict: Callable[[int, int, int, int], int] = _declared(
@@ -118,6 +118,9 @@ class Library:
                 )
 
 
+_unload = getattr(_ctypes, "FreeLibrary" if os.name == "nt" else "dlclose")
+
+
 def _declared(function: Any, result: Any, *arguments: Any) -> Any:
     function.restype, function.argtypes = result, arguments
     return function
@@ -156,7 +159,10 @@ def _in_memory(data: bytes) -> Iterator[str]:
 @contextmanager
 def _in_own_folder(data: bytes) -> Iterator[str]:
     """The path of a file with these bytes in a folder that only this user may enter."""
-    with tempfile.TemporaryDirectory(prefix="pe_deploy-") as folder:
+    # Windows removes no file that is loaded.
+    with tempfile.TemporaryDirectory(
+        prefix="pe_deploy-", ignore_cleanup_errors=os.name == "nt"
+    ) as folder:
         path = Path(folder) / "library"
         path.write_bytes(data)
         yield str(path)
