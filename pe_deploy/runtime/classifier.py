@@ -61,6 +61,9 @@ class Classifier(ABC):
     _guarded = False
     """Whether the engine itself refuses whatever is wrong with int64 `[batch, sequence]`."""
 
+    _finite = False
+    """Whether the engine itself looks at each number of its answers."""
+
     _engine_errors: ClassVar[tuple[type[Exception], ...]] = (RuntimeError,)
     """What the engine raises where it fails. All else passes through, as what a signal handler of
     the app raises."""
@@ -216,7 +219,8 @@ class Classifier(ABC):
             )
         if self._per_token:
             logits = self.signature.zero_padding(logits, ids)
-        _check_finite(logits, self._per_token)
+        if not self._finite:
+            check_finite(logits, self._per_token)
         return logits
 
     def predict_proba(self, input_ids: Any) -> Any:
@@ -440,11 +444,14 @@ def in_chunks(run: Run) -> Run:
     return run_all
 
 
-def _check_finite(logits: NDArray[np.float32], per_token: bool) -> None:
+def check_finite(logits: NDArray[np.float32], per_token: bool) -> None:
     """Refuse infinity and NaN, which would otherwise become some label.
 
     The sum of a few float32 numbers in Python's double precision cannot overflow: it is finite
     exactly where each of them is.
+
+    Raises:
+        PredictionError: naming the first.
     """
     few = logits.size <= 32  # then Python's own numbers are looked through sooner than numpy's
     if isfinite(sum(logits.ravel().tolist())) if few else np.isfinite(logits).all():

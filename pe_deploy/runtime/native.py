@@ -17,6 +17,7 @@ from pe_deploy.errors import BundleError, PredictionError
 from pe_deploy.runtime.classifier import (
     BundleClassifier,
     Run,
+    check_finite,
     check_threads,
     opened_with,
     to_be_refused,
@@ -32,7 +33,7 @@ from pe_deploy.runtime.native_build import (
     publish,
     sources_of,
 )
-from pe_deploy.runtime.native_library import Library, address_of
+from pe_deploy.runtime.native_library import NOT_FINITE, Library, address_of
 from pe_deploy.runtime.plan import count_chunks, cut, largest_chunk
 from pe_deploy.runtime.replay import replay, replay_texts
 from pe_deploy.runtime.thread_pool import ThreadPool
@@ -120,6 +121,7 @@ class NativeClassifier(BundleClassifier):
         # A copy of this object opens the same folder again, from wherever it then is.
         self._source = build if isinstance(build, Build) else os.path.abspath(build)  # noqa: PTH100
         self._build: Build | None = build if isinstance(build, Build) else open_build(build)
+        self._finite = opened.manifest.signature.task != "tokens"
         self._sources = sources_of(opened)
         self._num_threads = num_threads
         self._library: Library | None = None
@@ -286,6 +288,7 @@ class _Engine:
 
         Raises:
             RefusedError: the model does not take them.
+            PredictionError: a number of an answer is not finite.
         """
         rows, length = ids.shape
         shape = (rows, length) if self._per_token else (rows,)
@@ -293,20 +296,25 @@ class _Engine:
         part = (address_of(ids), rows, length, address_of(logits))
         if rows < self._never_cut:
             if code := self._predict(*part):
-                raise RefusedError(self._library.message(code))
+                self._complain(code, logits)
             return logits
         shares = max(1, min(self._threads, rows * length // self._share_ids))
         parts = _cut(part, shares, logits.nbytes // rows)
         if shares > 1:
-            self._pool.map(self._run_part, parts, shares)
+            codes = self._pool.map(self._run_part, parts, shares)
         else:
-            for each in parts:  # one by one, so that Ctrl-C is heard
-                self._part(each)
+            codes = [self._predict(*each) for each in parts]  # one by one, so that Ctrl-C is heard
+        if code := next(filter(None, codes), 0):
+            self._complain(code, logits)
         return logits
 
-    def _part(self, part: _Part) -> None:
-        if code := self._predict(*part):
-            raise RefusedError(self._library.message(code))
+    def _part(self, part: _Part) -> int:
+        return self._predict(*part)
+
+    def _complain(self, code: int, logits: NDArray[np.float32]) -> None:
+        if code == NOT_FINITE:
+            check_finite(logits, self._per_token)
+        raise RefusedError(self._library.message(code))
 
 
 def _cut(whole: _Part, shares: int, answer_bytes: int) -> list[_Part]:

@@ -33,19 +33,26 @@ CONSTANTS = (
 """What a library tells of itself, in this order; `pad_id` is -1 where there is none."""
 
 _ABI = 1
-_TABLE = "pe_deploy_constants"
+_TABLE, _FUNCTION = "pe_deploy_constants", "pe_deploy_predict"
+NOT_FINITE = -1
+"""The code of an answer with a number that is not finite; no model gives it itself."""
+
 _MFD_EXEC = 0x10  # linux/memfd.h; older kernels do not know it, and do not need it
 _serial = itertools.count()
 
 
 def glue(name: str) -> bytes:
-    """The C of `GLUE`: the model, and a table of its constants, which are macros.
+    """The C of `GLUE`: the model, a table of its constants, which are macros, and a function.
+
+    The function looks at each number of an answer, as Python would in a third of the time of a call
+    on one row; but not for tokens, of which only those that are no padding count.
 
     Args:
         name: what begins the names of the model's functions.
     """
     own = name.upper()
     return f"""#include "model.c"
+#include <string.h>
 #ifdef {own}_PAD_ID
 #define PE_DEPLOY_PAD_ID {own}_PAD_ID
 #else
@@ -55,6 +62,18 @@ extern const int64_t {_TABLE}[{len(CONSTANTS)}];
 const int64_t {_TABLE}[{len(CONSTANTS)}] = {{
     {_ABI}, {own}_VOCAB_SIZE, {own}_MIN_LENGTH, {own}_MAX_LENGTH, PE_DEPLOY_PAD_ID,
     {own}_OUTPUTS, {own}_PER_TOKEN, {own}_LABEL_COUNT, {own}_STACK_BYTES}};
+int {_FUNCTION}(const int64_t *ids, size_t rows, size_t length, float *logits);
+int {_FUNCTION}(const int64_t *ids, size_t rows, size_t length, float *logits) {{
+    const int code = {name}_predict(ids, rows, length, logits);
+    if (code || {own}_PER_TOKEN) return code;
+    uint32_t found = 0;
+    for (size_t i = 0; i < rows * {own}_OUTPUTS; ++i) {{
+        uint32_t bits;
+        memcpy(&bits, logits + i, sizeof bits);
+        found |= (bits & 0x7f800000u) == 0x7f800000u;
+    }}
+    return found ? {NOT_FINITE} : 0;
+}}
 """.encode()
 
 
@@ -68,7 +87,8 @@ class Library:
 
     Attributes:
         predict: the C function: the address of ids, rows, length, the address for logits; returns
-            a code, 0 for an answer. It runs without Python's global lock.
+            a code, 0 for an answer, `NOT_FINITE` for one that is none. It runs without Python's
+            global lock.
         constants: by the names of `CONSTANTS`.
 
     Raises:
@@ -81,12 +101,12 @@ class Library:
         pointer, size = ctypes.c_void_p, ctypes.c_size_t
         try:
             self.predict: Callable[[int, int, int, int], int] = _declared(
-                library[f"{name}_predict"], ctypes.c_int, pointer, size, size, pointer
+                library[_FUNCTION], ctypes.c_int, pointer, size, size, pointer
             )
             self._message = _declared(library[f"{name}_message"], ctypes.c_char_p, ctypes.c_int)
             table = list((ctypes.c_int64 * len(CONSTANTS)).in_dll(library, _TABLE))
         except (AttributeError, ValueError) as error:
-            raise BundleError(f"{where} is no build of a model: {line_of(error)}") from error
+            raise BundleError(f"{where} is no build of a model: {_reason(error)}") from error
         self.constants = dict(zip(CONSTANTS, table, strict=True))
 
     def message(self, code: int) -> str:
@@ -135,7 +155,12 @@ def _opened(data: bytes, where: str) -> ctypes.CDLL:
         except OSError as error:
             if failed is None or failed.errno == errno.ENOSYS:
                 failed = error
-    raise BundleError(f"{where}: this system does not load it: {line_of(failed)}") from failed
+    raise BundleError(f"{where}: this system does not load it: {_reason(failed)}") from failed
+
+
+def _reason(error: object) -> str:
+    """What the system says, without the path of a file that is there for a moment."""
+    return line_of(error).partition(": ")[2] or line_of(error)
 
 
 @contextmanager

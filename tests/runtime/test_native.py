@@ -255,7 +255,7 @@ def test_a_library_that_exports_something_else_is_one_line(own: Path, tmp_path: 
     source.write_text("int model_predict(void) { return 0; }")
     subprocess.run(["cc", "-shared", "-fPIC", "-o", f"{source}.so", source], check=True)
     put_library(own.with_name("plain.build"), Path(f"{source}.so").read_bytes())
-    with pytest.raises(BundleError, match=r"is no build of a model: .*model_message"):
+    with pytest.raises(BundleError, match=r"is no build of a model: undefined.*pe_deploy_predict"):
         opened(own)
     put_library(own.with_name("plain.build"), b"no library at all")
     with pytest.raises(BundleError, match="this system does not load it: "):
@@ -522,3 +522,23 @@ def test_a_proof_goes_on_without_a_compiler_and_says_so(
     assert report.passed
     assert {cell.predictor for cell in report.cells} == {"onnx", "throughput"}
     assert report.not_run["c"].startswith("CC is 'no-such-compiler'")
+
+
+@pytest.mark.parametrize("rows", [1, 40, 5000])
+@pytest.mark.parametrize("name", ["plain", "padded", "tokens"])
+def test_a_number_that_is_not_finite_is_no_answer(
+    tmp_path: Path, reseal: Callable[..., bytes], name: str, rows: int
+) -> None:
+    bundle = handmade(tmp_path / "bundle", SIGNATURES[name])
+    last = "logits += MODEL_OUTPUTS;" if name != "tokens" else "answer(state, logits);"
+    one_five = "length > 4 && ids[0] == 5 && ids[1] == 5 && ids[2] == 5 && ids[3] == 5"
+    bad = f"if ({one_five}) {{ const volatile float none = 0; logits[0] = -1 / none; }}"
+    resealed(bundle, reseal, last, f"{bad} {last}" if name != "tokens" else f"{last} {bad}")
+    build(bundle)
+    ids = np.resize(np.arange(1, 11), (rows, 10))
+    ids[rows // 2 :] = 5
+    for threads in (1, 2):
+        classifier = opened(bundle, num_threads=threads)
+        assert np.isfinite(classifier.predict_logits(ids[: rows // 2])).all()
+        with pytest.raises(PredictionError, match=f"row {rows // 2}: the logit .*is -inf; an"):
+            classifier.predict_logits(ids)
