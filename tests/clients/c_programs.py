@@ -47,8 +47,8 @@ class Source(NamedTuple):
         own = name.upper()
         known = ("VOCAB_SIZE", "MIN_LENGTH", "MAX_LENGTH", "OUTPUTS", "PER_TOKEN")
         macros = (
-            *(f"-D{each}={own}_{each}" for each in known),
-            *(f"-DPAD_ID={pad}", f"-DPREDICT={name}_predict", f"-DMESSAGE={name}_message"),
+            *(f"-DIT_{each}={own}_{each}" for each in known),
+            *(f"-DIT_PAD_ID={pad}", f"-DIT_PREDICT={name}_predict", f"-DIT_MESSAGE={name}_message"),
         )
         return cls(folder, name, macros, signature.num_classes, int(signature.task == "tokens"))
 

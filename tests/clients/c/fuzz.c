@@ -2,8 +2,8 @@
 
    A sanitizer sees what is read or written beyond them. Here is seen whether the model refuses just
    what it must, whether an error leaves the answer as it was, and whether a row answers in a batch
-   as it does alone. PREDICT, MESSAGE, VOCAB_SIZE, MIN_LENGTH, MAX_LENGTH, PAD_ID (-1 for none),
-   OUTPUTS and PER_TOKEN are given on the command line of the compiler. */
+   as it does alone. IT_PREDICT, IT_MESSAGE, IT_VOCAB_SIZE, IT_MIN_LENGTH, IT_MAX_LENGTH, IT_PAD_ID (-1 for none),
+   IT_OUTPUTS and IT_PER_TOKEN are given on the command line of the compiler. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,14 +33,14 @@ static void fail(const char *what, size_t rows, size_t length, const int64_t *id
 }
 
 static int64_t token(void) {
-    const int64_t id = (int64_t)below(VOCAB_SIZE - (PAD_ID >= 0 ? 1 : 0));
-    return PAD_ID >= 0 && id >= PAD_ID ? id + 1 : id;
+    const int64_t id = (int64_t)below(IT_VOCAB_SIZE - (IT_PAD_ID >= 0 ? 1 : 0));
+    return IT_PAD_ID >= 0 && id >= IT_PAD_ID ? id + 1 : id;
 }
 
 static int64_t strange(void) {
     static const int64_t known[] = {
-        -1, VOCAB_SIZE, VOCAB_SIZE + 1, -VOCAB_SIZE, INT32_MIN, INT32_MAX, INT64_MIN, INT64_MAX,
-        INT64_C(1) << 32, (INT64_C(1) << 32) + 1, -(INT64_C(1) << 32), INT64_MIN + 1, PAD_ID};
+        -1, IT_VOCAB_SIZE, IT_VOCAB_SIZE + 1, -IT_VOCAB_SIZE, INT32_MIN, INT32_MAX, INT64_MIN, INT64_MAX,
+        INT64_C(1) << 32, (INT64_C(1) << 32) + 1, -(INT64_C(1) << 32), INT64_MIN + 1, IT_PAD_ID};
     const uint64_t which = below(sizeof known / sizeof known[0] + 2);
     return which < sizeof known / sizeof known[0] ? known[which] : (int64_t)draw();
 }
@@ -48,10 +48,10 @@ static int64_t strange(void) {
 static void fill(int64_t *ids, size_t rows, size_t length) {
     for (size_t row = 0; row < rows; ++row) {
         size_t tokens = length;
-        if (PAD_ID >= 0 && below(2)) tokens = (size_t)below(length + 1);
-        if (tokens < MIN_LENGTH && below(16)) tokens = length; /* seldom too short */
+        if (IT_PAD_ID >= 0 && below(2)) tokens = (size_t)below(length + 1);
+        if (tokens < IT_MIN_LENGTH && below(16)) tokens = length; /* seldom too short */
         for (size_t at = 0; at < length; ++at)
-            ids[row * length + at] = at < tokens ? token() : PAD_ID;
+            ids[row * length + at] = at < tokens ? token() : IT_PAD_ID;
     }
     if (rows * length == 0 || below(2)) return;
     for (uint64_t i = 1 + below(3); i; --i) {
@@ -61,26 +61,26 @@ static void fill(int64_t *ids, size_t rows, size_t length) {
 }
 
 static int is_right(const int64_t *ids, size_t rows, size_t length) {
-    if (length < MIN_LENGTH || length < 1 || length > MAX_LENGTH) return 0;
+    if (length < IT_MIN_LENGTH || length < 1 || length > IT_MAX_LENGTH) return 0;
     for (size_t row = 0; row < rows; ++row) {
         size_t tokens = 0;
         for (size_t at = 0; at < length; ++at) {
             const int64_t id = ids[row * length + at];
-            if (id < 0 || id >= VOCAB_SIZE) return 0;
-            if (id == PAD_ID) continue;
+            if (id < 0 || id >= IT_VOCAB_SIZE) return 0;
+            if (id == IT_PAD_ID) continue;
             if (tokens != at) return 0; /* behind padding */
             ++tokens;
         }
-        if (tokens < 1 || tokens < MIN_LENGTH) return 0;
+        if (tokens < 1 || tokens < IT_MIN_LENGTH) return 0;
     }
     return 1;
 }
 
 static size_t some_length(void) {
     static const size_t known[] = {
-        0, MAX_LENGTH + 1, 2 * MAX_LENGTH, MIN_LENGTH - 1, 100000, SIZE_MAX, SIZE_MAX / 8 + 1,
+        0, IT_MAX_LENGTH + 1, 2 * IT_MAX_LENGTH, IT_MIN_LENGTH - 1, 100000, SIZE_MAX, SIZE_MAX / 8 + 1,
         (size_t)1 << 31};
-    if (below(8)) return 1 + (size_t)below(MAX_LENGTH);
+    if (below(8)) return 1 + (size_t)below(IT_MAX_LENGTH);
     return known[below(sizeof known / sizeof known[0])];
 }
 
@@ -96,15 +96,15 @@ static void *exactly(size_t count, size_t size, void **memory) {
 }
 
 static void check_alone(const int64_t *ids, size_t rows, size_t length, const float *logits) {
-    const size_t each = (size_t)OUTPUTS * (PER_TOKEN ? length : 1);
+    const size_t each = (size_t)IT_OUTPUTS * (IT_PER_TOKEN ? length : 1);
     const size_t row = (size_t)below(rows);
     void *first, *second;
     int64_t *own = exactly(length, sizeof *own, &first);
     float *alone = exactly(each, sizeof *alone, &second);
     memcpy(own, ids + row * length, length * sizeof *own);
-    if (PREDICT(own, 1, length, alone)) fail("refused alone", 1, length, own);
+    if (IT_PREDICT(own, 1, length, alone)) fail("refused alone", 1, length, own);
     for (size_t i = 0; i < each; ++i) {
-        if (PER_TOKEN && own[i / OUTPUTS] == PAD_ID) break; /* what answers padding is no answer */
+        if (IT_PER_TOKEN && own[i / IT_OUTPUTS] == IT_PAD_ID) break; /* what answers padding is no answer */
         const float given = logits[row * each + i], off = given - alone[i];
         const float allowed = 1e-4f * (1 + (given < 0 ? -given : given));
         if (!(off <= allowed && -off <= allowed)) fail("another answer alone", 1, length, own);
@@ -115,11 +115,11 @@ static void check_alone(const int64_t *ids, size_t rows, size_t length, const fl
 
 static int try_one(void) {
     const size_t length = some_length();
-    const int fits = length <= MAX_LENGTH;
+    const int fits = length <= IT_MAX_LENGTH;
     size_t rows = (size_t)below(MOST_ROWS);
     if (!fits && below(2)) rows = (size_t)draw(); /* what is refused by its length is not read */
     const size_t held = fits ? rows * length : 0;
-    const size_t count = fits ? rows * (size_t)OUTPUTS * (PER_TOKEN ? length : 1) : 0;
+    const size_t count = fits ? rows * (size_t)IT_OUTPUTS * (IT_PER_TOKEN ? length : 1) : 0;
     void *first, *second;
     int64_t *ids = exactly(held, sizeof *ids, &first);
     float *logits = exactly(count, sizeof *logits, &second);
@@ -131,9 +131,9 @@ static int try_one(void) {
     const int which = (int)below(64); /* now and then, a pointer is null */
     const int null = which < 2 && rows;
     const int code =
-        PREDICT(which == 0 ? NULL : ids, rows, length, which == 1 ? NULL : logits);
+        IT_PREDICT(which == 0 ? NULL : ids, rows, length, which == 1 ? NULL : logits);
     const int right = rows == 0 || (fits && !null && is_right(ids, rows, length));
-    if (!MESSAGE(code) || !*MESSAGE(code)) fail("a code without words", rows, length, NULL);
+    if (!IT_MESSAGE(code) || !*IT_MESSAGE(code)) fail("a code without words", rows, length, NULL);
     if ((code == 0) != right) fail(code ? "refused" : "answered", rows, length, fits ? ids : NULL);
     for (size_t i = 0; i < count; ++i) {
         uint32_t bits;

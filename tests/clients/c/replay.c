@@ -2,7 +2,7 @@
 
    Of each input: rows and length, uint64; the ids, int64. Of each answer: the code, int64; how many
    numbers there are, uint64; the numbers, float. All of this machine's byte order.
-   PREDICT, OUTPUTS and PER_TOKEN are given on the command line of the compiler. */
+   IT_PREDICT, IT_OUTPUTS and IT_PER_TOKEN are given on the command line of the compiler. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -16,11 +16,11 @@ int main(void) {
     uint64_t shape[2];
     while (taken(shape, sizeof shape[0], 2)) {
         const size_t rows = (size_t)shape[0], length = (size_t)shape[1];
-        const size_t count = rows * (size_t)OUTPUTS * (PER_TOKEN ? length : 1);
+        const size_t count = rows * (size_t)IT_OUTPUTS * (IT_PER_TOKEN ? length : 1);
         int64_t *ids = malloc(rows * length * sizeof *ids + 1);
         float *logits = malloc(count * sizeof *logits + 1);
         if (!ids || !logits || !taken(ids, sizeof *ids, rows * length)) return 1;
-        const int64_t code = PREDICT(ids, rows, length, logits);
+        const int64_t code = IT_PREDICT(ids, rows, length, logits);
         const uint64_t answered = code ? 0 : count;
         fwrite(&code, sizeof code, 1, stdout);
         fwrite(&answered, sizeof answered, 1, stdout);
