@@ -121,14 +121,16 @@ def test_its_own_main_reads_lines_of_ids(bundle: Bundle, source: Source, compile
 @VECTORS
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_no_input_makes_it_read_or_write_out_of_bounds(
-    source: Source, compiler: str, vectors: bool
+    bundle: Bundle, source: Source, compiler: str, vectors: bool
 ) -> None:
     need(compiler)
     flags = [*flags_of(source, vectors), *SANITIZED]
-    told = fuzzed(source.compiled(compiler, flags, "fuzz.c"), seed=1, inputs=20_000)
+    is_large = len(bundle.read(C_SOURCE)) > 50_000
+    tried = 2000 if is_large else 20_000  # a second or two; fuzz_c.py searches on
+    told = fuzzed(source.compiled(compiler, flags, "fuzz.c"), seed=1, inputs=tried)
     inputs, answered, refused = (int(word) for word in told.split() if word.isdigit())
-    assert inputs == 20_000
-    assert min(answered, refused) > 2000
+    assert inputs == tried
+    assert min(answered, refused) > tried / 10
 
 
 FAULTS = {

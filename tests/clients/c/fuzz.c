@@ -116,7 +116,7 @@ static void check_alone(const int64_t *ids, size_t rows, size_t length, const fl
 static int try_one(void) {
     const size_t length = some_length();
     const int fits = length <= IT_MAX_LENGTH;
-    size_t rows = (size_t)below(MOST_ROWS);
+    size_t rows = (size_t)below(below(2) ? 4 : MOST_ROWS);
     if (!fits && below(2)) rows = (size_t)draw(); /* what is refused by its length is not read */
     const size_t held = fits ? rows * length : 0;
     const size_t count = fits ? rows * (size_t)IT_OUTPUTS * (IT_PER_TOKEN ? length : 1) : 0;
