@@ -228,14 +228,19 @@ def test_no_build_is_named(own: Path) -> None:
         NativeClassifier(own, build=own)
 
 
-def test_a_build_of_another_bundle_is_refused(made: Path, tmp_path: Path) -> None:
+def test_a_build_of_another_bundle_is_refused(
+    made: Path, tmp_path: Path, own_bundle: Path, reseal: Callable[..., bytes]
+) -> None:
     with pytest.raises(BundleError, match=r"is of another bundle than .*: its weights_sha256 is"):
         NativeClassifier(made / "padded", build=made / "plain.build")
     again = handmade(tmp_path / "again", name="other")  # the same weights in another file
     with pytest.raises(BundleError, match=r"was made of another model\.c than that of .*again"):
         NativeClassifier(again, build=made / "plain.build")
+    for name in (C_SOURCE, C_HEADER):
+        (own_bundle / name).unlink(missing_ok=True)
+    reseal(own_bundle)
     with pytest.raises(BundleError, match=r"holds no model\.c; export it with --format c"):
-        NativeClassifier(Path("models/demo").resolve(), build=made / "plain.build")
+        NativeClassifier(own_bundle, build=made / "plain.build")
 
 
 def test_a_library_of_another_model_under_a_record_that_fits_is_found_out(
@@ -452,6 +457,27 @@ for _ in range(3):
 assert (classifier.predict_logits(ids) == expected).all()
 """
     run_python(code, own)
+
+
+def test_a_process_ends_well_while_its_threads_predict(made: Path) -> None:
+    code = """
+import sys, threading, time
+import numpy as np
+from pe_deploy import NativeClassifier
+bundle = sys.argv[1]
+classifier = NativeClassifier(bundle, build=bundle + ".build", num_threads=2)
+ids = np.resize(np.arange(12), (9000, 10))
+
+def predict():
+    while True:
+        classifier.predict_logits(ids)
+
+for _ in range(3):
+    threading.Thread(target=predict, daemon=True).start()
+time.sleep(0.1)
+"""
+    for _ in range(3):
+        run_python(code, made / "plain")
 
 
 def mapped() -> int:
