@@ -17,7 +17,6 @@ from pe_deploy.errors import BundleError, PredictionError
 from pe_deploy.runtime.classifier import (
     BundleClassifier,
     Run,
-    check_finite,
     check_threads,
     opened_with,
     to_be_refused,
@@ -33,40 +32,22 @@ from pe_deploy.runtime.native_build import (
     publish,
     sources_of,
 )
-from pe_deploy.runtime.native_library import NOT_FINITE, Library, address_of
-from pe_deploy.runtime.plan import count_chunks, cut, largest_chunk
+from pe_deploy.runtime.native_engine import BLOCK_ROWS, SHARE_SECONDS, Engine, RefusedError
+from pe_deploy.runtime.native_library import Library
 from pe_deploy.runtime.replay import replay, replay_texts
-from pe_deploy.runtime.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pe_deploy.text.spec import TooLong
 
-BLOCK_ROWS = 16
-"""Shares are whole blocks of so many rows, which the C computes together; but for the last."""
-
 _NOT_MEASURED = 64
-_SHARE_SECONDS = 100e-6
-"""The work of one share: to hand it to a thread takes 30 to 80 µs."""
-
-_PIECES = 4
-"""Of a share, where there is work enough: so a thread that is slow, or late, is waited for less."""
-
 _MEASURED_ROWS = 64
 _MEASUREMENTS = 20
 
 
-_Part = tuple[int, int, int, int]
-"""What the C function takes: the address of ids, rows, length, the address for logits."""
-
-_INT64, _FLOAT32 = np.dtype(np.int64), np.dtype(np.float32)
 _MOST_COMPILED = 8
 _compiled: dict[tuple[object, ...], Build] = {}
-
-
-class RefusedError(RuntimeError):
-    """The C function gave a code instead of an answer."""
 
 
 class NativeClassifier(BundleClassifier):
@@ -159,7 +140,7 @@ class NativeClassifier(BundleClassifier):
         if self._library is None or self._build is None:  # else in a process that was forked
             self._build, self._library = self._verified()
         shares = self._build.share_rows or _NOT_MEASURED
-        engine = _Engine(self._library, self.signature, self.threads, shares)
+        engine = Engine(self._library, self.signature, self.threads, shares)
         return finished_before_exit(engine.run)
 
     def _verified(self) -> tuple[Build, Library]:
@@ -175,7 +156,7 @@ class NativeClassifier(BundleClassifier):
         library, where = Library(build.library, build.name, str(build)), str(build)
         signature = self.signature
         library.check(signature, len(self.decision.labels), where)
-        run = _Engine(library, signature, 1, _NOT_MEASURED).run
+        run = Engine(library, signature, 1, _NOT_MEASURED).run
         _check_guards(run, signature, where)
         if self._replays:
             self._replay(run, where)
@@ -270,76 +251,11 @@ def candidate(bundle: str | Path | Bundle, *, num_threads: int | None = None) ->
     return Candidate(opened, build=_compiled[key], num_threads=num_threads)
 
 
-class _Engine:
-    """The C function on the threads of one process."""
-
-    def __init__(
-        self, library: Library, signature: Signature, threads: int, share_rows: int
-    ) -> None:
-        self._library = library  # which holds what is called
-        self._predict = library.predict
-        self._outputs = tuple(axis for axis in signature.output_axes if isinstance(axis, int))
-        self._per_token = signature.task == "tokens"
-        self._threads = threads
-        self._share_ids = share_rows * signature.max_length
-        self._never_cut = min(2 * share_rows, largest_chunk(signature.max_length) + 1)
-        self._pool = ThreadPool()
-        self._run_part = finished_before_exit(self._part)
-
-    def run(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The logits of int64 `[batch, sequence]`, C-contiguous, of any ids.
-
-        Raises:
-            RefusedError: the model does not take them.
-            PredictionError: a number of an answer is not finite.
-        """
-        rows, length = ids.shape
-        shape = (rows, length) if self._per_token else (rows,)
-        logits = np.empty(shape + self._outputs, _FLOAT32)
-        part = (address_of(ids), rows, length, address_of(logits))
-        if rows < self._never_cut:
-            if code := self._predict(*part):
-                self._complain(code, logits)
-            return logits
-        worth = rows * length // self._share_ids
-        shares = max(1, min(self._threads, worth))
-        pieces = min(worth, _PIECES * shares) if shares > 1 else 1
-        parts = _cut(part, pieces, logits.nbytes // rows)
-        if shares > 1:
-            codes = self._pool.map(self._run_part, parts, shares)
-        else:
-            codes = [self._predict(*each) for each in parts]  # one by one, so that Ctrl-C is heard
-        if code := next(filter(None, codes), 0):
-            self._complain(code, logits)
-        return logits
-
-    def _part(self, part: _Part) -> int:
-        return self._predict(*part)
-
-    def _complain(self, code: int, logits: NDArray[np.float32]) -> None:
-        if code == NOT_FINITE:
-            check_finite(logits, self._per_token)
-        raise RefusedError(self._library.message(code))
-
-
-def _cut(whole: _Part, pieces: int, answer_bytes: int) -> list[_Part]:
-    """The arguments of each call, of whole blocks of rows: so many, or a multiple of that."""
-    ids, rows, length, logits = whole
-    blocks = -(-rows // BLOCK_ROWS)
-    chunks = count_chunks(blocks, max(1, largest_chunk(length) // BLOCK_ROWS), pieces)
-    parts = []
-    for each in cut(blocks, chunks):
-        start, stop = each.start * BLOCK_ROWS, min(each.stop * BLOCK_ROWS, rows)
-        first = (ids + start * length * _INT64.itemsize, logits + start * answer_bytes)
-        parts.append((first[0], stop - start, length, first[1]))
-    return parts
-
-
 def _check_guards(run: Run, signature: Signature, where: str) -> None:
     """Try what the C must refuse; so a source shows that was made elsewhere."""
     for ids in to_be_refused(signature):
         try:
-            run(np.array([ids], _INT64))
+            run(np.array([ids], np.int64))
         except RefusedError:
             continue
         raise BundleError(
@@ -355,7 +271,7 @@ def _measured(classifier: NativeClassifier, bundle: Bundle) -> int:
     fastest = min(_seconds(classifier, rows) for _ in range(_MEASUREMENTS))
     longest = classifier.signature.max_length
     row_seconds: float = fastest / _MEASURED_ROWS * longest / ids.shape[1]
-    return BLOCK_ROWS * max(1, round(_SHARE_SECONDS / row_seconds / BLOCK_ROWS))
+    return BLOCK_ROWS * max(1, round(SHARE_SECONDS / row_seconds / BLOCK_ROWS))
 
 
 def _seconds(classifier: NativeClassifier, ids: NDArray[np.int64]) -> float:

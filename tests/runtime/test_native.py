@@ -32,6 +32,7 @@ from pe_deploy import (
 from pe_deploy.bundle.artifacts import C_HEADER, C_SOURCE, GOLDEN, TORCHSCRIPT
 from pe_deploy.parity import verify_bundle
 from pe_deploy.parity.render import repeat_line
+from pe_deploy.runtime import native_engine, native_library
 from pe_deploy.runtime.engines import ENGINES
 from pe_deploy.runtime.native import build
 from pe_deploy.runtime.native_build import LIBRARY, RECORD
@@ -568,3 +569,14 @@ def test_a_number_that_is_not_finite_is_no_answer(
         assert np.isfinite(classifier.predict_logits(ids[: rows // 2])).all()
         with pytest.raises(PredictionError, match=f"row {rows // 2}: the logit .*is -inf; an"):
             classifier.predict_logits(ids)
+
+
+def test_where_the_layout_of_arrays_is_not_known_numpy_is_asked(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = rows_of(made / "padded", 5000)
+    expected = opened(made / "padded").predict_logits(ids)
+    monkeypatch.setattr(native_engine, "place_of", native_library._place_by_numpy)
+    asked = opened(made / "padded", num_threads=2)
+    np.testing.assert_array_equal(asked.predict_logits(ids), expected)
+    np.testing.assert_array_equal(asked.predict_logits(ids[:3]), expected[:3])
