@@ -7,6 +7,8 @@ in Node. Bundles whose C was written by hand are tried, and committed ones that 
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -160,3 +162,21 @@ def test_the_search_finds_what_is_planted(tmp_path: Path, good: str) -> None:
     program = source.compiled("gcc", SANITIZED, "fuzz.c")
     with pytest.raises(AssertionError, match=sees):
         fuzzed(program, seed=1, inputs=5000)
+
+
+def test_the_page_about_c_says_what_is_so(tmp_path: Path) -> None:
+    need("cc")
+    page = (ROOT / "docs" / "c.md").read_text()
+    handmade(tmp_path / "models" / "mine")
+    (snippet,) = re.findall(r"```c\n(.*?)```", page, flags=re.S)
+    (tmp_path / "mine.c").write_text(snippet)
+    lines = "\n".join(re.findall(r"```bash\n(.*?)```", page, flags=re.S)).splitlines()
+    commands = [line for line in lines if not line.startswith("pe-deploy")]
+    assert len(commands) == 3
+    script = "\n".join(["set -e", commands[0], "./mine", *commands[1:]])
+    done = subprocess.run(
+        script, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    first, _, alone = map(float, done.stdout.split())
+    assert first == pytest.approx(alone, rel=1e-4)
