@@ -170,7 +170,7 @@ def test_the_page_about_c_says_what_is_so(tmp_path: Path) -> None:
     handmade(tmp_path / "models" / "mine")
     (snippet,) = re.findall(r"```c\n(.*?)```", page, flags=re.S)
     (tmp_path / "mine.c").write_text(snippet)
-    lines = "\n".join(re.findall(r"```bash\n(.*?)```", page, flags=re.S)).splitlines()
+    lines = "".join(re.findall(r"```bash\n(.*?)```", page, flags=re.S)).splitlines()
     commands = [line for line in lines if not line.startswith("pe-deploy")]
     assert len(commands) == 3
     script = "\n".join(["set -e", commands[0], "./mine", *commands[1:]])
