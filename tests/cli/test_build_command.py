@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from pe_deploy import NativeClassifier
+from pe_deploy.runtime.native import build
 from tests.handmade import handmade
 from tests.needs import need
 
@@ -89,6 +92,21 @@ def test_the_command_says_what_it_made_and_how_to_run_it(
     assert "model.c" in done.out
     done = run("build", bundle, "-o", bundle / "inside")
     assert (done.code, done.err.count("\n")) == (1, 1)
+
+
+def test_predict_answers_by_a_build(tmp_path: Path, run: Callable[..., Any]) -> None:
+    bundle = handmade(tmp_path / "plain")
+    built = build(bundle)
+    (tmp_path / "rows.jsonl").write_text('{"input_ids": [3, 1, 4]}\n{"input_ids": [1, 5, 9]}\n')
+    done = run("predict", bundle, "rows.jsonl", "-o", "out.jsonl", "--build", built.where)
+    assert (done.code, done.err) == (0, "")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    expected = NativeClassifier(bundle, build=built.where).predict([[3, 1, 4], [1, 5, 9]])
+    assert [row["label"] for row in rows] == expected.tolist()
+    (tmp_path / "folder").mkdir()
+    done = run("predict", bundle, "folder", "-o", "out", "--build", built.where)
+    assert done.code == 2
+    assert "--build is for one file" in done.err
 
 
 def test_verify_without_a_compiler_judges_the_rest(
