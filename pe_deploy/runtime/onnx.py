@@ -14,7 +14,14 @@ from pe_deploy.bundle.manifest import Dispatch
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
 from pe_deploy.errors import BundleError, InvalidInputError, line_of
 from pe_deploy.runtime import fork
-from pe_deploy.runtime.classifier import BundleClassifier, Run, in_chunks, opened_with
+from pe_deploy.runtime.classifier import (
+    BundleClassifier,
+    Run,
+    check_threads,
+    in_chunks,
+    opened_with,
+    to_be_refused,
+)
 from pe_deploy.runtime.cpu_count import usable_cpus
 from pe_deploy.runtime.interpreter_exit import finished_before_exit
 from pe_deploy.runtime.plan import Form, cut, never_cut, plan
@@ -35,8 +42,6 @@ FORMS: dict[Form, str] = {"latency": ONNX, "throughput": THROUGHPUT}
 
 Provider = str | tuple[str, dict[str, Any]]
 """An execution provider by name, or by name with its options."""
-
-_MOST_THREADS = 1024
 
 _OPENING_ERRORS: tuple[type[Exception], ...] = (*ENGINE_ERRORS, RuntimeError, ValueError)
 """What a session raises that does not open; the last two of a provider and its options."""
@@ -100,12 +105,7 @@ class OnnxClassifier(BundleClassifier):
         truncation: TooLong | None = None,
         form: Form | None = None,
     ) -> None:
-        if num_threads is not None and (
-            type(num_threads) is not int or not 1 <= num_threads <= _MOST_THREADS
-        ):
-            raise InvalidInputError(
-                f"num_threads is {num_threads!r}; allowed: 1 to {_MOST_THREADS}"
-            )
+        check_threads(num_threads)
         _check_providers(providers)
         if form not in (None, *FORMS):
             raise InvalidInputError(f"form is {form!r}; allowed: {', '.join(FORMS)}")
@@ -249,18 +249,8 @@ def _opened(
 
 
 def _check_guards(run: Run, signature: Signature, where: str) -> None:
-    """Try what a graph must refuse and does without harm, if wrongly, where it has no guards.
-
-    So it shows a graph that was made elsewhere; an empty input would end this process there.
-    """
-    shortest, last = signature.min_length, signature.vocab_size - 1
-    bad = [[outside] + [last] * (shortest - 1) for outside in (-1, last + 1)]
-    bad.append([last] * (signature.max_length + 1))
-    if shortest > 1:
-        bad.append([last] * (shortest - 1))
-    if signature.pad_id is not None:
-        bad.append([signature.pad_id] * shortest)
-    for ids in bad:
+    """Try what a graph must refuse; so one shows that was made elsewhere."""
+    for ids in to_be_refused(signature):
         what = f"batch 1 × length {len(ids)} that begins with id {ids[0]}"
         try:
             run(np.array([ids]))
