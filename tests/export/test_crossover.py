@@ -21,6 +21,7 @@ from pe_deploy.config import INPUT_IDS
 from pe_deploy.export import ExportOptions, Source, crossover, export_module, to_onnx
 from pe_deploy.export.crossover import CANDIDATES, dispatch_of, measured_crossover, tune
 from pe_deploy.export.onnx import to_throughput
+from pe_deploy.runtime.quiet_onnxruntime import onnxruntime
 from pe_deploy.storage.atomic import publishing
 from pe_deploy.training import GRUClassifier
 
@@ -51,7 +52,7 @@ class Machine:
         self.ticks = ticks  # in which the processor's clock counts
         self.badly_placed: set[int] = set()
         self.busy = random.Random(0)
-        monkeypatch.setattr(crossover.ort, "InferenceSession", self.session)
+        monkeypatch.setattr(onnxruntime, "InferenceSession", self.session)
         monkeypatch.setattr(time, "thread_time_ns", self.thread_time)
         monkeypatch.setattr(time, "perf_counter_ns", self.time_of_day)
 
@@ -180,7 +181,8 @@ class Tuning:
 
     def finds(self, rows: int) -> str:
         """What it says, once it has published or given up."""
-        return self.process.communicate(f"{rows}\n")[0]
+        said, _ = self.process.communicate(f"{rows}\n")
+        return str(said)
 
 
 def test_of_two_that_tune_at_once_the_second_says_so(own_bundle: Path) -> None:
