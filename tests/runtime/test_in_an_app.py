@@ -270,7 +270,7 @@ print(taken() - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another library keeps other memory")
 def test_a_run_does_not_give_back_what_the_next_one_takes(notebook_bundle: Path) -> None:
-    assert int(run_python(PAGES, notebook_bundle)) < 200, "pages; one run works on some 200"
+    assert int(run_python(PAGES, notebook_bundle)) < 1000, "pages; each run works on some 200"
 
 
 def test_validation_takes_ids_of_every_layout(notebook_bundle: Path) -> None:
