@@ -12,7 +12,7 @@ from pe_deploy.config import Weights
 from pe_deploy.errors import ExportError
 from pe_deploy.export.any_module import Outputs, source_of, stated_by
 from pe_deploy.export.eager import reference_of
-from pe_deploy.export.trained import trained_module
+from pe_deploy.export.trained import as_published, trained_module
 from pe_deploy.model_config import TrainedFrom
 from pe_deploy.parity import CHECKS, Cell, Report, Tolerance, verify_bundle
 from pe_deploy.training import torch_threads
@@ -29,7 +29,8 @@ def compare(
 ) -> Report:
     """Hold every model of a bundle, and the module itself in float32, against it in float64.
 
-    The report is of that module: it fails where the bundle was made of other weights.
+    The report is of that module: it fails where the bundle was made of other weights. Where the
+    bundle's weights were rounded, the module's are first.
 
     Args:
         module: called as the bundle's signature says, which adapts it as `export_module` does; in
@@ -75,4 +76,4 @@ def _module_of(module: nn.Module | str | Path, bundle: Bundle, weights: Weights)
             f"the module gives {made.signature.num_classes} classes; "
             f"{bundle.folder} has {signature.num_classes}"
         )
-    return made.module
+    return as_published(bundle, made.module)

@@ -16,7 +16,7 @@ from pe_deploy.config import Decision, Signature
 from pe_deploy.errors import ExportError, line_of
 from pe_deploy.export.adapt.copying import frozen_copy
 from pe_deploy.export.adapt.exact import InFloat64, slow_attention
-from pe_deploy.export.source import LabelledRows
+from pe_deploy.export.source import LabelledRows, Source
 from pe_deploy.parity import Predictor, Reference, golden_inputs, random_ids
 from pe_deploy.runtime import to_input_ids
 
@@ -52,6 +52,17 @@ def reference_of(module: nn.Module, signature: Signature) -> Reference:
     )
 
 
+def reference_beside(trained: Source, source: Source) -> Reference:
+    """The module of a source as the reference, beside the trained one that it was rounded from."""
+    reference = reference_of(source.module, source.signature)
+    if source.compact is None:
+        return reference
+    return reference._replace(
+        trained=eager_predictor(trained.module, trained.signature),
+        held_out=None if trained.rows is None else trained.rows.input_ids,
+    )
+
+
 def golden_cases(
     module: nn.Module, signature: Signature, decision: Decision, rows: LabelledRows | None = None
 ) -> list[GoldenCase]:
@@ -64,13 +75,13 @@ def golden_cases(
         ExportError: the module fails on an input that its signature allows, or answers with
             another shape or dtype.
     """
-    single, exact = reference_of(module, signature)
+    reference = reference_of(module, signature)
 
     def case(ids: NDArray[np.int64]) -> GoldenCase:
         return GoldenCase(
             ids,
-            _answer(exact, ids, signature, np.dtype(np.float64)),
-            _answer(single, ids, signature, np.dtype(np.float32)),
+            _answer(reference.exact, ids, signature, np.dtype(np.float64)),
+            _answer(reference.eager, ids, signature, np.dtype(np.float32)),
         )
 
     if rows is None:
