@@ -58,7 +58,8 @@ def check_compact(dtype: str | None, allow_flips: float | None) -> None:
         return
     if dtype is None:
         raise InvalidInputError(f"allow_flips is {allow_flips!r}; allowed only with compact")
-    if type(allow_flips) not in (int, float) or not 0 <= allow_flips <= 1:
+    is_number = isinstance(allow_flips, int | float) and not isinstance(allow_flips, bool)
+    if not (is_number and 0 <= allow_flips <= 1):
         raise InvalidInputError(f"allow_flips is {allow_flips!r}; allowed: a share, 0 to 1")
 
 
@@ -70,7 +71,7 @@ def compact_of(source: Source, dtype: CompactDtype, allow_flips: float | None) -
         ExportError: as `rounded`.
     """
     if source.signature.task != "regression":
-        share = FLOAT16_FLIPS if allow_flips is None else allow_flips
+        share: float | None = FLOAT16_FLIPS if allow_flips is None else float(allow_flips)
     elif allow_flips is not None:
         raise InvalidInputError(
             f"allow_flips is {allow_flips}, and task regression has no labels to flip; allowed: "

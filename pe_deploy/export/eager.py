@@ -16,7 +16,7 @@ from pe_deploy.config import Decision, Signature
 from pe_deploy.errors import ExportError, line_of
 from pe_deploy.export.adapt.copying import frozen_copy
 from pe_deploy.export.adapt.exact import InFloat64, slow_attention
-from pe_deploy.export.source import LabelledRows, Source
+from pe_deploy.export.source import LabelledRows
 from pe_deploy.parity import Predictor, Reference, golden_inputs, random_ids
 from pe_deploy.runtime import to_input_ids
 
@@ -45,21 +45,25 @@ def eager_predictor(
     return predict
 
 
-def reference_of(module: nn.Module, signature: Signature) -> Reference:
-    """A module as the reference that a bundle is compared with."""
+def reference_of(
+    module: nn.Module,
+    signature: Signature,
+    trained: nn.Module | None = None,
+    held_out: LabelledRows | None = None,
+) -> Reference:
+    """A module as the reference that a bundle is compared with.
+
+    Args:
+        module: with the weights that the bundle holds.
+        signature: what it takes and gives.
+        trained: the same before its weights were rounded, if they were.
+        held_out: rows of the data to hold the two against each other on.
+    """
     return Reference(
-        eager_predictor(module, signature), eager_predictor(module, signature, torch.float64)
-    )
-
-
-def reference_beside(trained: Source, source: Source) -> Reference:
-    """The module of a source as the reference, beside the trained one that it was rounded from."""
-    reference = reference_of(source.module, source.signature)
-    if source.compact is None:
-        return reference
-    return reference._replace(
-        trained=eager_predictor(trained.module, trained.signature),
-        held_out=None if trained.rows is None else trained.rows.input_ids,
+        eager_predictor(module, signature),
+        eager_predictor(module, signature, torch.float64),
+        None if trained is None else eager_predictor(trained, signature),
+        None if held_out is None else held_out.input_ids,
     )
 
 

@@ -33,7 +33,7 @@ from pe_deploy.export.card import model_card
 from pe_deploy.export.compact import compact_of, to_compact, weight_bytes
 from pe_deploy.export.crossover import dispatch_of
 from pe_deploy.export.destination import check_destination
-from pe_deploy.export.eager import golden_cases, reference_beside
+from pe_deploy.export.eager import golden_cases, reference_of
 from pe_deploy.export.empty_steps import check_steps
 from pe_deploy.export.held_out import Data
 from pe_deploy.export.onnx import operators, to_onnx, to_throughput
@@ -237,8 +237,9 @@ def _published(
     check_destination(output)
     if options.text_graph:
         check_takes_graph(source.encoder)
-    trained = source
+    trained = None
     if options.compact is not None:
+        trained = source.module
         source = compact_of(source, options.compact, options.allow_flips)
     signature_of = None if options.sign is None else signer(options.sign)
     with shown("export and compare", progress) as told, torch_threads(1):
@@ -253,7 +254,7 @@ def _published(
         candidate = Bundle(output, manifest, artifacts)
         report = verify_bundle(
             candidate,
-            reference_beside(trained, source),
+            reference_of(source.module, source.signature, trained, source.rows),
             tolerance=options.tolerance,
             about={"torch": str(torch.__version__), "onnxruntime": onnxruntime.__version__},
             progress=told,

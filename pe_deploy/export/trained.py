@@ -12,7 +12,7 @@ from pe_deploy.errors import CheckpointError
 from pe_deploy.export.adapt.loading import load_module
 from pe_deploy.export.any_module import source_of, stated_by
 from pe_deploy.export.compact import rounded
-from pe_deploy.export.eager import eager_predictor, reference_of
+from pe_deploy.export.eager import reference_of
 from pe_deploy.model_config import TrainedFrom
 from pe_deploy.parity import Reference
 from pe_deploy.training import GRUClassifier, load_checkpoint
@@ -21,40 +21,38 @@ from pe_deploy.training.state_dict import weights_sha256
 
 
 def trained_reference(bundle: Bundle, trained: TrainedFrom) -> Reference:
-    """Eager torch in float32 and in float64, of the `trained_module`.
-
-    Where the bundle's weights were rounded, beside it in float32 the module with the trained ones.
-    """
-    signature, module = bundle.manifest.signature, _loaded(bundle, trained)
-    reference = reference_of(as_published(bundle, module), signature)
-    if bundle.manifest.compact is None:
-        return reference
-    return reference._replace(trained=eager_predictor(module, signature))
+    """Eager torch in float32 and in float64, of the `trained_module`; as `reference_for`."""
+    return reference_for(bundle, loaded(bundle, trained))
 
 
 def trained_module(bundle: Bundle, trained: TrainedFrom) -> nn.Module:
     """The module, from ids to logits, once it is known to be what a bundle was made from.
 
-    Its weights are the bundle's: rounded, if those were.
+    Where the bundle's weights were rounded, so are the module's.
 
     Raises:
         CheckpointError: it cannot be read, or is another model or has other weights.
         ExportError: a user's module cannot be loaded, or does not fit the bundle's signature.
     """
-    return as_published(bundle, _loaded(bundle, trained))
+    return _rounded(bundle, loaded(bundle, trained))
 
 
-def as_published(bundle: Bundle, module: nn.Module) -> nn.Module:
-    """A module with its weights rounded as a bundle states it.
+def reference_for(bundle: Bundle, module: nn.Module) -> Reference:
+    """A trained module as the reference of a bundle; beside it, where that is rounded, as it is.
 
     Raises:
         ExportError: a weight is beyond what the bundle's type holds.
     """
+    signature, made = bundle.manifest.signature, _rounded(bundle, module)
+    return reference_of(made, signature, None if made is module else module)
+
+
+def _rounded(bundle: Bundle, module: nn.Module) -> nn.Module:
     compact = bundle.manifest.compact
     return module if compact is None else rounded(module, compact.dtype)
 
 
-def _loaded(bundle: Bundle, trained: TrainedFrom) -> nn.Module:
+def loaded(bundle: Bundle, trained: TrainedFrom) -> nn.Module:
     """The module with the weights that it was trained to."""
     if trained.is_module:
         return _of_a_file(bundle, trained)

@@ -74,10 +74,10 @@ def test_any_edit_shows(notebook_bundle: Path, name: str) -> None:
 def test_a_newer_format_asks_for_a_newer_reader(
     own_bundle: Path, reseal: Reseal, sealed: bool
 ) -> None:
-    data = reseal(own_bundle, format_version=4, seals=["otherwise"])
+    data = reseal(own_bundle, format_version=5, seals=["otherwise"])
     manifest = own_bundle / "manifest.json"
     manifest.write_bytes(data if sealed else json.dumps(json.loads(data)).encode())
-    with pytest.raises(BundleError, match=r"format_version 4; this pe_deploy reads 3.*newer one"):
+    with pytest.raises(BundleError, match=r"format_version 5; this pe_deploy reads 4.*newer one"):
         open_bundle(own_bundle)
 
 

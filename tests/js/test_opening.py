@@ -130,7 +130,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "no vocabulary": removed("vocab.txt"),
     "a pipe": as_a_pipe,
     "no folder": shutil.rmtree,
-    "a newer format": with_manifest(format_version=4),
+    "a newer format": with_manifest(format_version=5),
     "another format": with_manifest(format="zip"),
     "odd version": with_manifest(format_version=0),
     "huge version": with_manifest(format_version=2**63 + 1),

@@ -90,7 +90,7 @@ class Feed:
                 rows = by_token
             else:
                 scanned.append(nodes.op("Add", by_token, self._sliced(by_place)))
-                shape = [tokens.vocabulary, layer.hidden]
+                shape: list[int | str | None] = [tokens.vocabulary, layer.hidden]
                 rows = self.step(f"table_{name}", ir.DataType.FLOAT, shape)
             parts.append(body.op("Gather", rows, step, axis=0))
         return scanned, parts
