@@ -7,7 +7,7 @@ import { isObject, isSame, parseJson } from "./strict-json.mjs";
 import { checkText } from "./text-spec.mjs";
 
 const FORMAT = "pe_deploy.bundle";
-const FORMAT_VERSION = 3;
+const FORMAT_VERSION = 4;
 const TASKS = ["classes", "multilabel", "regression", "tokens"];
 const LARGEST_SIZE = 2 ** 31 - 1;
 const OWN_DIGEST = "manifest_sha256";
@@ -82,6 +82,9 @@ function checked(values) {
     if (!Object.hasOwn(values, name)) throw new InvalidInputError(`${name} is missing`);
     if (!allowed(values[name])) throw new InvalidInputError(`${name} is ${written(values[name])}`);
   }
+  if ("compact" in values && !isCompact(values.compact)) {
+    throw new InvalidInputError(`compact is ${written(values.compact)}`);
+  }
   for (const [name, record] of Object.entries(values.files)) {
     if (!mayBeListed(name)) {
       throw new InvalidInputError(
@@ -93,11 +96,11 @@ function checked(values) {
     }
   }
   const signature = readSignature(values.signature);
-  const { labels, threshold, text = null } = values;
+  const { labels, threshold, text = null, compact = null } = values;
   const decision = { labels, threshold, task: signature.task };
   checkDecision(decision, signature);
   if (text !== null) checkText(text, signature);
-  return deepFrozen({ ...values, text, signature, decision });
+  return deepFrozen({ ...values, text, compact, signature, decision });
 }
 
 function readSignature(values) {
@@ -157,6 +160,11 @@ const just = (fields) => (value) =>
   isSame(Object.keys(value).sort(), Object.keys(fields).sort()) &&
   Object.entries(fields).every(([name, allowed]) => allowed(value[name]));
 const isRecord = just({ size: isCount, sha256: isSha256 });
+const isCompact = just({
+  dtype: (value) => ["float16", "int8"].includes(value),
+  trained_sha256: isSha256,
+  allow_flips: (value) => value === null || (isNumber(value) && value <= 1),
+});
 const isByLength = (value) =>
   each(isNumber)(value) && Object.keys(value).every((key) => /^\d+$/.test(key));
 

@@ -61,6 +61,12 @@ export interface Manifest {
   readonly versions: Readonly<Record<string, string | number>>;
   readonly files: Readonly<Record<string, { readonly size: number; readonly sha256: string }>>;
   readonly text: TextSpec | null;
+  /** How the weights were rounded; null where they are as they were trained. */
+  readonly compact: {
+    readonly dtype: "float16" | "int8";
+    readonly trained_sha256: string;
+    readonly allow_flips: number | null;
+  } | null;
   readonly manifest_sha256: string;
   readonly [field: string]: unknown;
 }

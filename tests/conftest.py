@@ -54,6 +54,12 @@ def padded_bundle() -> Path:
 
 
 @pytest.fixture(scope="session")
+def compact_bundle() -> Path:
+    """The padded one somewhat larger, its weights rounded to float16."""
+    return MADE / "compact"
+
+
+@pytest.fixture(scope="session")
 def demo_bundle() -> Path:
     """The digits model that the README makes."""
     return ROOT / "models" / "demo"

@@ -74,7 +74,11 @@ def model_facts(manifest: Manifest) -> list[tuple[str, object]]:
         sizes = (f"{name} {value}" for name, value in manifest.model.items())
         rows.append(("model", ", ".join(sizes)))
     rows += origin_facts(manifest.origin or {})
-    return [*rows, ("weights", f"SHA-256 {manifest.weights_sha256}")]
+    rows.append(("weights", f"SHA-256 {manifest.weights_sha256}"))
+    if (compact := manifest.compact) is not None:
+        said = f"to {compact.dtype}, of those with SHA-256 {compact.trained_sha256}"
+        rows.append(("rounded", said))
+    return rows
 
 
 def origin_facts(origin: Mapping[str, Any]) -> list[tuple[str, object]]:

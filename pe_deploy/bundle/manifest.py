@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from pe_deploy.text.spec import TextSpec
 
 FORMAT = "pe_deploy.bundle"
-FORMAT_VERSION = 3
-"""2 knows more than 1: `min_length` and `task` in the signature, and `origin`; 3 knows `text`. A
-bundle is written as the lowest that knows all that it states, which older releases read."""
+FORMAT_VERSION = 4
+"""2 knows more than 1: `min_length` and `task` in the signature, and `origin`; 3 knows `text`, 4
+`compact`. A bundle is written as the lowest that knows all that it states, which older releases
+read."""
 
-_SINCE = {"origin": 2, "min_length": 2, "task": 2, "text": 3}
+_SINCE = {"origin": 2, "min_length": 2, "task": 2, "text": 3, "compact": 4}
 
 
 class FileRecord(NamedTuple):
@@ -54,6 +55,21 @@ class Dispatch(NamedTuple):
     own_threads: bool = False
 
 
+class Compact(NamedTuple):
+    """How the weights were rounded before a bundle was made of them.
+
+    Attributes:
+        dtype: "float16" or "int8", of the numbers that the ONNX files hold.
+        trained_sha256: digest of the weights as they were trained.
+        allow_flips: the share of labels that may be others than the trained model's; None for a
+            regression, which has none.
+    """
+
+    dtype: str
+    trained_sha256: str
+    allow_flips: float | None
+
+
 @dataclass(frozen=True)
 class Manifest:
     """Everything a reader needs to know of a bundle before it loads a model.
@@ -74,6 +90,7 @@ class Manifest:
         origin: of a user's own module: its name, the digest of its file, how it is called; None
             for the notebook's architecture.
         text: how texts become ids; None for a bundle that takes ids alone.
+        compact: how the weights were rounded; None where they are as they were trained.
 
     >>> from pathlib import Path
     >>> manifest = Manifest.from_json(Path("models/demo/manifest.json").read_bytes())
@@ -93,6 +110,7 @@ class Manifest:
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     origin: Mapping[str, Any] | None = None
     text: TextSpec | None = None
+    compact: Compact | None = None
 
     def __post_init__(self) -> None:
         self.decision.check(self.signature)
@@ -139,7 +157,8 @@ class Manifest:
         values["dispatch"] = self.dispatch._asdict()
         values["files"] = {name: record._asdict() for name, record in self.files.items()}
         values["text"] = None if self.text is None else self.text.to_dict()
-        for name in ("origin", "text"):
+        values["compact"] = None if self.compact is None else self.compact._asdict()
+        for name in ("origin", "text", "compact"):
             if values[name] is None:
                 del values[name]
         stated = {*values, *values["signature"]}
@@ -206,6 +225,8 @@ def _fields(values: dict[str, Any]) -> dict[str, Any]:
         from pe_deploy.text.spec import TextSpec  # few apps need it
 
         values["text"] = TextSpec.from_dict(text)
+    if "compact" in values:
+        values["compact"] = Compact(**values["compact"])
     return {
         **values,
         "signature": signature,

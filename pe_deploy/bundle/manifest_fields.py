@@ -10,6 +10,9 @@ from pe_deploy.bundle.artifacts import may_be_listed
 
 Allowed = Callable[[Any], bool]
 
+COMPACT_DTYPES = ("float16", "int8")
+"""What weights may be rounded to."""
+
 
 def check_fields(values: Mapping[str, Any]) -> None:
     """Check each field that has a type of its own.
@@ -26,6 +29,8 @@ def check_fields(values: Mapping[str, Any]) -> None:
         raise ValueError(f"origin is {_shown(values['origin'])}")
     if type(values.get("text", {})) is not dict:
         raise ValueError(f"text is {_shown(values['text'])}")
+    if "compact" in values and not _is_compact(values["compact"]):
+        raise ValueError(f"compact is {_shown(values['compact'])}")
     for name, record in values["files"].items():
         if not may_be_listed(name):
             raise ValueError(f"files lists {_shown(name)}; allowed: a plain name in the folder")
@@ -108,6 +113,14 @@ _DISPATCH: Mapping[str, Allowed] = {
     "share_rows": _is_at_least(1, int),
     "own_threads": _is(bool),
 }
+
+_is_compact = _just(
+    {
+        "dtype": lambda value: value in COMPACT_DTYPES,
+        "trained_sha256": _is_sha256,
+        "allow_flips": lambda value: value is None or (_is_number(value) and value <= 1),
+    }
+)
 
 _FIELDS: Mapping[str, Allowed] = {
     "signature": _is(dict),

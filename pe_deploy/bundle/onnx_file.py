@@ -109,6 +109,7 @@ _FLOATS = {
     BFLOAT16: ("<u2", "int32_data"),  # its bits, since numpy has no bfloat16
 }
 """The dtype of an element in `raw_data`, and where a type lies if not there."""
+_FLOAT16_EXPONENT = 0x7C00
 _NO_FLOATS = {2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 21, 22}
 """Integers of 4 to 64 bits, bool, and string."""
 _STORAGES = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data")
@@ -162,11 +163,18 @@ def is_sound(values: NDArray[Any], is_scalar: bool) -> bool:
 
     That is a single infinity of no axes, or an array of 0 and minus infinity.
     """
-    if np.isfinite(values).all():
+    if _are_finite(values):
         return True
     if is_scalar:
         return not np.isnan(values).any()
     return bool((values == 0).any() and ((values == 0) | (values == -np.inf)).all())
+
+
+def _are_finite(values: NDArray[Any]) -> bool:
+    if values.dtype != np.float16:
+        return bool(np.isfinite(values).all())
+    # numpy widens each to look at it, which takes ten times as long as its exponent.
+    return bool(((values.view(np.uint16) & _FLOAT16_EXPONENT) != _FLOAT16_EXPONENT).all())
 
 
 def read_onnx(data: bytes, name: str = ONNX) -> OnnxFile:

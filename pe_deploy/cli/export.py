@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pe_deploy.cli.console import counted, facts, out
+from pe_deploy.cli.console import counted, facts, out, table
 from pe_deploy.cli.shared_options import (
     DELIMITER,
     DROP_MISSING,
@@ -33,12 +33,14 @@ from pe_deploy.config import Label, Task, Weights
 from pe_deploy.data import Columns, DataFile
 from pe_deploy.data.columns import LABEL
 from pe_deploy.errors import InvalidInputError
+from pe_deploy.parity.render import losses_table
 from pe_deploy.text.spec import Truncation
 
 if TYPE_CHECKING:
     from pe_deploy.export import Exported, ExportOptions
 
 Outputs = Literal["logits", "probabilities"]
+CompactDtype = Literal["float16", "int8"]
 
 
 def export(
@@ -108,6 +110,13 @@ def export(
     license_id: Annotated[
         str | None, typer.Option("--license", help="For the model card: apache-2.0, mit, ….")
     ] = None,
+    compact: Annotated[
+        CompactDtype | None, typer.Option(help="Round the weights, for smaller ONNX files.")
+    ] = None,
+    allow_flips: Annotated[
+        float | None,
+        typer.Option(help="The share of labels that this may change; of float16 0.001."),
+    ] = None,
     crossover: Annotated[
         int | None, typer.Option(help="Rows from which to run it; by default this is measured.")
     ] = None,
@@ -127,6 +136,8 @@ def export(
         text_graph=text_graph,
         license=license_id,
         crossover=crossover,
+        compact=compact,
+        allow_flips=allow_flips,
     )
     columns = Columns(ids_column, text_column, label_column)
     if data is None and (columns, delimiter, drop_missing) != (Columns(), None, False):
@@ -175,6 +186,8 @@ def export(
             ("parity", f"{len(report.cells)} cells, worst difference {report.worst:.2g}"),
         ],
     )
+    if report.losses:
+        table(*losses_table(report))
 
 
 def _of_a_checkpoint(

@@ -182,6 +182,8 @@ def _show(report: Report) -> None:
             _show_grid(report, f"{predictor} against {against}, worst error by shape", cells)
     if report.decisions:
         table(*render.decisions_table(report))
+    if report.losses:
+        table(*render.losses_table(report))
     for cell, ids in report.smallest:
         out.print(f"Smallest input for: {cell}", markup=False)
         line = render.repeat_line(cell, ids, report.bundle)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from pe_deploy.bundle.artifacts import MODELS, ONNX, TORCHSCRIPT
 from pe_deploy.bundle.describe import text_facts
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.config import Label
+from pe_deploy.parity.losses import Loss
 
 _HERE = '"path/to/this/folder"'
 
@@ -22,6 +23,7 @@ def model_card(
     example: NDArray[np.int64],
     text: str = "",
     license_id: str | None = None,
+    losses: Sequence[Loss] = (),
 ) -> str:
     """Say what the model takes and gives, how it was proved, and how to use it.
 
@@ -31,6 +33,7 @@ def model_card(
         example: a row of ids that the model takes, int64 `[sequence]`.
         text: a text, where it takes some.
         license_id: as hubs have it, "apache-2.0"; None where it is not stated.
+        losses: what rounding its weights cost.
     """
     signature = manifest.signature
     axes = ", ".join(str(axis) for axis in signature.output_axes)
@@ -62,6 +65,7 @@ def model_card(
             "from pe_deploy.runtime.torchscript import TorchScriptClassifier\n\n"
             f"classifier = TorchScriptClassifier({_HERE})"
         )
+    compared = "the trained one" if manifest.compact is None else "torch on the rounded weights"
     shown = json.dumps([text], ensure_ascii=False) if text else [example.tolist()]
     return f"""{_metadata(manifest, files, license_id)}
 # {title}
@@ -82,7 +86,7 @@ A bundle made by pe_deploy. {gets}.
 | --- | ---: | --- |
 {models}
 
-Before it was published, every model here was compared with the trained one, over shapes and
+Before it was published, every model here was compared with {compared}, over shapes and
 edge cases:
 
 | proof | |
@@ -92,13 +96,33 @@ edge cases:
 | float32 torch itself is off from exact by | {parity["floor"]:.1e} |
 | allowed in a cell | {parity["tolerance"]} |
 
-{evidence}
+{_rounding(manifest, losses)}{evidence}
 
 ```python
 {usage}
 classifier.predict({shown})
 ```
 """
+
+
+def _rounding(manifest: Manifest, losses: Sequence[Loss]) -> str:
+    """What rounding the weights cost, as a table; empty where they are as they were trained."""
+    compact = manifest.compact
+    if compact is None:
+        return ""
+    lines = [
+        f"The weights were rounded to {compact.dtype}, from those with the SHA-256",
+        f"`{compact.trained_sha256}`. What that changes:",
+        "",
+        "| rows | largest change of a logit | spread of logits | flips | their largest margin |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for it in losses:
+        flips = "–" if it.flips is None else f"{it.flips:,} of {it.decisions:,}"
+        margin = f"{it.margins[0]:.1e}" if it.margins else "–"
+        row = (f"{it.rows:,} {it.kind}", f"{it.difference:.1e}", f"{it.spread:.1e}", flips, margin)
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join([*lines, "", ""])
 
 
 def _metadata(manifest: Manifest, files: Mapping[str, bytes], license_id: str | None) -> str:

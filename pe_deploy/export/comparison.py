@@ -11,8 +11,7 @@ from pe_deploy.bundle.bundle import Bundle, open_bundle
 from pe_deploy.config import Weights
 from pe_deploy.errors import ExportError
 from pe_deploy.export.any_module import Outputs, source_of, stated_by
-from pe_deploy.export.eager import reference_of
-from pe_deploy.export.trained import trained_module
+from pe_deploy.export.trained import loaded, reference_for
 from pe_deploy.model_config import TrainedFrom
 from pe_deploy.parity import CHECKS, Cell, Report, Tolerance, verify_bundle
 from pe_deploy.training import torch_threads
@@ -29,7 +28,8 @@ def compare(
 ) -> Report:
     """Hold every model of a bundle, and the module itself in float32, against it in float64.
 
-    The report is of that module: it fails where the bundle was made of other weights.
+    The report is of that module: it fails where the bundle was made of other weights. Where the
+    bundle's weights were rounded, the module's are first, and what that cost is judged too.
 
     Args:
         module: called as the bundle's signature says, which adapts it as `export_module` does; in
@@ -54,7 +54,7 @@ def compare(
     with torch_threads(1):
         return verify_bundle(
             opened,
-            reference_of(_module_of(module, opened, weights), opened.manifest.signature),
+            reference_for(opened, _module_of(module, opened, weights)),
             checks=checks,
             tolerance=tolerance,
             about={"bundle": str(opened.folder)},
@@ -65,7 +65,7 @@ def compare(
 def _module_of(module: nn.Module | str | Path, bundle: Bundle, weights: Weights) -> nn.Module:
     """A module that maps ids to logits as a bundle's signature says."""
     if not isinstance(module, nn.Module):
-        return trained_module(bundle, TrainedFrom(str(module), weights))
+        return loaded(bundle, TrainedFrom(str(module), weights))
     signature = bundle.manifest.signature
     ending_left_out = "left_out" in (bundle.manifest.origin or {})
     outputs: Outputs = "probabilities" if ending_left_out else "logits"

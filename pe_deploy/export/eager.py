@@ -45,10 +45,25 @@ def eager_predictor(
     return predict
 
 
-def reference_of(module: nn.Module, signature: Signature) -> Reference:
-    """A module as the reference that a bundle is compared with."""
+def reference_of(
+    module: nn.Module,
+    signature: Signature,
+    trained: nn.Module | None = None,
+    held_out: LabelledRows | None = None,
+) -> Reference:
+    """A module as the reference that a bundle is compared with.
+
+    Args:
+        module: with the weights that the bundle holds.
+        signature: what it takes and gives.
+        trained: the same before its weights were rounded, if they were.
+        held_out: rows of the data to hold the two against each other on.
+    """
     return Reference(
-        eager_predictor(module, signature), eager_predictor(module, signature, torch.float64)
+        eager_predictor(module, signature),
+        eager_predictor(module, signature, torch.float64),
+        None if trained is None else eager_predictor(trained, signature),
+        None if held_out is None else held_out.input_ids,
     )
 
 
@@ -64,13 +79,13 @@ def golden_cases(
         ExportError: the module fails on an input that its signature allows, or answers with
             another shape or dtype.
     """
-    single, exact = reference_of(module, signature)
+    reference = reference_of(module, signature)
 
     def case(ids: NDArray[np.int64]) -> GoldenCase:
         return GoldenCase(
             ids,
-            _answer(exact, ids, signature, np.dtype(np.float64)),
-            _answer(single, ids, signature, np.dtype(np.float32)),
+            _answer(reference.exact, ids, signature, np.dtype(np.float64)),
+            _answer(reference.eager, ids, signature, np.dtype(np.float32)),
         )
 
     if rows is None:

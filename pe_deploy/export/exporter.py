@@ -30,6 +30,7 @@ from pe_deploy.export.adapt.loading import Loaded
 from pe_deploy.export.adapt.reading import Stated
 from pe_deploy.export.any_module import Outputs, ready, source_of
 from pe_deploy.export.card import model_card
+from pe_deploy.export.compact import compact_of, to_compact, weight_bytes
 from pe_deploy.export.crossover import dispatch_of
 from pe_deploy.export.destination import check_destination
 from pe_deploy.export.eager import golden_cases, reference_of
@@ -236,6 +237,10 @@ def _published(
     check_destination(output)
     if options.text_graph:
         check_takes_graph(source.encoder)
+    trained = None
+    if options.compact is not None:
+        trained = source.module
+        source = compact_of(source, options.compact, options.allow_flips)
     signature_of = None if options.sign is None else signer(options.sign)
     with shown("export and compare", progress) as told, torch_threads(1):
         golden = golden_cases(source.module, source.signature, source.decision, source.rows)
@@ -249,7 +254,7 @@ def _published(
         candidate = Bundle(output, manifest, artifacts)
         report = verify_bundle(
             candidate,
-            reference_of(source.module, source.signature),
+            reference_of(source.module, source.signature, trained, source.rows),
             tolerance=options.tolerance,
             about={"torch": str(torch.__version__), "onnxruntime": onnxruntime.__version__},
             progress=told,
@@ -259,7 +264,7 @@ def _published(
     manifest = dataclasses.replace(manifest, parity=report.summary())
     artifacts[names.PARITY] = report.to_json().encode()
     example, text = golden[0].input_ids[0], example_text(texts)
-    card = model_card(manifest, artifacts, example, text, options.license)
+    card = model_card(manifest, artifacts, example, text, options.license, report.losses)
     artifacts[names.README] = card.encode()
     with publishing(output) as staging:
         write_bundle(staging, manifest, artifacts)
@@ -282,6 +287,7 @@ def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Man
         source.model,
         origin=source.origin,
         text=None if source.encoder is None else source.encoder.spec,
+        compact=source.compact,
     )
     metadata = {names.CONFIG_KEY: json.dumps(manifest.config(), ensure_ascii=False)}
     artifacts: dict[str, bytes] = {}
@@ -294,8 +300,10 @@ def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Man
         with _told(module):
             model = to_onnx(module, signature, opset=options.opset, metadata=metadata)
             check_steps(model, signature)  # before anything runs it
-            fast = to_throughput(model, signature) if options.throughput else None
+            width = weight_bytes(source.compact)
+            fast = to_throughput(model, signature, width) if options.throughput else None
             dispatch = dispatch_of(model, fast, signature, options.crossover)
+            model, fast = to_compact(model, fast, signature, source.compact)
         artifacts[names.ONNX] = model.SerializeToString(deterministic=True)
         if fast is not None and dispatch.crossover is not None:
             artifacts[names.THROUGHPUT] = fast.SerializeToString(deterministic=True)

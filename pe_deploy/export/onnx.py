@@ -25,6 +25,7 @@ from pe_deploy.export.guards import guard, unguarded
 from pe_deploy.export.lint import Expectation, lint
 from pe_deploy.export.passes import recurrent_to_scan, simplify
 from pe_deploy.export.passes.graph import RECURRENT
+from pe_deploy.export.passes.recurrent_to_scan import FLOAT_BYTES
 from pe_deploy.export.stand_ins import (
     cells,
     len_kept_free,
@@ -137,15 +138,18 @@ def check_opset(opset: int) -> None:
         raise InvalidInputError(f"opset is {opset}; allowed: {OPSETS[0]} to {OPSETS[-1]}")
 
 
-def to_throughput(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto | None:
+def to_throughput(
+    model: onnx.ModelProto, signature: Signature, weight_bytes: int = FLOAT_BYTES
+) -> onnx.ModelProto | None:
     """The form of a graph from `to_onnx` that answers large batches faster, guarded and linted.
 
-    Gives None where the graph has no recurrent node of which the form could be made.
+    Gives None where the graph has no recurrent node of which the form could be made. For
+    `weight_bytes` see `recurrent_to_scan`.
 
     Raises:
         ExportError: the new graph breaks a lint rule.
     """
-    fast = scanned(model, signature)
+    fast = scanned(model, signature, weight_bytes)
     if fast is None:
         return None
     if findings := lint(fast, expectation_of(model, signature, throughput=True)):
@@ -173,9 +177,11 @@ def _ways(model: onnx.ModelProto) -> Counter[str]:
     return counts
 
 
-def scanned(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto | None:
+def scanned(
+    model: onnx.ModelProto, signature: Signature, weight_bytes: int = FLOAT_BYTES
+) -> onnx.ModelProto | None:
     """As `to_throughput`, without the lint: of a faulty graph, this has the same fault."""
-    fast = recurrent_to_scan(unguarded(model, signature))
+    fast = recurrent_to_scan(unguarded(model, signature), weight_bytes)
     if fast is not None:
         guard(fast, signature)
     return fast

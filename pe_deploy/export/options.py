@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pe_deploy.errors import InvalidInputError
+from pe_deploy.export.compact import CompactDtype, check_compact
 from pe_deploy.export.onnx import DEFAULT_OPSET, check_opset
 from pe_deploy.parity import Tolerance
 from pe_deploy.runtime.plan import CHUNK_ROWS
@@ -32,11 +33,16 @@ class ExportOptions:
             a tokenizer of words without a normaliser.
         license: of the model, by the name that model hubs have for it, as "apache-2.0"; stated in
             the README.
+        compact: what to round the weights to, "float16" or "int8", so that the ONNX files take a
+            half or a quarter of the bytes; None to leave them as they were trained.
+        allow_flips: the share of labels that rounding may change, on held-out rows and on random
+            ones; by default 0.001 of float16. For int8 it has to be stated.
         crossover: rows from which that form is to be run. By default it is measured, which makes
             it the one thing in a bundle that may come out otherwise the next time.
 
     Raises:
-        InvalidInputError: a format, an opset, a license or a crossover outside its range.
+        InvalidInputError: a format, an opset, a license, a compact type, a share of flips or a
+            crossover outside its range.
     """
 
     formats: Sequence[str] = FORMATS
@@ -47,6 +53,8 @@ class ExportOptions:
     text_graph: bool = False
     license: str | None = None
     crossover: int | None = None
+    compact: CompactDtype | None = None
+    allow_flips: float | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.formats, str):
@@ -64,6 +72,7 @@ class ExportOptions:
             raise InvalidInputError(
                 f"text_graph is asked for with {', '.join(self.formats)}; allowed: with onnx"
             )
+        self._check_compact()
         if self.crossover is None:
             return
         if type(self.crossover) is not int or not 1 <= self.crossover <= CHUNK_ROWS:
@@ -75,6 +84,13 @@ class ExportOptions:
                 f"crossover is {self.crossover}; allowed only where the throughput form is made "
                 "of onnx"
             )
+
+    def _check_compact(self) -> None:
+        if self.compact is not None and "onnx" not in self.formats:
+            raise InvalidInputError(
+                f"compact is asked for with {', '.join(self.formats)}; allowed: with onnx"
+            )
+        check_compact(self.compact, self.allow_flips)
 
 
 DEFAULTS = ExportOptions()

@@ -10,6 +10,7 @@ from torch import Tensor
 from pe_deploy.bundle.artifacts import ONNX
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.errors import ExportError
+from pe_deploy.export.passes.compact import expanded
 from pe_deploy.model_config import ModelConfig
 from pe_deploy.training import GRUClassifier
 from pe_deploy.training.state_dict import build_model, weights_sha256
@@ -25,7 +26,7 @@ def rebuilt(bundle: Bundle) -> GRUClassifier:
             that it records, each by its name (with a `max_length` of 1, the exporter folds the
             positional table).
     """
-    model = onnx.load_from_string(bundle.read(ONNX))
+    model = expanded(onnx.load_from_string(bundle.read(ONNX)))
     if bundle.manifest.model is None:
         raise ExportError(
             f"{bundle.path} does not state its architecture, which it takes to build the torch "

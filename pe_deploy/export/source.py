@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pe_deploy.bundle.describe import sentence, signature_facts
+from pe_deploy.bundle.manifest import Compact
 from pe_deploy.config import Decision, Label, Signature
 from pe_deploy.text.encoder import TextEncoder
 from pe_deploy.training import Checkpoint
@@ -46,6 +47,7 @@ class Source:
         notes: what was read off, unwrapped or computed, a line each.
         encoder: what makes ids of texts; None for a model that takes ids alone.
         texts: texts of the data, best those that it was validated on, to record the ids of.
+        compact: how the module's weights were rounded; None where they are as they were trained.
         is_ready: whether `module` is as the signature says, with nothing left to adapt.
     """
 
@@ -60,6 +62,7 @@ class Source:
     notes: tuple[str, ...] = ()
     encoder: TextEncoder | None = None
     texts: tuple[str, ...] = ()
+    compact: Compact | None = None
     is_ready: bool = False
 
     @classmethod

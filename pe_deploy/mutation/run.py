@@ -16,9 +16,11 @@ from torch import nn
 from pe_deploy import parity
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.errors import BundleError, ExportError, ParityError
+from pe_deploy.export.compact import weight_bytes
 from pe_deploy.export.eager import eager_predictor
 from pe_deploy.export.lint import lint
 from pe_deploy.export.onnx import expectation_of, scanned
+from pe_deploy.export.passes.compact import compacted
 from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.mutation.faults import FAULTS, PLACES, Fault
@@ -188,9 +190,12 @@ def _made(subject: Subject, format_name: str) -> bytes | None:
     """An artifact of a subject; None where the graph has no such form."""
     if format_name == "torchscript":
         return to_torchscript(subject.module, subject.guarded_for or subject.manifest.signature)
-    if format_name == "onnx":
-        return bytes(subject.model.SerializeToString())
-    model = scanned(subject.model, subject.manifest.signature)
+    compact = subject.manifest.compact
+    model: onnx.ModelProto | None = subject.model
+    if format_name == "throughput":
+        model = scanned(subject.model, subject.manifest.signature, weight_bytes(compact))
+    if model is not None and compact is not None:
+        model = compacted(model, compact.dtype)
     return None if model is None else bytes(model.SerializeToString())
 
 

@@ -22,6 +22,7 @@ from pe_deploy.config import Signature
 from pe_deploy.export.adapt.copying import frozen_copy
 from pe_deploy.export.eager import eager_predictor
 from pe_deploy.export.onnx import to_onnx
+from pe_deploy.export.passes.compact import expanded
 from pe_deploy.export.rebuild import rebuilt
 from pe_deploy.export.stand_ins import ready_to_capture
 from pe_deploy.export.torchscript import is_scriptable
@@ -37,7 +38,7 @@ class Subject:
         classifier: the model that the bundle was made from; no fault changes it.
         trained: the module that passes for the trained model, from which exact logits come.
         module: the module that becomes TorchScript.
-        model: the ONNX graph.
+        model: the ONNX graph, with float32 weights whatever the file holds.
         manifest: the signature and the decision.
         golden: the vectors that travel.
         tolerance: the one that a user states; None for the usual one.
@@ -68,7 +69,7 @@ class Subject:
             ExportError: the module cannot be built again from it.
         """
         classifier = rebuilt(bundle) if module is None else frozen_copy(module)
-        model = onnx.load_from_string(bundle.read(ONNX))
+        model = expanded(onnx.load_from_string(bundle.read(ONNX)))
         golden = tuple(bundle.golden())
         return cls(
             classifier,

@@ -97,11 +97,18 @@ def embedding_rows_permuted(module: nn.Module, signature: Signature) -> str | No
 def rounded_to(dtype: torch.dtype) -> Plant:
     """Every weight rounded to a narrower dtype."""
 
-    def edit(module: nn.Module, signature: Signature) -> None:
+    @edits_weights
+    def plant(module: nn.Module, signature: Signature) -> None:
         for weight in module.parameters():
             weight.copy_(weight.to(dtype))
 
-    return edits_weights(edit)
+    def plant_if_new(subject: Subject) -> Subject | str:
+        compact, name = subject.manifest.compact, str(dtype).removeprefix("torch.")
+        if compact is not None and compact.dtype == name:
+            return f"the bundle's weights are {name}, and what that costs was measured beside"
+        return plant(subject)
+
+    return plant_if_new
 
 
 @edits_weights

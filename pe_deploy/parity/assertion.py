@@ -114,6 +114,7 @@ def explain(report: Report, bundle: str | None = None) -> str:
     if len(failures) > _CELLS_SHOWN:
         lines.append(f"  and {len(failures) - _CELLS_SHOWN} more")
     lines += [f"decisions failed: {decided}" for decided in report.decisions if decided.unexplained]
+    lines += [f"flips failed: {loss}" for loss in report.losses if loss.failed]
     if not lines:
         return "" if report.cells or report.decisions else "parity was judged on no cells at all"
     if failures:

@@ -6,10 +6,14 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.errors import MissingDependencyError
 from pe_deploy.parity.cases import BATCHES
 from pe_deploy.parity.compare import CHECKS, verify
+from pe_deploy.parity.losses import Loss, losses
 from pe_deploy.parity.report import Cell, Report
 from pe_deploy.parity.texts import TEXTS, text_cells
 from pe_deploy.parity.tolerance import Tolerance
@@ -29,10 +33,20 @@ _COARSE_BATCHES = (1, 7, 32)
 
 
 class Reference(NamedTuple):
-    """The trained module in torch: in float32, which sets the floors, and in float64, exact."""
+    """The module that a bundle was made of, in torch.
+
+    Attributes:
+        eager: in float32, which sets the floors.
+        exact: in float64.
+        trained: of a module whose weights were rounded, that with the trained ones, in float32.
+        held_out: rows of the data to hold the two against each other on, int64 `[rows, sequence]`;
+            by default those of the golden vectors that are.
+    """
 
     eager: Predictor
     exact: Predictor
+    trained: Predictor | None = None
+    held_out: NDArray[np.int64] | None = None
 
 
 def verify_bundle(
@@ -51,7 +65,8 @@ def verify_bundle(
 
     Each is held against the golden vectors and itself, and against exact torch; without a
     `reference`, against the first engine instead. What torch's own rounding explains is measured
-    with the reference, over every case, or is what the bundle was published with.
+    with the reference, over every case, or is what the bundle was published with. Of rounded
+    weights, what that cost is judged too where the reference has the trained ones.
 
     Args:
         bundle: an open bundle.
@@ -106,7 +121,12 @@ def verify_bundle(
             about=about,
             progress=told,
         )
-        report = dataclasses.replace(report, cells=report.cells + of_texts, not_run=not_run)
+        report = dataclasses.replace(
+            report,
+            cells=report.cells + of_texts,
+            not_run=not_run,
+            losses=_losses(bundle, reference) if report.passed and "decisions" in checks else (),
+        )
         if not independent:
             return report
         others: dict[str, Predictor] = {}
@@ -139,3 +159,22 @@ def verify_bundle(
             smallest=report.smallest + coarse.smallest,
             not_run=not_run,
         )
+
+
+def _losses(bundle: Bundle, reference: Reference | None) -> tuple[Loss, ...]:
+    """What rounding its weights cost a bundle; nothing where they were not, or cannot be had."""
+    manifest = bundle.manifest
+    if manifest.compact is None or reference is None or reference.trained is None:
+        return ()
+    held_out = reference.held_out
+    if held_out is None:
+        real = (case.input_ids for case in bundle.golden() if case.targets is not None)
+        held_out = next(real, None)
+    return losses(
+        reference.eager,
+        reference.trained,
+        manifest.signature,
+        manifest.decision,
+        held_out,
+        manifest.compact.allow_flips,
+    )

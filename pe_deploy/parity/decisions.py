@@ -92,7 +92,7 @@ def decide(
     if signature.task == "regression":
         loss, before = (_squared_error(v, golden.targets) for v in (logits, golden.float64))
         return Decisions(predictor, len(logits), real, 0, 0, None, loss_change=loss - before)
-    each = partial(_each, signature, golden.input_ids)
+    each = partial(each_decision, signature, golden.input_ids)
     mine, exact = each(logits), each(golden.float64)
     given, recorded = each(decision.classes(logits)), each(golden.labels)
     named = each(decision.recorded(logits))
@@ -101,7 +101,7 @@ def decide(
     flips, explained = int(flipped.sum()), int((distances <= rounding).sum())
     # With a threshold of 0 or 1 no logit comes near; JSON has no infinity.
     nearest = min(float(decision.margins(exact).min()), float(np.finfo(np.float64).max))
-    unit = _unit(signature)
+    unit = unit_of(signature)
     decided = Decisions(predictor, len(given), real, flips, explained, nearest, unit=unit)
     truth = each(golden.targets) if real else np.full(len(given), -1)
     known = truth >= 0
@@ -124,16 +124,17 @@ def decide(
 def undecided(predictor: str, signature: Signature, golden: GoldenCase) -> Decisions:
     """The decisions of a predictor that gives no answer: every one is lost."""
     answers = np.zeros(signature.answer_shape(*golden.input_ids.shape))
-    rows = len(_each(signature, golden.input_ids, answers))
-    unit = _unit(signature)
+    rows = len(each_decision(signature, golden.input_ids, answers))
+    unit = unit_of(signature)
     return Decisions(predictor, rows, golden.targets is not None, rows, 0, 0.0, unit=unit)
 
 
-def _unit(signature: Signature) -> str:
+def unit_of(signature: Signature) -> str:
+    """What has one decision, of `UNITS`."""
     return {"tokens": "tokens", "multilabel": "labels"}.get(signature.task, "rows")
 
 
-def _each(signature: Signature, input_ids: NDArray[np.int64], values: Any) -> NDArray[Any]:
+def each_decision(signature: Signature, input_ids: NDArray[np.int64], values: Any) -> NDArray[Any]:
     """What belongs to each decision, `[decisions]`, or its logits, `[decisions, num_classes]`."""
     array = np.asarray(values)
     if signature.task == "tokens":

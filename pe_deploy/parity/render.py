@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from xml.etree import ElementTree
 
 from pe_deploy.errors import InvalidInputError
@@ -75,6 +76,22 @@ def decisions_table(report: Report) -> Table:
     return title, columns, rows
 
 
+def losses_table(report: Report) -> Table:
+    """A row for what rounding the weights cost on each kind of rows."""
+    rows: list[tuple[object, ...]] = []
+    for it in report.losses:
+        row = (it.kind, f"{it.decisions:,}", f"{it.difference:.1e}", f"{it.spread:.1e}")
+        if it.flips is None:
+            rows.append((*row, "–", "–", "–", "–"))
+            continue
+        margins = (f"{it.margins[0]:.1e}", f"{median(it.margins):.1e}") if it.margins else "––"
+        flips = f"{it.flips:,} ✗" if it.failed else f"{it.flips:,}"
+        rows.append((*row, flips, f"{it.allowed:,}", *margins))
+    answers = report.losses[0].unit if report.losses else "rows"
+    columns = ("on", answers, "logit by", "spread", "flips", "allowed", "margin", "median")
+    return "Rounded weights beside the trained ones", columns, rows
+
+
 def repeat_line(cell: Cell, input_ids: list[list[int]], bundle: str) -> str:
     """One line of shell that runs an input again; the input alone for an engine without one."""
     ids = json.dumps(input_ids)
@@ -98,6 +115,9 @@ def to_markdown(report: Report) -> str:
     ]
     if report.decisions:
         made = decisions_table(report)
+        lines += ["", f"{made[0]}:", "", *_markdown(made)]
+    if report.losses:
+        made = losses_table(report)
         lines += ["", f"{made[0]}:", "", *_markdown(made)]
     if report.failures:
         lines += ["", "## Failures", "", *(f"- {cell}" for cell in report.failures)]
@@ -132,6 +152,8 @@ def to_html(report: Report) -> str:
     parts += [html.table(title, columns, marked)]
     if report.decisions:
         parts += [html.table(*decisions_table(report))]
+    if report.losses:
+        parts += [html.table(*losses_table(report))]
     parts += [html.line(f"Allowed: {report.tolerance}.")]
     parts += [html.line(f"Not run: {engine}: {why}") for engine, why in report.not_run.items()]
     if report.about:
@@ -143,10 +165,11 @@ def to_html(report: Report) -> str:
 def to_junit(report: Report) -> str:
     """The report as JUnit XML: a test case a cell, and one for each predictor's decisions."""
     failed = len(report.failures) + sum(bool(d.unexplained) for d in report.decisions)
+    failed += sum(loss.failed for loss in report.losses)
     suite = ElementTree.Element(
         "testsuite",
         name="pe_deploy.parity",
-        tests=str(len(report.cells) + len(report.decisions)),
+        tests=str(len(report.cells) + len(report.decisions) + len(report.losses)),
         failures=str(failed),
         errors="0",
     )
@@ -168,6 +191,12 @@ def to_junit(report: Report) -> str:
         )
         if decided.unexplained:
             ElementTree.SubElement(test, "failure", message=str(decided))
+    for loss in report.losses:
+        test = ElementTree.SubElement(
+            suite, "testcase", classname="flips", name=f"{loss.kind} rows"
+        )
+        if loss.failed:
+            ElementTree.SubElement(test, "failure", message=str(loss))
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 

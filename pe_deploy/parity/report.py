@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pe_deploy.errors import DataError, ParityError, line_of
 from pe_deploy.parity.decisions import UNITS, Decisions
+from pe_deploy.parity.losses import Loss
 from pe_deploy.parity.tolerance import Tolerance
 from pe_deploy.runtime.floors import Floors
 from pe_deploy.view.text import cut
@@ -65,6 +66,7 @@ class Report:
         smallest: for some failing cells, the smallest input that fails.
         about: the machine and the engines.
         not_run: the engines that could not be run, and why.
+        losses: what rounding its weights cost the model, where they were rounded and it was asked.
 
     >>> from pathlib import Path
     >>> from pe_deploy.parity import load_report
@@ -80,6 +82,7 @@ class Report:
     smallest: tuple[tuple[Cell, list[list[int]]], ...] = ()
     about: Mapping[str, str] = field(default_factory=dict)
     not_run: Mapping[str, str] = field(default_factory=dict)
+    losses: tuple[Loss, ...] = ()
 
     def __repr__(self) -> str:
         smallest = "".join(f"\n  smallest: {cut(str(cell), 200)}" for cell, _ in self.smallest[:1])
@@ -141,6 +144,8 @@ class Report:
         failed = dict.fromkeys(cell.check for cell in self.cells if self.failed(cell))
         if any(decided.unexplained for decided in self.decisions):
             failed["decisions"] = None
+        if any(loss.failed for loss in self.losses):
+            failed["flips"] = None
         return tuple(failed)
 
     @property
@@ -178,6 +183,7 @@ class Report:
             "floor": self.floor,
             "floors": asdict(self.floors),
             "tolerance": str(self.tolerance),
+            **{f"rounding_on_{loss.kind}_rows": loss.outcome for loss in self.losses},
         }
 
     def raise_if_failed(self) -> None:
@@ -190,6 +196,9 @@ class Report:
             return
         if not self.failed_checks:
             raise ParityError("parity was judged on no cells at all")
+        if not self.failures and not any(decided.unexplained for decided in self.decisions):
+            lost = max(self.losses, key=lambda loss: loss.share)
+            raise ParityError(f"parity failed (flips): {lost}")
         if not self.failures:
             decided = max(self.decisions, key=lambda decided: decided.unexplained)
             raise ParityError(f"parity failed (decisions): {decided}")
@@ -208,6 +217,7 @@ class Report:
             "about": dict(self.about),
             "not_run": dict(self.not_run),
             "decisions": [decided.to_dict() for decided in self.decisions],
+            **({"losses": [loss.to_dict() for loss in self.losses]} if self.losses else {}),
             "smallest": [
                 {"cell": _nullable(cell), "input_ids": ids} for cell, ids in self.smallest
             ],
@@ -244,6 +254,7 @@ def load_report(path: Path) -> Report:
             ),
             about=dict(values["about"]),
             not_run=dict(values.get("not_run", {})),
+            losses=tuple(map(Loss.from_dict, values.get("losses", []))),
         )
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from pe_deploy import BundleError, Manifest, Signature, open_bundle
+from pe_deploy.bundle.manifest import Compact
 
 Reseal = Callable[..., bytes]
 SHA = "a" * 64
@@ -74,10 +76,10 @@ def test_any_edit_shows(notebook_bundle: Path, name: str) -> None:
 def test_a_newer_format_asks_for_a_newer_reader(
     own_bundle: Path, reseal: Reseal, sealed: bool
 ) -> None:
-    data = reseal(own_bundle, format_version=4, seals=["otherwise"])
+    data = reseal(own_bundle, format_version=5, seals=["otherwise"])
     manifest = own_bundle / "manifest.json"
     manifest.write_bytes(data if sealed else json.dumps(json.loads(data)).encode())
-    with pytest.raises(BundleError, match=r"format_version 4; this pe_deploy reads 3.*newer one"):
+    with pytest.raises(BundleError, match=r"format_version 5; this pe_deploy reads 4.*newer one"):
         open_bundle(own_bundle)
 
 
@@ -189,6 +191,50 @@ def test_a_task_and_a_least_length_have_to_make_sense(
     with pytest.raises(BundleError, match=message) as caught:
         Manifest.from_json(data)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("allow_flips", [0.001, 0, 1.0, None])
+def test_rounded_weights_are_of_version_4(notebook_bundle: Path, allow_flips: float | None) -> None:
+    plain = Manifest.from_json((notebook_bundle / "manifest.json").read_bytes())
+    made = dataclasses.replace(plain, compact=Compact("int8", SHA, allow_flips))
+    data = made.to_json()
+    assert b'"format_version": 4,' in data
+    assert Manifest.from_json(data) == made
+
+
+def test_a_bundle_with_rounded_weights_gives_the_same_bytes(compact_bundle: Path) -> None:
+    data = (compact_bundle / "manifest.json").read_bytes()
+    manifest = Manifest.from_json(data)
+    assert manifest.to_json() == data
+    assert manifest.compact is not None
+    assert manifest.compact.dtype == "float16"
+    assert manifest.compact.trained_sha256 != manifest.weights_sha256
+    open_bundle(compact_bundle)
+
+
+@pytest.mark.parametrize(
+    "compact",
+    [
+        None,
+        "float16",
+        {},
+        {"dtype": "float16", "trained_sha256": SHA},
+        {"dtype": "float8", "trained_sha256": SHA, "allow_flips": 0.1},
+        {"dtype": ["float16"], "trained_sha256": SHA, "allow_flips": 0.1},
+        {"dtype": "float16", "trained_sha256": "a", "allow_flips": 0.1},
+        {"dtype": "float16", "trained_sha256": SHA, "allow_flips": 1.5},
+        {"dtype": "float16", "trained_sha256": SHA, "allow_flips": -0.5},
+        {"dtype": "float16", "trained_sha256": SHA, "allow_flips": True},
+        {"dtype": "float16", "trained_sha256": SHA, "allow_flips": "0.1"},
+        {"dtype": "float16", "trained_sha256": SHA, "allow_flips": 0.1, "more": 1},
+    ],
+    ids=str,
+)
+def test_how_weights_were_rounded_has_to_make_sense(
+    own_bundle: Path, reseal: Reseal, compact: Any
+) -> None:
+    with pytest.raises(BundleError, match="malformed: compact is"):
+        Manifest.from_json(reseal(own_bundle, compact=compact, format_version=4))
 
 
 @pytest.mark.parametrize("field", ["labels", "threshold", "files", "signature", "versions"])

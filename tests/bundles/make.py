@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import runpy
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import tokenizers
 import torch
@@ -41,6 +42,7 @@ def make(
     labels: tuple[Label, ...],
     threshold: float | None,
     tokenizer: Tokenizer | None = None,
+    compact: Literal["float16"] | None = None,
 ) -> None:
     """Publish a model with random weights, its head balanced so that every label occurs."""
     torch.manual_seed(0)
@@ -61,7 +63,8 @@ def make(
         is_ready=True,
     )
     text_graph = tokenizer is not None and tokenizer.kind == "words"
-    export_module(source, HERE / name, ExportOptions(crossover=CROSSOVER, text_graph=text_graph))
+    options = ExportOptions(crossover=CROSSOVER, text_graph=text_graph, compact=compact)
+    export_module(source, HERE / name, options)
 
 
 def make_other_tasks() -> None:
@@ -107,6 +110,8 @@ if __name__ == "__main__":
         vocab_size=20, max_length=12, embedding_dim=8, hidden_dim=12, num_classes=3, pad_id=0
     )
     make("padded", padded, ("low", "middle", "high"), None)
+    larger = dataclasses.replace(padded, embedding_dim=16, hidden_dim=24)
+    make("compact", larger, ("low", "middle", "high"), None, compact="float16")
     shortest = ModelConfig(vocab_size=5, max_length=1, embedding_dim=3, hidden_dim=4, num_layers=1)
     make("shortest", shortest, (0, 1), 0.5)
     for made in (

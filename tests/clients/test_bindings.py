@@ -27,7 +27,7 @@ Answers = list[list[dict[str, Any]]]
 Client = Callable[[list[dict[str, Any]]], list[Answers]]
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
-NAMES = ("notebook", "padded", "shortest")
+NAMES = ("notebook", "padded", "shortest", "compact")
 GRAPHS = ("model.onnx", "model.throughput.onnx")
 LEVELS = ("disabled", "basic", "extended", "all")
 LOWEST, HIGHEST = -(2**63), 2**63 - 1

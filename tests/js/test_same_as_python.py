@@ -19,7 +19,10 @@ from tests.js.conftest import Ask, Job
 
 ROOT = Path(__file__).parents[2]
 MADE = ROOT / "tests/bundles"
-IDS = (*(MADE / name for name in ("notebook", "padded", "shortest")), ROOT / "models/demo")
+IDS = (
+    *(MADE / name for name in ("notebook", "padded", "shortest", "compact")),
+    ROOT / "models/demo",
+)
 TEXTS = (
     *(MADE / name for name in ("bytes", "words", "characters", "pieces")),
     ROOT / "models/languages",

@@ -64,6 +64,11 @@ class Nodes:
                     return value
         return initializer(self._graph, array, name)
 
+    def shared(self, array: Array, name: str) -> ir.Value:
+        """An initializer; under a name that is there already, it is the same."""
+        found = self._graph.initializers.get(name)
+        return initializer(self._graph, array, name) if found is None else found
+
     def op(self, op_type: str, *inputs: ir.Value | None, **attributes: Any) -> ir.Value:
         """The output of a new node."""
         return self.ops(op_type, *inputs, outputs=1, **attributes)[0]

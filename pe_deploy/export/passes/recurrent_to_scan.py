@@ -25,11 +25,15 @@ from pe_deploy.export.passes.stacks import Stack, stacks_of
 States = list[ir.Value]
 """Of one layer, in a step: each `[batch, hidden]`."""
 
+FLOAT_BYTES = 4
+
 _WAYS = ("", "_back")
 """What the names of each direction end with."""
 
 
-def recurrent_to_scan(model: onnx.ModelProto) -> onnx.ModelProto | None:
+def recurrent_to_scan(
+    model: onnx.ModelProto, weight_bytes: int = FLOAT_BYTES
+) -> onnx.ModelProto | None:
     """A copy of a simplified graph in which Scans stand for its recurrent nodes; None without.
 
         ids ─ Gather ─ Add ─ GRU ─ Squeeze ─ GRU ─ final state
@@ -40,22 +44,30 @@ def recurrent_to_scan(model: onnx.ModelProto) -> onnx.ModelProto | None:
 
     A node of two directions is one Scan, which reads the same steps from both ends. A node stays
     as it is where it has weights that the graph computes, or another formula than torch's.
+
+    What is computed of weights is float32. Where the file holds them in fewer `weight_bytes` each,
+    so little of it is kept that it still at most doubles the size, and the tables of projected
+    tokens are left to the runtime, which makes them of the narrow weights when it loads.
     """
     graph = (copy := g.read(model)).graph
     for node in list(graph):
         stop_at_lengths(graph, node)
     g.remove_unused(copy)
     stacks = stacks_of(graph)
-    # A table of states may hold as many numbers as the model: it at most doubles its size.
+    # A table of states may be as large as the model: it at most doubles its size.
     arrays = (g.constant(value) for value in graph.initializers.values())
     numbers = sum(array.size for array in arrays if array is not None and array.dtype.kind == "f")
+    numbers = numbers * weight_bytes // FLOAT_BYTES
     for index, stack in enumerate(stacks):
-        _replace(graph, stack, f"stack{index}", numbers)
+        _replace(graph, stack, f"stack{index}", numbers, weight_bytes == FLOAT_BYTES)
     return g.written(copy) if stacks else None
 
 
-def _replace(graph: ir.Graph, stack: Stack, name: str, numbers: int) -> None:
-    """Put a Scan in the place of a stack; its tables of states hold up to so many `numbers`."""
+def _replace(graph: ir.Graph, stack: Stack, name: str, numbers: int, folded: bool) -> None:
+    """Put a Scan in the place of a stack; its tables of states hold up to so many `numbers`.
+
+    `folded` says whether the file is to hold projected tokens, or what they are made of.
+    """
     bottom, top = stack[0][0].node, stack[0][-1].node
     nodes, body = g.Nodes(graph, top), Body(f"{name}_step")
     tokens, projected, depth = _reading(stack, numbers)
@@ -76,7 +88,7 @@ def _replace(graph: ir.Graph, stack: Stack, name: str, numbers: int) -> None:
     after: list[list[States]] = []
     scanned: list[list[ir.Value | None]] = []
     for label, way, before in zip(_WAYS, stack, held, strict=False):
-        feed = Feed(nodes, body, name, length, first, label)
+        feed = Feed(nodes, body, name, length, first, label, folded)
         fed, parts = feed.of(way[0], tokens, projected)
         active = None
         if lengths is not None:

@@ -18,6 +18,9 @@ from pe_deploy.export.passes.scan_body import Body
 
 Fed = tuple[list[ir.Value | None], list[ir.Value]]
 
+Tables = tuple[ir.Value, ir.Value | None]
+"""Of tokens, `[vocabulary, hidden]`; of positions, `[longest, 1, hidden]`, if they play a part."""
+
 
 @dataclass(frozen=True)
 class Feed:
@@ -30,6 +33,7 @@ class Feed:
         length: of the sequence, `[1]`.
         first: the first step, `[1]`; None for that at 0.
         way: what the names of one direction end with.
+        folded: whether tables of projected tokens are made here; else by the runtime, at load.
     """
 
     nodes: Nodes
@@ -38,6 +42,7 @@ class Feed:
     length: ir.Value
     first: ir.Value | None = None
     way: str = ""
+    folded: bool = True
 
     def of(self, layer: Layer, tokens: Tokens | None, projected: bool) -> Fed:
         """The way that fits the first layer of a stack, and what it reads."""
@@ -77,19 +82,44 @@ class Feed:
             tokens.ids if self.first is None else self._sliced(tokens.ids)
         ]
         parts = []
+        made = self._folded if self.folded else self._projected
         for gate, name in enumerate(layer.GATES):
             label = f"{name}{self.way}"
-            table = layer.projected(tokens.tokens, gate)
-            if tokens.positions is None:
-                rows = body.weight(table + layer.bias[gate], f"tokens_{label}")
+            by_token, by_place = made(layer, tokens, gate, label)
+            if by_place is None:
+                rows = by_token
             else:
-                places = layer.projected(tokens.positions, gate) + layer.bias[gate]
-                by_token = nodes.constant(table.astype(np.float32), f"{self.name}_tokens_{label}")
-                by_place = self._by_step(places, f"positions_{label}")
-                scanned.append(nodes.op("Add", by_token, by_place))
-                rows = self.step(f"table_{name}", ir.DataType.FLOAT, list(table.shape))
+                scanned.append(nodes.op("Add", by_token, self._sliced(by_place)))
+                shape: list[int | str | None] = [tokens.vocabulary, layer.hidden]
+                rows = self.step(f"table_{name}", ir.DataType.FLOAT, shape)
             parts.append(body.op("Gather", rows, step, axis=0))
         return scanned, parts
+
+    def _folded(self, layer: Layer, tokens: Tokens, gate: int, label: str) -> Tables:
+        """What each token and each position add to a gate, the bias in it, as numbers."""
+        table = layer.projected(tokens.tokens, gate)
+        if tokens.positions is None:
+            return self.body.weight(table + layer.bias[gate], f"tokens_{label}"), None
+        places = layer.projected(tokens.positions, gate) + layer.bias[gate]
+        return self._constant(table, f"tokens_{label}"), self._table(places, f"positions_{label}")
+
+    def _projected(self, layer: Layer, tokens: Tokens, gate: int, label: str) -> Tables:
+        """The same as nodes that read weights alone, so that a runtime does it once, at load."""
+        weight, bias = layer.inputs[gate].T, layer.bias[gate]
+        if tokens.positions is None:
+            body = self.body
+            table = body.weight(tokens.tokens, "tokens")
+            weights = body.weight(weight, f"W_{label}"), body.weight(bias, f"W_{label}_bias")
+            return body.op("Gemm", table, *weights), None
+        nodes = self.nodes
+        weights = self._constant(weight, f"W_{label}"), self._constant(bias, f"W_{label}_bias")
+        table, places = (
+            nodes.shared(rows.astype(np.float32), f"{self.name}_{name}")
+            for rows, name in ((tokens.tokens, "tokens"), (tokens.positions, "positions"))
+        )
+        by_token = nodes.op("MatMul", table, weights[0])
+        by_place = nodes.op("Gemm", places, *weights)
+        return by_token, nodes.op("Unsqueeze", by_place, nodes.constant([1], "one"))
 
     def active(self, lengths: ir.Value) -> ir.Value:
         """1 where a step is before a row's end, else 0: float `[sequence, batch, 1]`."""
@@ -109,8 +139,13 @@ class Feed:
 
     def _by_step(self, rows: Floats, name: str) -> ir.Value:
         """A table's rows for the steps that the Scan runs over, `[steps, 1, …]`."""
-        table = self.nodes.constant(rows[:, None].astype(np.float32), f"{self.name}_{name}")
-        return self._sliced(table)
+        return self._sliced(self._table(rows, name))
+
+    def _table(self, rows: Floats, name: str) -> ir.Value:
+        return self._constant(rows[:, None], name)
+
+    def _constant(self, numbers: Floats, name: str) -> ir.Value:
+        return self.nodes.constant(numbers.astype(np.float32), f"{self.name}_{name}")
 
     def _sliced(self, value: ir.Value) -> ir.Value:
         """The steps of a value that the Scan runs over."""

@@ -238,8 +238,8 @@ def test_metadata_stays(made: Make) -> None:
 
 def test_the_lint_counts_layers_in_scans(made: Make, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    def one_layer_lost(model: onnx.ModelProto) -> onnx.ModelProto | None:
-        fast = recurrent_to_scan(model)
+    def one_layer_lost(model: onnx.ModelProto, weight_bytes: int) -> onnx.ModelProto | None:
+        fast = recurrent_to_scan(model, weight_bytes)
         assert fast is not None
         next(n for n in body_of(fast).node if n.op_type == "Tanh").op_type = "Identity"
         return fast
