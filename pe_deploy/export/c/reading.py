@@ -92,7 +92,7 @@ class _Reader:
                 "what it knows are embeddings, positions, GRU, LSTM, RNN, last states, mean, max, "
                 "linear layers, layer norm and simple functions of numbers"
             )
-        if all(isinstance(it, np.ndarray) for it in map(self.given, node.inputs)):
+        if node.inputs and all(isinstance(it, np.ndarray) for it in map(self.given, node.inputs)):
             folded = _folded(node, [self.given(value) for value in node.inputs])
             if folded is not None:
                 self._known[node.outputs[0]] = folded
@@ -135,9 +135,10 @@ def _folded(node: ir.Node, arrays: list[Any]) -> NDArray[Any] | None:
     """What an operator makes of constants alone, for the few that are left with them."""
     first = arrays[0]
     if node.op_type == "Unsqueeze":
-        return np.expand_dims(first, tuple(int(axis) for axis in arrays[1].ravel()))
+        raised: NDArray[Any] = np.expand_dims(first, tuple(map(int, arrays[1].ravel())))
+        return raised
     if node.op_type == "Squeeze":
-        return np.squeeze(first, tuple(int(axis) for axis in arrays[1].ravel()))
+        return np.asarray(np.squeeze(first, tuple(map(int, arrays[1].ravel()))))
     if node.op_type == "Transpose":
         turned: NDArray[Any] = np.transpose(first, g.perm(node) or None)
         return turned
@@ -611,6 +612,13 @@ def _starts(reader: _Reader, node: ir.Node, way: int, ways: int) -> tuple[Value,
     return tuple(starts)
 
 
+def _constant(reader: _Reader, node: ir.Node) -> Known:
+    array = g.constant(node.outputs[0])
+    if array is None:
+        raise NoFormError("it holds no numbers")
+    return array
+
+
 def _constant_of_shape(reader: _Reader, node: ir.Node) -> Known:
     found = reader.given(node.inputs[0])
     if found is None:
@@ -626,6 +634,7 @@ _READERS: Mapping[str, Reading] = {
     "Cast": _cast,
     "Clip": _clip,
     "Concat": _concat,
+    "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
     "Expand": _expand,
     "Gather": _gather,
