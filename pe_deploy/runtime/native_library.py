@@ -44,8 +44,8 @@ _serial = itertools.count()
 def glue(name: str) -> bytes:
     """The C of `GLUE`: the model, a table of its constants, which are macros, and a function.
 
-    The function answers padding with 0, where a model of tokens has no answer, and looks whether each
-    number is finite: in Python either takes as long as a small model does for a row.
+    The function answers padding with 0, where a model of tokens has no answer, and looks whether
+    each number is finite: in Python either takes as long as a small model does for a row.
 
     Args:
         name: what begins the names of the model's functions.
