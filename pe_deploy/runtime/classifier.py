@@ -61,8 +61,8 @@ class Classifier(ABC):
     _guarded = False
     """Whether the engine itself refuses whatever is wrong with int64 `[batch, sequence]`."""
 
-    _finite = False
-    """Whether the engine itself looks at each number of its answers."""
+    _finished = False
+    """Whether the engine itself answers padding with 0, and with finite numbers alone."""
 
     _engine_errors: ClassVar[tuple[type[Exception], ...]] = (RuntimeError,)
     """What the engine raises where it fails. All else passes through, as what a signal handler of
@@ -217,10 +217,11 @@ class Classifier(ABC):
                 f"the model answers batch {rows} × length {ids.shape[1]} with logits "
                 f"{list(logits.shape)} instead of {list(shape)}"
             )
+        if self._finished:
+            return logits
         if self._per_token:
             logits = self.signature.zero_padding(logits, ids)
-        if not self._finite:
-            check_finite(logits, self._per_token)
+        check_finite(logits, self._per_token)
         return logits
 
     def predict_proba(self, input_ids: Any) -> Any:

@@ -85,7 +85,7 @@ class NativeClassifier(BundleClassifier):
     pe_deploy.errors.BundleError: models/demo.build is no folder; run: pe-deploy build BUNDLE ...
     """
 
-    _guarded = True
+    _guarded = _finished = True
     _replays = True
     _engine_errors: ClassVar[tuple[type[Exception], ...]] = (RefusedError,)
 
@@ -105,7 +105,6 @@ class NativeClassifier(BundleClassifier):
         # A copy of this object opens the same folder again, from wherever it then is.
         self._source = build if isinstance(build, Build) else os.path.abspath(build)  # noqa: PTH100
         self._build: Build | None = build if isinstance(build, Build) else open_build(build)
-        self._finite = opened.manifest.signature.task != "tokens"
         self._sources = sources_of(opened)
         self._num_threads = num_threads
         self._library: Library | None = None
@@ -163,13 +162,13 @@ class NativeClassifier(BundleClassifier):
         return dataclasses.replace(build, library=b""), library
 
     def _replay(self, run: Run, where: str) -> None:
-        signature, text = self.signature, self.manifest.text
+        text = self.manifest.text
         files = {**self._models, **({text.file: self._tokenizer} if text and text.file else {})}
         bundle = Bundle(self._folder, self.manifest, files)
 
         def logits(ids: NDArray[np.int64]) -> NDArray[np.float32]:
             try:
-                return signature.zero_padding(run(ids), ids)
+                return run(ids)
             except RefusedError as error:
                 raise PredictionError(str(error)) from error
 

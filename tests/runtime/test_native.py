@@ -289,6 +289,17 @@ def test_a_build_for_another_machine_is_not_loaded(
             opened(own)
 
 
+def test_where_no_features_are_known_a_build_is_for_its_processor_alone(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pe_deploy.runtime.native_build.processor_features", frozenset)
+    edit(own.with_name("plain.build"), lambda values: values.update(features=[]))
+    opened(own)
+    edit(own.with_name("plain.build"), lambda values: values.update(processor="Z80"))
+    with pytest.raises(BundleError, match=r"is for Z80; this is .*: run: pe-deploy build here"):
+        opened(own)
+
+
 def resealed(own: Path, reseal: Callable[..., bytes], old: str, new: str) -> None:
     """Change the C of a bundle, and let the manifest vouch for it."""
     source = (own / C_SOURCE).read_text()
