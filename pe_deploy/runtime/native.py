@@ -42,12 +42,13 @@ if TYPE_CHECKING:
     from pe_deploy.text.spec import TooLong
 
 _NOT_MEASURED = 64
-_MEASURED_ROWS = 64
-_MEASUREMENTS = 20
+"""The rows of a share, of a build that does not say how many are worth it."""
 
+_MEASURED_ROWS, _MEASUREMENTS = 64, 20
 
 _MOST_COMPILED = 8
 _compiled: dict[tuple[object, ...], Build] = {}
+"""What `candidate` compiled last, by what it was made of."""
 
 
 class NativeClassifier(BundleClassifier):
