@@ -145,11 +145,11 @@ def _source(made: Written, signature: Signature, labels: Sequence[Label], name: 
     listed = ",\n    ".join(text(str(label)) for label in labels)
     return "\n".join(
         [
-            f"""/* A model by pe_deploy; {name}.h says how to call it.
+            f"""/* A model by pe_deploy; model.h says how to call it.
 
    -D{upper}_NO_VECTORS leaves out the compiler's vectors; -D{upper}_MAIN makes a program that reads
    ids from its standard input. Made from a graph: to change the model, export it again. */
-#include "{name}.h"
+#include "model.h"
 
 #define MAX_LENGTH {signature.max_length}
 #define BLOCK {made.block} /* rows that are answered at once */
