@@ -12,7 +12,10 @@
 #define STEP(CELLS, MOST, V) \
     const size_t vectors = stride / LANES; \
     size_t first = 0; \
-    if (rows >= (MOST)) BLOCKS(CELLS, MOST, V) \
+    if (rows >= (MOST) && vectors % (V) == 0) \
+        BLOCKS(CELLS, MOST, V) \
+    else if (rows >= (MOST)) \
+        BLOCKS(CELLS, MOST, 1) \
     if ((MOST) > 4 && rows - first >= 4) BLOCKS(CELLS, 4, 1) \
     if ((MOST) > 2 && rows - first >= 2) BLOCKS(CELLS, 2, 1) \
     if ((MOST) > 1 && rows > first) { \

@@ -18,7 +18,7 @@
    There are 32 registers, or 16. */
 #if LANES == 16
 #define ROWS_OF_1 8
-#define VECTORS_OF_1 1
+#define VECTORS_OF_1 2
 #define ROWS_OF_3 8
 #define VECTORS_OF_3 1
 #define ROWS_OF_4 4
