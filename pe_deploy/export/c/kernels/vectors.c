@@ -21,7 +21,7 @@
 #define VECTORS_OF_1 2
 #define ROWS_OF_3 8
 #define VECTORS_OF_3 1
-#define ROWS_OF_4 4
+#define ROWS_OF_4 6
 #define VECTORS_OF_4 1
 #define ROWS_BY_3 8
 #define ROWS_BY_4 6
