@@ -137,6 +137,17 @@ def test_int8_is_a_scale_a_row_that_reaches_its_largest_number() -> None:
     assert not made.embedding.weight[5].any()  # type: ignore[index, union-attr]
 
 
+def test_axes_of_one_count_no_rows() -> None:
+    module = Mean()
+    module.places = nn.Parameter(torch.randn(1, 9, 16) * torch.logspace(-3, 3, 9)[:, None])
+    flat = Mean()
+    flat.places = nn.Parameter(module.places[0].detach().clone())
+    made, expected = (rounded(each, "int8").get_parameter("places") for each in (module, flat))
+    assert torch.equal(made[0], expected)
+    assert (made - module.places).abs().max() < 0.005 * module.places.abs().max()
+    assert made[0, 0].any()
+
+
 def test_tied_weights_stay_tied() -> None:
     made = rounded(Mean(tied=True), "int8")
     assert made.head.weight is made.embedding.weight  # type: ignore[union-attr]
