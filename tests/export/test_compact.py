@@ -341,6 +341,17 @@ def test_the_module_that_it_was_made_of_verifies_it(small: Exported, source: Sou
     assert not compare(other.module, small.bundle, checks=["golden"]).passed
 
 
+@pytest.mark.parametrize("made", ["small", "smallest"])
+def test_engines_that_read_the_graph_in_their_own_way_agree(
+    made: str, request: pytest.FixtureRequest
+) -> None:
+    """OpenVINO would by default round what int8 weights are multiplied with, too."""
+    exported: Exported = request.getfixturevalue(made)
+    report = verify_bundle(exported.bundle, independent=True)
+    report.raise_if_failed()
+    assert "onnx-ref" in {cell.predictor for cell in report.cells}
+
+
 def test_a_checkpoint_is_known_by_the_weights_that_were_trained(
     small: Exported, source: Source, tmp_path: Path
 ) -> None:
