@@ -90,8 +90,8 @@ def rounded(module: nn.Module, dtype: str) -> nn.Module:
 
     In float16 each is the nearest. In int8 each row of a matrix or a table has a scale, and is the
     scale times -127 to 127; vectors are rounded to float16. (Of more axes, the first that is longer
-    than 1 counts the rows.) Buffers, which were not trained, are
-    rounded to float16 where they are matrices or tables, and fit.
+    than 1 counts the rows.) Buffers, which were not trained, are rounded to float16 where they are
+    matrices or tables, and fit.
 
     Raises:
         ExportError: a weight is beyond what the type holds.
@@ -115,7 +115,7 @@ def rounded(module: nn.Module, dtype: str) -> nn.Module:
             if buffer.is_floating_point() and buffer.dim() > 1:
                 narrow = _in_float16(buffer)
                 if torch.equal(narrow.isfinite(), buffer.isfinite()):
-                    buffer.copy_(narrow)
+                    buffer.data = narrow  # not in place: it may share its memory
     return copied
 
 
@@ -134,10 +134,8 @@ def _by_rows(tensor: Tensor) -> Tensor:
     largest = exact.abs().amax(1, keepdim=True)
     mantissa, exponent = torch.frexp((largest / _LEVELS).clamp(min=_LEAST_SCALE))
     scale = torch.ldexp((mantissa * 2**_SCALE_BITS).ceil(), exponent - _SCALE_BITS)
-    levels = (exact / scale).round()
-    return (
-        (levels * scale + 0.0).reshape(tensor.shape).to(tensor.dtype)
-    )  # + 0.0: an integer has no -0
+    levels = (exact / scale).round() + 0.0  # an integer has no -0
+    return (levels * scale).reshape(tensor.shape).to(tensor.dtype)
 
 
 def weight_bytes(compact: Compact | None) -> int:

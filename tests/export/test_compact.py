@@ -153,6 +153,19 @@ def test_tied_weights_stay_tied() -> None:
     assert made.head.weight is made.embedding.weight  # type: ignore[union-attr]
 
 
+def test_weights_and_buffers_may_share_their_memory() -> None:
+    module = Mean()
+    module.twin = nn.Parameter(module.embedding.weight.data)
+    module.register_buffer("view", module.embedding.weight.data[:5])
+    module.register_buffer("repeated", torch.full((1, 4), 0.1).expand(3, 4))
+    made = rounded(module, "int8")
+    expected = rounded(Mean(), "int8").get_parameter("embedding.weight")
+    for name in ("embedding.weight", "twin"):
+        assert torch.equal(made.get_parameter(name), expected)
+    assert torch.equal(made.get_buffer("view"), in_float16(module.embedding.weight[:5]))
+    assert torch.equal(made.get_buffer("repeated"), in_float16(torch.full((3, 4), 0.1)))
+
+
 @pytest.mark.parametrize(
     ("value", "dtype", "message"),
     [
