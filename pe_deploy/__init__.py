@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         PredictionError,
     )
     from pe_deploy.model_config import ModelConfig, TrainConfig
+    from pe_deploy.runtime.native import NativeClassifier
     from pe_deploy.runtime.onnx import OnnxClassifier
 
 __version__ = "0.2.0"
@@ -41,6 +42,7 @@ __all__ = [
     "Manifest",
     "MissingDependencyError",
     "ModelConfig",
+    "NativeClassifier",
     "OnnxClassifier",
     "ParityError",
     "PeDeployError",
@@ -56,6 +58,7 @@ _HOMES = {
     "Decision": "config",
     "Manifest": "bundle.manifest",
     "ModelConfig": "model_config",
+    "NativeClassifier": "runtime.native",
     "OnnxClassifier": "runtime.onnx",
     "Signature": "config",
     "TrainConfig": "model_config",

@@ -283,7 +283,11 @@ class Decision:
             InvalidInputError: the task is regression, which has no labels.
         """
         self._check_has_labels("labels")
-        return self._classes(logits, None if self.threshold is None else self.probabilities(logits))
+        if self.threshold is None:
+            return np.asarray(logits.argmax(axis=-1))
+        # Of one logit, to the bit the second of both `probabilities`, in half their time or less.
+        chosen = np.asarray(sigmoid(logits) > self.threshold)
+        return chosen if self.task == "multilabel" else chosen.astype(np.int64)
 
     def labels_of(self, logits: NDArray[np.floating[Any]]) -> Any:
         """The answers.
@@ -329,22 +333,13 @@ class Decision:
         if self.task not in ("classes", "tokens"):
             raise InvalidInputError(f"task is {self.task}; one label needs classes or tokens")
         probabilities = self.probabilities(logits)
-        classes = self._classes(logits, probabilities)
+        classes = self.classes(logits)
         chosen = np.take_along_axis(probabilities, classes[..., None], axis=-1)[..., 0]
         return self.label_array[classes], chosen
 
     def _check_has_labels(self, what: str) -> None:
         if self.task == "regression":
             raise InvalidInputError(f"task is regression, whose numbers have no {what}")
-
-    def _classes(
-        self, logits: NDArray[np.floating[Any]], probabilities: NDArray[np.float64] | None
-    ) -> NDArray[Any]:
-        if self.threshold is None or probabilities is None:
-            return np.asarray(logits.argmax(axis=-1))
-        if self.task == "multilabel":
-            return np.asarray(probabilities > self.threshold)
-        return (probabilities[..., 1] > self.threshold).astype(np.int64)
 
     def margins(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """How far each answer's logits are from another answer, float64, one for each answer.

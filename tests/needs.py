@@ -8,7 +8,10 @@ import shutil
 
 import pytest
 
-_PROGRAMS = {"java"}
+_PROGRAMS = {
+    *("java", "node", "cc", "gcc", "clang", "wasm-ld"),
+    *("aarch64-linux-gnu-gcc", "qemu-aarch64"),
+}
 
 
 def need(*names: str) -> None:

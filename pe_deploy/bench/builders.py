@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.bench.models import Subject
-from pe_deploy.bundle.artifacts import TORCHSCRIPT
+from pe_deploy.bundle.artifacts import C_SOURCE, TORCHSCRIPT
 from pe_deploy.bundle.bundle import open_bundle
 from pe_deploy.config import INPUT_IDS
 from pe_deploy.errors import InvalidInputError
@@ -60,6 +60,14 @@ def _compile(subject: Subject, threads: int) -> Predictor:
     return _torch_run(torch.compile(subject.module(), dynamic=True), threads)
 
 
+def _c(subject: Subject, threads: int) -> Predictor:
+    """As an app runs it, with every check on; compiled anew."""
+    from pe_deploy.runtime.native import NativeClassifier, proved
+
+    bundle = open_bundle(subject.bundle)
+    return NativeClassifier(bundle, build=proved(bundle), num_threads=threads).predict_logits
+
+
 def _torch_run(module: Callable[..., Any], threads: int) -> Predictor:
     import torch
 
@@ -79,6 +87,7 @@ _BUILDERS: dict[str, Callable[[Subject, int], Predictor]] = {
     BASELINE: _baseline,
     "eager": lambda subject, count: _torch_run(subject.module(), count),
     "torchscript": _torchscript,
+    "c": _c,
     "compile": _compile,
 }
 
@@ -114,6 +123,8 @@ def check_engines(names: Sequence[str]) -> tuple[str, ...]:
 
 def why_not(name: str, subject: Subject) -> str:
     """Why an engine cannot run here; empty where it can."""
+    if name == "c" and not subject.has_c:
+        return f"the bundle holds no {C_SOURCE}"
     if reason := ENGINES[name].missing:
         return reason
     own_file = name == "torchscript" and subject.has_torchscript

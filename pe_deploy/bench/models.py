@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_deploy.bench.quiet import descriptors_silenced
-from pe_deploy.bundle.artifacts import ONNX, TORCHSCRIPT
+from pe_deploy.bundle.artifacts import C_SOURCE, ONNX, TORCHSCRIPT
 from pe_deploy.bundle.bundle import Bundle, open_bundle
 from pe_deploy.config import BATCH, INPUT_IDS, LOGITS, SEQUENCE, Signature
 from pe_deploy.errors import ExportError, line_of, requires_extra
@@ -38,6 +38,7 @@ class Subject:
         bundle: the bundle's folder.
         signature: what the model takes.
         has_torchscript: whether the bundle holds a `model.pt`.
+        has_c: whether it holds a `model.c`.
         plain: the bytes of the ONNX file that the baseline runs.
         baseline: in words, what that is.
         config: the sizes of the notebook's module; None where it is another or there is none.
@@ -48,6 +49,7 @@ class Subject:
     bundle: Path
     signature: Signature
     has_torchscript: bool
+    has_c: bool
     plain: bytes
     baseline: str
     config: ModelConfig | None = None
@@ -87,7 +89,8 @@ def subject_of(bundle: Bundle, trained: TrainedFrom | None = None) -> Subject:
         CheckpointError: the checkpoint cannot be read, or is not what the bundle was made from.
         MissingDependencyError: a checkpoint is given, and torch is not installed.
     """
-    given = (bundle.path, bundle.manifest.signature, TORCHSCRIPT in bundle.files)
+    held = bundle.files
+    given = (bundle.path, bundle.manifest.signature, TORCHSCRIPT in held, C_SOURCE in held)
     model = bundle.read(ONNX)
     module, reason = _module_of(bundle, trained)
     if module is None:

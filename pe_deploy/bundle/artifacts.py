@@ -11,6 +11,8 @@ ONNX = "model.onnx"
 THROUGHPUT = "model.throughput.onnx"
 TEXT_ONNX = "model.text.onnx"
 TORCHSCRIPT = "model.pt"
+C_SOURCE = "model.c"
+C_HEADER = "model.h"
 GOLDEN = "golden.npz"
 TEXTS = "golden.texts.json"
 PARITY = "parity.json"
@@ -30,6 +32,8 @@ MODELS = {
     THROUGHPUT: "the same model as another graph, which is faster for many rows",
     TEXT_ONNX: "the same model behind the lookup of its words: texts in, logits out",
     TORCHSCRIPT: "the same model for `torch.jit.load`; it is code: load it only if you trust it",
+    C_SOURCE: "the same model in C11; it is code: compile it only if you trust it",
+    C_HEADER: "what a program includes to call `model.c`: its functions, limits and labels",
 }
 """What the model card says of each file that holds the model; `runtime.engines` runs them."""
 

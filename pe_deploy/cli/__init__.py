@@ -18,6 +18,7 @@ COMMANDS = {
     "predict": "Write INPUT's rows, in their order, with the model's answers added.",
     "serve": "Answer requests for BUNDLEs by the Open Inference Protocol v2, and KServe's v1.",
     "layout": "Write BUNDLE as a model of a SERVER's repository, with a configuration to fit.",
+    "build": "Compile BUNDLE's model.c for this machine, and prove it, in a folder beside it.",
     "inspect": "Show a bundle's signature, sizes, operators, versions and parity.",
     "web": "Make a folder of static files, a page that runs BUNDLE in its visitors' browsers.",
     "bench": "Time BUNDLE and other engines in turns: the ratios of one run, with their quartiles.",

@@ -65,7 +65,7 @@ def bench(
         Path | None, typer.Option("--json", help="Write every figure as JSON.")
     ] = None,
     plot_file: Annotated[
-        Path | None, typer.Option("--plot", help="Draw batch against sequences a second: .png.")
+        Path | None, typer.Option("--plot", help="Draw speed and ratios by rows a call: .png.")
     ] = None,
 ) -> None:
     """Time BUNDLE and other engines in turns: the ratios of one run, with their quartiles."""

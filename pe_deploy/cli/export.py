@@ -93,7 +93,7 @@ def export(
     lowercase: Annotated[bool, LOWERCASE] = False,
     nfc: Annotated[bool, NFC] = False,
     formats: Annotated[
-        str, typer.Option("--format", help="What to make, separated by commas.")
+        str, typer.Option("--format", help="Of onnx, torchscript and c, separated by commas.")
     ] = "onnx,torchscript",
     opset: Annotated[int, typer.Option(help="The ONNX operator set.")] = 18,
     weights: Annotated[Weights, typer.Option(help="Of a checkpoint folder.")] = "best",
@@ -116,6 +116,7 @@ def export(
         float | None,
         typer.Option(help="The share of labels that this may change; of float16 0.001."),
     ] = None,
+    c_name: Annotated[str, typer.Option(help="What the names in model.c begin with.")] = "model",
     crossover: Annotated[
         int | None, typer.Option(help="Rows from which to run it; by default this is measured.")
     ] = None,
@@ -135,6 +136,7 @@ def export(
         text_graph=text_graph,
         license=license_id,
         crossover=crossover,
+        c_name=c_name,
         compact=compact,
         allow_flips=allow_flips,
     )

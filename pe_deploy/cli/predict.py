@@ -6,8 +6,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Annotated, Literal
 
@@ -30,7 +31,7 @@ from pe_deploy.data.suffix import suffix_of
 from pe_deploy.data.text_reader import cells_of
 from pe_deploy.data.uri import is_uri
 from pe_deploy.errors import DataError, InvalidInputError, printable
-from pe_deploy.runtime import OnnxClassifier
+from pe_deploy.runtime import Classifier, OnnxClassifier
 from pe_deploy.runtime.predict_file import OnError, Predicted, answers, predict_rows
 from pe_deploy.text.spec import Truncation
 
@@ -84,7 +85,11 @@ def predict(
         float | None, typer.Option(help="Decide at this probability, not at the bundle's.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads of onnxruntime; by default, what it may use.")
+        int | None, typer.Option(help="How many threads; by default, what it may use.")
+    ] = None,
+    build: Annotated[
+        Path | None,
+        typer.Option(help="Answer by this build of the bundle's C, which pe-deploy build made."),
     ] = None,
     public_key: Annotated[Path | None, PUBLIC_KEY] = None,
     jobs: Annotated[
@@ -108,6 +113,8 @@ def predict(
     if source is not None and is_many(source):
         if input_format is not None:
             raise typer.BadParameter("--input-format is for one file")
+        if build is not None:
+            raise typer.BadParameter("--build is for one file")
         answer_folder(
             source,
             output,
@@ -130,8 +137,9 @@ def predict(
         raise typer.BadParameter("--jobs, --engine and --overwrite are for a folder")
     started = time.perf_counter()
     how = How(READ_ROWS, Columns(ids_column, text_column), delimiter, on_error == "null")
+    opening = OnnxClassifier if build is None else _built(build)
     with (
-        OnnxClassifier(
+        opening(
             bundle,
             num_threads=threads,
             threshold=threshold,
@@ -156,6 +164,12 @@ def predict(
     console.print(f"{summary} → {shown_place(output)}", markup=False, soft_wrap=True)
 
 
+def _built(build: Path) -> Callable[..., Classifier]:
+    from pe_deploy.runtime.native import NativeClassifier
+
+    return partial(NativeClassifier, build=build)
+
+
 def _summary(done: Predicted, cut: int, seconds: float) -> str:
     without = f", {done.errors:,} without an answer" if done.errors else ""
     truncated = f", {cut:,} {'text' if cut == 1 else 'texts'} cut" if cut else ""
@@ -167,7 +181,7 @@ def _check_printable(reader: RowReader) -> None:
         raise InvalidInputError("no --output is given; allowed without: --text, or lines of text")
 
 
-def _print_answers(classifier: OnnxClassifier, reader: RowReader) -> None:
+def _print_answers(classifier: Classifier, reader: RowReader) -> None:
     """Print each answer before its text, once all are there."""
     lines = []
     for chunk, added in answers(classifier, reader):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import time
 from pathlib import Path
@@ -30,7 +31,7 @@ from pe_deploy.parity import (
     worst,
 )
 from pe_deploy.parity.bundle import ALL_CHECKS, REPLAY
-from pe_deploy.runtime.engines import ENGINES, engines_of, predictors
+from pe_deploy.runtime.engines import ENGINES, engines_of, predictors, runnable
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime
 
 _BANDS = 8
@@ -135,8 +136,9 @@ def _measure(
         about["torch"] = str(torch.__version__)
         if trained is not None:
             reference = trained_reference(bundle, trained)
+    names, not_run = runnable(names)
     with counted("verify") as progress:
-        return verify_bundle(
+        report = verify_bundle(
             bundle,
             reference,
             engines=predictors(bundle, names),
@@ -146,6 +148,7 @@ def _measure(
             about=about,
             progress=progress,
         )
+    return dataclasses.replace(report, not_run={**not_run, **report.not_run})
 
 
 def _self_test(bundle: Bundle, trained: TrainedFrom | None) -> None:

@@ -29,6 +29,7 @@ from pe_deploy.export.adapt.blame import blamed
 from pe_deploy.export.adapt.loading import Loaded
 from pe_deploy.export.adapt.reading import Stated
 from pe_deploy.export.any_module import Outputs, ready, source_of
+from pe_deploy.export.c.source import to_c
 from pe_deploy.export.card import model_card
 from pe_deploy.export.compact import compact_of, to_compact, weight_bytes
 from pe_deploy.export.crossover import dispatch_of
@@ -38,7 +39,11 @@ from pe_deploy.export.empty_steps import check_steps
 from pe_deploy.export.held_out import Data
 from pe_deploy.export.onnx import operators, to_onnx, to_throughput
 from pe_deploy.export.options import DEFAULTS, ExportOptions
-from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
+from pe_deploy.export.refusals import (
+    check_c_refuses,
+    check_onnx_refuses,
+    check_torchscript_refuses,
+)
 from pe_deploy.export.source import Source
 from pe_deploy.export.text import (
     check_takes_graph,
@@ -50,6 +55,7 @@ from pe_deploy.export.text import (
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.export.weights import weights_source
 from pe_deploy.parity import Cell, Report, verify_bundle
+from pe_deploy.runtime.native_compiler import compiler
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime
 from pe_deploy.storage.atomic import publishing
 from pe_deploy.text.golden import golden_texts
@@ -237,6 +243,8 @@ def _published(
     check_destination(output)
     if options.text_graph:
         check_takes_graph(source.encoder)
+    if "c" in options.formats:
+        compiler()  # without one there is no proof: said before any work
     trained = None
     if options.compact is not None:
         trained = source.module
@@ -296,10 +304,14 @@ def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Man
         "torch": torch.__version__,
         "numpy": numpy.__version__,
     }
-    if "onnx" in options.formats:
+    if "onnx" in options.formats or "c" in options.formats:
         with _told(module):
             model = to_onnx(module, signature, opset=options.opset, metadata=metadata)
             check_steps(model, signature)  # before anything runs it
+        if "c" in options.formats:
+            source_files = to_c(model, signature, source.labels, options.c_name)
+    if "onnx" in options.formats:
+        with _told(module):
             width = weight_bytes(source.compact)
             fast = to_throughput(model, signature, width) if options.throughput else None
             dispatch = dispatch_of(model, fast, signature, options.crossover)
@@ -325,6 +337,10 @@ def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Man
     if "torchscript" in options.formats:
         artifacts[names.TORCHSCRIPT] = to_torchscript(module, signature, metadata)
         check_torchscript_refuses(artifacts[names.TORCHSCRIPT], signature)
+    if "c" in options.formats:
+        artifacts[names.C_SOURCE] = source_files.source.encode()
+        artifacts[names.C_HEADER] = source_files.header.encode()
+        check_c_refuses(Bundle(Path(names.C_SOURCE), manifest, artifacts))
     return artifacts, dataclasses.replace(manifest, versions=versions)
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from pe_deploy.config import CompactDtype
 from pe_deploy.errors import InvalidInputError
+from pe_deploy.export.c.source import DEFAULT_NAME, check_name
 from pe_deploy.export.compact import check_compact
 from pe_deploy.export.onnx import DEFAULT_OPSET, check_opset
 from pe_deploy.parity import Tolerance
 from pe_deploy.runtime.plan import CHUNK_ROWS
 
-FORMATS = ("onnx", "torchscript")
+FORMATS = ("onnx", "torchscript", "c")
+USUAL_FORMATS = ("onnx", "torchscript")
 
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
@@ -24,7 +26,8 @@ class ExportOptions:
     """How to export; checked when made, before any work.
 
     Attributes:
-        formats: which of "onnx" and "torchscript" to make.
+        formats: which of "onnx", "torchscript" and "c" to make. The form in C is compiled for its
+            proof, so that it needs a C compiler here.
         opset: the ONNX operator set to write.
         tolerance: how far apart the artifacts and torch may be; None for the usual one.
         sign: a PEM file with an elliptic-curve key, to sign the bundle with.
@@ -38,15 +41,16 @@ class ExportOptions:
             half or a quarter of the bytes; None to leave them as they were trained.
         allow_flips: the share of labels that rounding may change, on held-out rows and on random
             ones; by default 0.001 of float16. For int8 it has to be stated.
+        c_name: what the names in `model.c` begin with.
         crossover: rows from which that form is to be run. By default it is measured, which makes
             it the one thing in a bundle that may come out otherwise the next time.
 
     Raises:
-        InvalidInputError: a format, an opset, a license, a compact type, a share of flips or a
-            crossover outside its range.
+        InvalidInputError: a format, an opset, a license, a compact type, a share of flips, a name
+            or a crossover outside its range.
     """
 
-    formats: Sequence[str] = FORMATS
+    formats: Sequence[str] = USUAL_FORMATS
     opset: int = DEFAULT_OPSET
     tolerance: Tolerance | None = None
     sign: str | Path | None = None
@@ -56,6 +60,7 @@ class ExportOptions:
     crossover: int | None = None
     compact: CompactDtype | None = None
     allow_flips: float | None = None
+    c_name: str = DEFAULT_NAME
 
     def __post_init__(self) -> None:
         if isinstance(self.formats, str):
@@ -65,6 +70,7 @@ class ExportOptions:
                 f"formats are {', '.join(self.formats) or 'none'}; allowed: {', '.join(FORMATS)}"
             )
         check_opset(self.opset)
+        check_name(self.c_name)
         if self.license is not None and not _LICENSE.fullmatch(self.license):
             raise InvalidInputError(
                 f"license is {self.license!r}; allowed: a hub's name for it, as apache-2.0, mit"

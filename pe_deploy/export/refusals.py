@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pe_deploy.bundle.artifacts import ONNX, TORCHSCRIPT
+from pe_deploy.bundle.artifacts import C_SOURCE, ONNX, TORCHSCRIPT
+from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.config import INPUT_IDS, LOGITS, Signature
 from pe_deploy.errors import ExportError, InvalidInputError, line_of
 from pe_deploy.export.guards import guard_names
 from pe_deploy.runtime import to_input_ids
+from pe_deploy.runtime.native import candidate
 from pe_deploy.runtime.quiet_onnxruntime import onnxruntime as ort
 from pe_deploy.runtime.torchscript import jit_deprecation_ignored
 
@@ -100,6 +102,29 @@ def check_torchscript_refuses(data: bytes, signature: Signature) -> None:
 
     with torch.inference_mode():
         _check(TORCHSCRIPT, signature, lambda ids: module(torch.from_numpy(ids)), words)
+
+
+def check_c_refuses(bundle: Bundle) -> None:
+    """Try every bad input on a bundle's C, which is compiled for it.
+
+    No rows are no error there: nothing is written for them.
+
+    Raises:
+        ExportError: it answers one of them, or the compiler refuses it.
+        MissingDependencyError: there is no compiler.
+    """
+    signature = bundle.manifest.signature
+    with candidate(bundle, num_threads=1) as classifier:
+        for description, (kind, ids) in bad_inputs(signature).items():
+            if kind == "no rows":
+                continue
+            try:
+                classifier.predict_logits(ids)  # which finds the words once the C has refused it
+            except InvalidInputError:
+                continue
+            raise ExportError(
+                f"{C_SOURCE} answers {description}, which its signature does not allow"
+            )
 
 
 def _check(

@@ -15,8 +15,8 @@ from pe_deploy.mutation import graphs, records, weights
 from pe_deploy.mutation.subject import Plant, Subject, then
 from pe_deploy.parity import Tolerance
 
-PLACES = ("onnx", "throughput", "torchscript")
-"""Where a fault is planted: `model.onnx`, the form for large batches, `model.pt`."""
+PLACES = ("onnx", "throughput", "torchscript", "c")
+"""Where a fault is planted: `model.onnx`, the form for large batches, `model.pt`, `model.c`."""
 
 
 @dataclass(frozen=True)

@@ -179,4 +179,4 @@ def _with_tail(subject: Subject, module: nn.Module, nodes: str) -> Subject:
 
 def _forms(subject: Subject) -> tuple[str, ...] | None:
     """Where a fault round a module is planted: a trace of it would follow no other shape."""
-    return None if subject.scriptable else ("onnx", "throughput")
+    return None if subject.scriptable else ("onnx", "throughput", "c")

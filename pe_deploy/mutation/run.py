@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,20 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pe_deploy import parity
+from pe_deploy.bundle.artifacts import C_HEADER, C_SOURCE
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.errors import BundleError, ExportError, ParityError
+from pe_deploy.export.c.source import to_c
 from pe_deploy.export.compact import weight_bytes
 from pe_deploy.export.eager import eager_predictor
 from pe_deploy.export.lint import lint
 from pe_deploy.export.onnx import expectation_of, scanned
 from pe_deploy.export.passes.compact import compacted
-from pe_deploy.export.refusals import check_onnx_refuses, check_torchscript_refuses
+from pe_deploy.export.refusals import (
+    check_c_refuses,
+    check_onnx_refuses,
+    check_torchscript_refuses,
+)
 from pe_deploy.export.torchscript import to_torchscript
 from pe_deploy.mutation.faults import FAULTS, PLACES, Fault
 from pe_deploy.mutation.graphs import rarely_tried
@@ -41,6 +47,11 @@ CHECKS = (*parity.CHECKS, LINT)
 that bad inputs are refused."""
 
 BATCHES = (1, 2, 7)
+
+Files = Mapping[str, bytes]
+"""Those of a bundle that hold the model in one form."""
+
+_FILES = {place: (ENGINES[place].file,) for place in PLACES} | {"c": (C_SOURCE, C_HEADER)}
 
 
 def self_test(
@@ -71,13 +82,14 @@ def self_test(
     with torch_threads(1):
         subject = Subject.of(bundle, module)
         checker = _Checker(subject, checks)
-        _check_control(bundle, subject, checker)
-        expect(progress, len(faults) * len(PLACES))
+        places = [place for place in PLACES if place != "c" or C_SOURCE in bundle.files]
+        expect(progress, len(faults) * len(places))
         if bundle.manifest.text is not None:
             expect(progress, len(TEXT_FAULTS))
+        _check_control(bundle, subject, checker, places)
         outcomes = []
         for fault in faults:
-            for outcome in _outcomes(fault, subject, checker):
+            for outcome in _outcomes(fault, subject, checker, places):
                 outcomes.append(outcome)
                 if progress is not None:
                     progress(outcome)
@@ -88,29 +100,33 @@ def self_test(
     return Outcomes(outcomes)
 
 
-def _outcomes(fault: Fault, subject: Subject, checker: _Checker) -> Iterator[Outcome]:
+def _outcomes(
+    fault: Fault, subject: Subject, checker: _Checker, places: Sequence[str]
+) -> Iterator[Outcome]:
     faulty = fault.plant(subject)
-    for name in PLACES:
+    for name in places:
         if isinstance(faulty, str):
             yield Outcome(fault.name, name, planted=False, note=faulty)
         elif name not in (formats := faulty.only or fault.formats):
             note = f"it is a fault of {', '.join(formats)} alone"
             yield Outcome(fault.name, name, planted=False, note=note)
-        elif (data := _made(faulty, name)) is None:
-            note = "this graph has no form for large batches"
-            yield Outcome(fault.name, name, planted=False, note=note)
+        elif isinstance(files := _made(faulty, name), str):
+            yield Outcome(fault.name, name, planted=False, note=files)
         else:
-            caught_by, unseen = checker(faulty, name, data)
+            caught_by, unseen = checker(faulty, name, files)
             yield Outcome(fault.name, name, caught_by, note=unseen)
 
 
-def _check_control(bundle: Bundle, subject: Subject, checker: _Checker) -> None:
-    for name in PLACES:
+def _check_control(
+    bundle: Bundle, subject: Subject, checker: _Checker, places: Sequence[str]
+) -> None:
+    for name in places:
         # The published files too, not only their like that the self-test makes.
-        for data in (_made(subject, name), bundle.files.get(ENGINES[name].file)):
-            if data is None:
+        published = {file: bundle.files[file] for file in _FILES[name] if file in bundle.files}
+        for files in (_made(subject, name), published):
+            if isinstance(files, str) or not files:
                 continue
-            failed, _ = checker(subject, name, data)
+            failed, _ = checker(subject, name, files)
             if failed:
                 raise ParityError(
                     f"{bundle.path} fails ({', '.join(failed)}) in {name} before any fault is "
@@ -127,17 +143,16 @@ class _Checker:
         self.exact = _remembering(_exact(good))
 
     def __call__(
-        self, subject: Subject, format_name: str, data: bytes
+        self, subject: Subject, format_name: str, files: Files
     ) -> tuple[tuple[str, ...], str]:
         """The checks that an artifact fails; where none does, how near it came."""
         failed = set()
-        if LINT in self.checks and self._breaks_rules(subject, format_name, data):
+        if LINT in self.checks and self._breaks_rules(subject, format_name, files):
             failed.add(LINT)
-        artifacts = {ENGINES[format_name].file: data}
         # Faults on the way from texts to ids are planted by themselves.
         manifest = dataclasses.replace(subject.manifest, text=None)
         try:
-            engines = predictors(Bundle(Path("self-test"), manifest, artifacts), [format_name])
+            engines = predictors(Bundle(Path("self-test"), manifest, files), [format_name])
         except BundleError:  # no app would run it either: that too is a rule for an artifact
             failed |= {LINT} & {*self.checks}
             return tuple(failed), "" if failed else "no classifier opens it"
@@ -171,9 +186,13 @@ class _Checker:
         )
         return tuple(check for check in CHECKS if check in failed), "" if failed else unseen
 
-    def _breaks_rules(self, subject: Subject, format_name: str, data: bytes) -> bool:
-        signature = subject.manifest.signature
+    def _breaks_rules(self, subject: Subject, format_name: str, files: Files) -> bool:
+        signature, data = subject.manifest.signature, files[ENGINES[format_name].file]
         try:
+            if format_name == "c":
+                manifest = dataclasses.replace(subject.manifest, text=None)
+                check_c_refuses(Bundle(Path("self-test"), manifest, files))
+                return False
             if format_name == "torchscript":
                 check_torchscript_refuses(data, signature)
                 return False
@@ -186,17 +205,27 @@ class _Checker:
         return False
 
 
-def _made(subject: Subject, format_name: str) -> bytes | None:
-    """An artifact of a subject; None where the graph has no such form."""
+def _made(subject: Subject, format_name: str) -> Files | str:
+    """The files of a subject in one form; why there are none, where the graph has no such form."""
+    (name, *_), manifest = _FILES[format_name], subject.manifest
     if format_name == "torchscript":
-        return to_torchscript(subject.module, subject.guarded_for or subject.manifest.signature)
-    compact = subject.manifest.compact
+        guarded_for = subject.guarded_for or manifest.signature
+        return {name: to_torchscript(subject.module, guarded_for)}
+    if format_name == "c":
+        try:
+            made = to_c(subject.model, manifest.signature, manifest.labels)
+        except ExportError as error:
+            return str(error)
+        return {C_SOURCE: made.source.encode(), C_HEADER: made.header.encode()}
+    compact = manifest.compact
     model: onnx.ModelProto | None = subject.model
     if format_name == "throughput":
-        model = scanned(subject.model, subject.manifest.signature, weight_bytes(compact))
-    if model is not None and compact is not None:
+        model = scanned(subject.model, manifest.signature, weight_bytes(compact))
+    if model is None:
+        return "this graph has no form for large batches"
+    if compact is not None:
         model = compacted(model, compact.dtype)
-    return None if model is None else bytes(model.SerializeToString())
+    return {name: bytes(model.SerializeToString())}
 
 
 def _exact(subject: Subject) -> Predictor:

@@ -17,7 +17,7 @@ from pe_deploy.parity.losses import Loss, losses
 from pe_deploy.parity.report import Cell, Report
 from pe_deploy.parity.texts import TEXTS, text_cells
 from pe_deploy.parity.tolerance import Tolerance
-from pe_deploy.runtime.engines import ENGINES, Predictor, predictors
+from pe_deploy.runtime.engines import ENGINES, Predictor, engines_of, predictors, runnable
 from pe_deploy.runtime.floors import Floors
 from pe_deploy.view.progress import shown
 
@@ -71,7 +71,8 @@ def verify_bundle(
     Args:
         bundle: an open bundle.
         reference: the trained module; its float32 form is judged like an engine, as "eager".
-        engines: what to judge, the most trusted first; by default the bundle's own models.
+        engines: what to judge, the most trusted first; by default the bundle's own models. One that
+            lacks a compiler is then named in `not_run`.
         checks: which of `ALL_CHECKS` to run; "texts" is nothing where the bundle takes ids alone.
         batches: the batch sizes of `shapes`.
         independent: whether engines that read `model.onnx` in their own way are judged too, on a
@@ -91,7 +92,11 @@ def verify_bundle(
     if of_texts and not checks:
         known = Floors.of_summary(manifest.parity)
         return Report(tolerance or Tolerance(), known, of_texts, about=about or {})
-    judged = dict(predictors(bundle) if engines is None else engines)
+    not_run: dict[str, str] = {}
+    if engines is None:
+        own, not_run = runnable(engines_of(bundle))
+        engines = predictors(bundle, own)
+    judged = dict(engines)
     exact = None if reference is None else reference.exact
     if reference is not None:
         judged = {"eager": reference.eager, **judged}
@@ -119,12 +124,12 @@ def verify_bundle(
         report = dataclasses.replace(
             report,
             cells=report.cells + of_texts,
+            not_run=not_run,
             losses=_losses(bundle, reference) if report.passed and "decisions" in checks else (),
         )
         if not independent:
             return report
         others: dict[str, Predictor] = {}
-        not_run: dict[str, str] = {}
         for engine in ENGINES.values():
             if engine.independent and engine.file in bundle.files:
                 try:

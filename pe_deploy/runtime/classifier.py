@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 Run = Callable[["NDArray[np.int64]"], "NDArray[np.float32]"]
 """From checked ids `[batch, sequence]`, at least one row and one column, to logits."""
 
+_MOST_THREADS = 1024
 _INT64 = np.dtype(np.int64)  # of this machine's byte order, and one object for all arrays of it
 
 
@@ -59,6 +60,9 @@ class Classifier(ABC):
 
     _guarded = False
     """Whether the engine itself refuses whatever is wrong with int64 `[batch, sequence]`."""
+
+    _finished = False
+    """Whether the engine itself answers padding with 0, and with finite numbers alone."""
 
     _engine_errors: ClassVar[tuple[type[Exception], ...]] = (RuntimeError,)
     """What the engine raises where it fails. All else passes through, as what a signal handler of
@@ -213,9 +217,11 @@ class Classifier(ABC):
                 f"the model answers batch {rows} × length {ids.shape[1]} with logits "
                 f"{list(logits.shape)} instead of {list(shape)}"
             )
+        if self._finished:
+            return logits
         if self._per_token:
             logits = self.signature.zero_padding(logits, ids)
-        _check_finite(logits, self._per_token)
+        check_finite(logits, self._per_token)
         return logits
 
     def predict_proba(self, input_ids: Any) -> Any:
@@ -398,6 +404,33 @@ def opened_with(
     return bundle
 
 
+def check_threads(num_threads: int | None) -> None:
+    """Check how many threads are asked for; None leaves it to the machine.
+
+    Raises:
+        InvalidInputError: none that a call may have.
+    """
+    if num_threads is not None and (
+        type(num_threads) is not int or not 1 <= num_threads <= _MOST_THREADS
+    ):
+        raise InvalidInputError(f"num_threads is {num_threads!r}; allowed: 1 to {_MOST_THREADS}")
+
+
+def to_be_refused(signature: Signature) -> list[list[int]]:
+    """Rows that a guarded engine refuses, and that do no harm, if wrongly, where it has no guards.
+
+    An empty input is not among them: it would end this process there.
+    """
+    shortest, last = signature.min_length, signature.vocab_size - 1
+    bad = [[outside] + [last] * (shortest - 1) for outside in (-1, last + 1)]
+    bad.append([last] * (signature.max_length + 1))
+    if shortest > 1:
+        bad.append([last] * (shortest - 1))
+    if signature.pad_id is not None:
+        bad.append([signature.pad_id] * shortest)
+    return bad
+
+
 def in_chunks(run: Run) -> Run:
     """Give an engine a batch of any number of rows in pieces of bounded size, one by one."""
     run = finished_before_exit(run)
@@ -412,11 +445,14 @@ def in_chunks(run: Run) -> Run:
     return run_all
 
 
-def _check_finite(logits: NDArray[np.float32], per_token: bool) -> None:
+def check_finite(logits: NDArray[np.float32], per_token: bool) -> None:
     """Refuse infinity and NaN, which would otherwise become some label.
 
     The sum of a few float32 numbers in Python's double precision cannot overflow: it is finite
     exactly where each of them is.
+
+    Raises:
+        PredictionError: naming the first.
     """
     few = logits.size <= 32  # then Python's own numbers are looked through sooner than numpy's
     if isfinite(sum(logits.ravel().tolist())) if few else np.isfinite(logits).all():

@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pe_deploy.bundle.artifacts import ONNX, THROUGHPUT, TORCHSCRIPT
+from pe_deploy.bundle.artifacts import C_SOURCE, ONNX, THROUGHPUT, TORCHSCRIPT
 from pe_deploy.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class Engine(NamedTuple):
             onnxruntime's; such an engine may be slow.
         mark: stands for it in the self-test's table.
         line: how matplotlib draws it in the bench's picture; empty where the bench has none.
+        compiles: whether it needs a C compiler. Machines that run bundles often have none, so a
+            proof goes on without it, and says so.
     """
 
     name: str
@@ -48,10 +50,13 @@ class Engine(NamedTuple):
     independent: bool = False
     mark: str = ""
     line: Mapping[str, Any] = {}
+    compiles: bool = False
 
     @property
     def missing(self) -> str:
-        """That its package is not installed; empty where it is."""
+        """That its package, or a compiler, is not installed; empty where it is."""
+        if self.compiles:
+            return _without_compiler()
         if self.needs is None or find_spec(self.needs[0]) is not None:
             return ""
         return f"{self.needs[0]} is not installed"
@@ -74,7 +79,8 @@ class Engine(NamedTuple):
         """Open it on a bundle's file.
 
         Raises:
-            MissingDependencyError: its package is not installed, or does not load.
+            MissingDependencyError: its package is not installed, or does not load; or there is no
+                compiler.
             BundleError: the bundle does not hold the file, or the engine does not load it.
         """
         load = self.load()
@@ -127,6 +133,16 @@ _TABLE = (
         independent=True,
         line={"color": "#cc79a7", "marker": "D"},
     ),
+    Engine(
+        "c",
+        None,
+        C_SOURCE,
+        "pe_deploy.runtime.native:candidate",
+        {"num_threads": 1},
+        mark="□",
+        line={"color": "#d55e00", "marker": "P", "linewidth": 2},
+        compiles=True,
+    ),
     Engine("compile", _TORCH, line={"color": "#e69f00", "marker": "v"}),
 )
 
@@ -140,6 +156,23 @@ def engines_of(bundle: Bundle) -> list[str]:
         for engine in ENGINES.values()
         if engine.file in bundle.files and not engine.independent
     ]
+
+
+def runnable(names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The engines that are not kept from running by a missing compiler; why each other is."""
+    reasons = {name: ENGINES[name].missing for name in names if ENGINES[name].compiles}
+    not_run = {name: reason for name, reason in reasons.items() if reason}
+    return [name for name in names if name not in not_run], not_run
+
+
+def _without_compiler() -> str:
+    from pe_deploy.runtime.native_compiler import compiler  # few bundles hold C
+
+    try:
+        compiler()
+    except MissingDependencyError as error:
+        return str(error)
+    return ""
 
 
 def predictors(bundle: Bundle, names: Sequence[str] | None = None) -> dict[str, Predictor]:

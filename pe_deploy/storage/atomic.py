@@ -59,8 +59,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def publishing(folder: Path) -> Iterator[Path]:
+def publishing(folder: Path, check: Callable[[Path], None] | None = None) -> Iterator[Path]:
     """Yield an empty temporary folder; it takes the place of `folder` if the block succeeds.
+
+    Args:
+        folder: where to publish.
+        check: given what was at `folder` when it has been replaced, or a path with nothing there;
+            where it raises, that is back in its place, whatever another process published before.
 
     Raises:
         NotADirectoryError: `folder` is a file.
@@ -75,6 +80,12 @@ def publishing(folder: Path) -> Iterator[Path]:
             _sync(path)
         _sync(staging)
         _swap(staging, folder)
+        if check is not None:
+            try:
+                check(staging)
+            except BaseException:
+                _take_back(folder, staging)
+                raise
         _sync(folder.parent)
 
 
@@ -222,6 +233,14 @@ def _swap(staging: Path, folder: Path) -> None:
         if _swap_in_two(staging, folder):
             return
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(folder))
+
+
+def _take_back(folder: Path, staging: Path) -> None:
+    """Put what was at `folder`, if anything, there again, and what took its place at `staging`."""
+    if staging.exists():
+        _swap(staging, folder)
+    else:
+        folder.rename(staging)
 
 
 def _swap_in_two(staging: Path, folder: Path) -> bool:

@@ -46,6 +46,8 @@ def measured(notebook_bundle: Path) -> Benchmark:
 def test_every_engine_computes_what_the_bundle_computes(subject: Subject, name: str) -> None:
     if name == "openvino" and find_spec("openvino") is None:
         pytest.skip("openvino is not installed")
+    if reason := why_not(name, subject):  # as of the bundles that hold no C
+        pytest.skip(reason)
     ids = random_ids(subject.signature, 5, 7, np.random.default_rng(1))
     expected = build(OURS, subject, 1)(ids)
     np.testing.assert_allclose(build(name, subject, 1)(ids), expected, atol=1e-6)

@@ -279,8 +279,8 @@ def test_a_users_own_module_becomes_a_bundle(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"formats": []}, "formats are none; allowed: onnx, torchscript"),
-        ({"formats": ["onnx", "caffe"]}, "formats are onnx, caffe; allowed: onnx, torchscript"),
+        ({"formats": []}, "formats are none; allowed: onnx, torchscript, c"),
+        ({"formats": ["onnx", "caffe"]}, "formats are onnx, caffe; allowed: onnx, torchscript, c"),
         ({"opset": 17}, "opset is 17; allowed: 18 to 23"),
         *(
             ({"crossover": value}, r"crossover is .*; allowed: 1 to 1024 rows")

@@ -11,9 +11,11 @@ import gzip
 import hashlib
 import io
 import json
+import platform
 import random
 import re
 import shutil
+import struct
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -26,7 +28,7 @@ import numpy as np
 from pe_deploy.bundle.bundle import open_bundle
 from pe_deploy.bundle.consistency import check_part
 from pe_deploy.bundle.golden import GoldenCase, golden_from_bytes, golden_to_bytes
-from pe_deploy.bundle.manifest import Manifest
+from pe_deploy.bundle.manifest import FileRecord, Manifest
 from pe_deploy.bundle.onnx_file import read_onnx
 from pe_deploy.bundle.torchscript_file import torchscript_config
 from pe_deploy.config import Signature
@@ -40,6 +42,7 @@ from pe_deploy.errors import (
     PeDeployError,
 )
 from pe_deploy.parity.report import load_report
+from pe_deploy.runtime.native_build import LIBRARY, RECORD, Build, open_build
 from pe_deploy.text.reading import read_tokenizer
 from tests.fuzz import mutators
 
@@ -107,6 +110,21 @@ def _with_own_digest(data: bytes) -> bytes:
     body = data[: start.start()] if start else data
     digest = hashlib.sha256(body + zeros % (b"0" * 64)).hexdigest()
     return body + zeros % digest.encode()
+
+
+def _build(data: bytes, scratch: Path) -> None:
+    files = {RECORD: _with_own_digest(data), LIBRARY: b"a library"}
+    build = open_build(_written(scratch / "build", files))
+    build.check("a" * 64, {"model.c": FileRecord(1, "b" * 64)}, "bundle")
+
+
+def _build_seeds() -> list[bytes]:
+    sources = {"model.c": FileRecord(1, "b" * 64)}
+    here = (platform.system(), platform.machine(), 8 * struct.calcsize("P"), "Z80")
+    return [
+        Build(b"a library", "model", "a" * 64, sources, "cc", ("-O3",), *here, features).to_json()
+        for features in (("avx",), ())
+    ]
 
 
 def _golden(data: bytes, scratch: Path, signature: Signature) -> None:
@@ -360,6 +378,7 @@ TARGETS = {
     "manifest": Target(
         _manifest, (BundleError,), mutators.of_json, partial(_seed, "manifest.json")
     ),
+    "build": Target(_build, (BundleError,), mutators.of_json, _build_seeds),
     "golden": Target(
         partial(_golden, signature=Signature(vocab_size=5, max_length=1)),
         (BundleError,),

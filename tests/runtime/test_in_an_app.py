@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import pickle
+import platform
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -246,6 +247,30 @@ def test_memory_does_not_grow_with_the_largest_request(demo_bundle: Path) -> Non
     mixed, large = map(float, run_python(MEMORY, demo_bundle).split())
     assert mixed < 40, "megabytes more after 300 requests of mixed shapes"
     assert large < 60, "megabytes more after a request of 20000 × 64"
+
+
+PAGES = """
+import resource, sys
+import numpy as np
+from pe_deploy import OnnxClassifier
+
+def taken():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+classifier = OnnxClassifier(sys.argv[1], num_threads=1)
+ids = np.random.default_rng(0).integers(0, 12, (1024, 10))
+for _ in range(5):
+    classifier.predict_logits(ids)
+before = taken()
+for _ in range(20):
+    classifier.predict_logits(ids)
+print(taken() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another library keeps other memory")
+def test_a_run_does_not_give_back_what_the_next_one_takes(notebook_bundle: Path) -> None:
+    assert int(run_python(PAGES, notebook_bundle)) < 1000, "pages; each run works on some 200"
 
 
 def test_validation_takes_ids_of_every_layout(notebook_bundle: Path) -> None:

@@ -226,3 +226,17 @@ def test_exchanged_labels_are_seen_in_a_replay(name: str) -> None:
     places = "row 0 of" if toy.signature.task == "classes" else r"row \d+, column \d+ of"
     with pytest.raises(ParityError, match=f"it gives {places} the golden vectors the label "):
         replay(classifier.predict_logits, [toy.golden()], "it", exchanged.recorded)
+
+
+@pytest.mark.parametrize("scale", [1e-44, 1e-16, 1e-8, 1.0, 1e3])
+def test_one_logit_is_decided_by_the_probability_that_is_shown(scale: float) -> None:
+    drawn = np.random.default_rng(0).normal(0, scale, 9999).astype(np.float32)
+    logits = np.concatenate([drawn, np.array([0, -0.0, 3e38, -3e38], np.float32)])
+    shown = Decision((0, 1), 0.5).probabilities(logits)[:, 1]
+    for threshold in (0.5, 0.0, 1.0, *map(float, shown[:99])):
+        chosen = Decision((0, 1), threshold).classes(logits)
+        np.testing.assert_array_equal(chosen, shown > threshold)
+    for rows in range(1, 40):
+        threshold, part = float(shown[rows]), slice(rows, 2 * rows)
+        chosen = Decision((0, 1), threshold).classes(logits[part])
+        np.testing.assert_array_equal(chosen, shown[part] > threshold)

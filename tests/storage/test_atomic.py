@@ -57,6 +57,31 @@ def test_a_folder_is_replaced_whole_or_not_at_all(
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_what_a_check_does_not_want_replaced_is_back_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
+) -> None:
+    if not can_exchange:
+        monkeypatch.setattr(pe_deploy.storage.atomic, "_exchange", lambda *_: False)
+    folder = tmp_path / "bundle"
+    seen: list[dict[str, str] | None] = []
+
+    def refuse(replaced: Path) -> None:
+        seen.append(content(replaced) if replaced.exists() else None)
+        raise StopHereError
+
+    with pytest.raises(StopHereError), publishing(folder, refuse) as staging:
+        (staging / "a").write_text("over nothing")
+    assert not list(tmp_path.iterdir())
+    with publishing(folder, lambda replaced: seen.append(None)) as staging:
+        (staging / "a").write_text("old")
+    with pytest.raises(StopHereError), publishing(folder, refuse) as staging:
+        (staging / "a").write_text("new")
+    assert seen == [None, None, {"a": "old"}]
+    assert content(folder) == {"a": "old"}
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
 def test_of_a_link_the_target_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "v1").mkdir()
     (tmp_path / "current").symlink_to("v1")
