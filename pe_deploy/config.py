@@ -37,6 +37,9 @@ TASKS: tuple[Task, ...] = ("classes", "multilabel", "regression", "tokens")
 Weights = Literal["best", "last"]
 """Of a training run: those of the lowest validation loss, or those of the last epoch."""
 
+CompactDtype = Literal["float16", "int8"]
+"""What the weights of a compact bundle are rounded to."""
+
 LARGEST_SIZE = 2**31 - 1
 """The largest number of tokens, ids, classes or units."""
 

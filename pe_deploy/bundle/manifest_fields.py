@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pe_deploy.bundle.artifacts import may_be_listed
+from pe_deploy.config import CompactDtype
 
 Allowed = Callable[[Any], bool]
-
-COMPACT_DTYPES = ("float16", "int8")
-"""What weights may be rounded to."""
 
 
 def check_fields(values: Mapping[str, Any]) -> None:
@@ -116,7 +114,7 @@ _DISPATCH: Mapping[str, Allowed] = {
 
 _is_compact = _just(
     {
-        "dtype": lambda value: value in COMPACT_DTYPES,
+        "dtype": lambda value: value in get_args(CompactDtype),
         "trained_sha256": _is_sha256,
         "allow_flips": lambda value: value is None or (_is_number(value) and value <= 1),
     }

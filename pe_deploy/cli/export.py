@@ -29,7 +29,7 @@ from pe_deploy.cli.text_options import (
     normalizer_of,
     tokenizer_given,
 )
-from pe_deploy.config import Label, Task, Weights
+from pe_deploy.config import CompactDtype, Label, Task, Weights
 from pe_deploy.data import Columns, DataFile
 from pe_deploy.data.columns import LABEL
 from pe_deploy.errors import InvalidInputError
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from pe_deploy.export import Exported, ExportOptions
 
 Outputs = Literal["logits", "probabilities"]
-CompactDtype = Literal["float16", "int8"]
 
 
 def export(

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Literal
 
 import onnx
 import torch
 from torch import Tensor, nn
 
 from pe_deploy.bundle.manifest import Compact
-from pe_deploy.config import Signature
+from pe_deploy.config import CompactDtype, Signature
 from pe_deploy.errors import ExportError, InvalidInputError
 from pe_deploy.export.adapt.copying import frozen_copy
 from pe_deploy.export.lint import Expectation, lint
@@ -24,8 +23,6 @@ from pe_deploy.export.passes.compact import compacted
 from pe_deploy.export.passes.recurrent_to_scan import FLOAT_BYTES
 from pe_deploy.export.source import Source
 from pe_deploy.training.state_dict import weights_sha256
-
-CompactDtype = Literal["float16", "int8"]
 
 WEIGHT_BYTES: Mapping[str, int] = {"float16": 2, "int8": 1}
 
@@ -92,8 +89,9 @@ def rounded(module: nn.Module, dtype: str) -> nn.Module:
     """A frozen copy whose weights, float32 as before, are numbers that the narrow type holds.
 
     In float16 each is the nearest. In int8 each row of a matrix or a table has a scale, and is the
-    scale times -127 to 127; vectors are rounded to float16. Buffers, which were not trained, are
-    rounded to float16 where they are matrices or tables, and fit.
+    scale times -127 to 127; vectors are rounded to float16. (Of more axes, the first that is longer
+    than 1 counts the rows.) Buffers, which were not trained, are rounded to float16 where they are
+    matrices or tables, and fit.
 
     Raises:
         ExportError: a weight is beyond what the type holds.
@@ -117,7 +115,7 @@ def rounded(module: nn.Module, dtype: str) -> nn.Module:
             if buffer.is_floating_point() and buffer.dim() > 1:
                 narrow = _in_float16(buffer)
                 if torch.equal(narrow.isfinite(), buffer.isfinite()):
-                    buffer.copy_(narrow)
+                    buffer.data = narrow  # not in place: it may share its memory
     return copied
 
 
@@ -126,17 +124,18 @@ def _in_float16(tensor: Tensor) -> Tensor:
 
 
 def _by_rows(tensor: Tensor) -> Tensor:
-    """Each row, along all axes but the first, as whole multiples of a scale, up to 127 of them.
+    """Each row as whole multiples of a scale, up to 127 of them.
 
     The scale is the least of 16 bits that reaches the row's largest number, so that it can be had
     back from the products: it is the largest of them, divided by 127.
     """
-    exact = tensor.double()
-    largest = exact.abs().flatten(1).amax(1).reshape(-1, *(1,) * (tensor.dim() - 1))
+    count = next((size for size in tensor.shape if size > 1), 1)
+    exact = tensor.double().reshape(count, -1)
+    largest = exact.abs().amax(1, keepdim=True)
     mantissa, exponent = torch.frexp((largest / _LEVELS).clamp(min=_LEAST_SCALE))
     scale = torch.ldexp((mantissa * 2**_SCALE_BITS).ceil(), exponent - _SCALE_BITS)
-    levels = (exact / scale).round()
-    return (levels * scale + 0.0).to(tensor.dtype)  # + 0.0: an integer has no -0
+    levels = (exact / scale).round() + 0.0  # an integer has no -0
+    return (levels * scale).reshape(tensor.shape).to(tensor.dtype)
 
 
 def weight_bytes(compact: Compact | None) -> int:

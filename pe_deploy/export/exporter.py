@@ -315,16 +315,16 @@ def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Man
             width = weight_bytes(source.compact)
             fast = to_throughput(model, signature, width) if options.throughput else None
             dispatch = dispatch_of(model, fast, signature, options.crossover)
-            model, fast = to_compact(model, fast, signature, source.compact)
-        artifacts[names.ONNX] = model.SerializeToString(deterministic=True)
+            stored, fast = to_compact(model, fast, signature, source.compact)
+        artifacts[names.ONNX] = stored.SerializeToString(deterministic=True)
         if fast is not None and dispatch.crossover is not None:
             artifacts[names.THROUGHPUT] = fast.SerializeToString(deterministic=True)
         with _told(module):
             for name, data in artifacts.items():
                 check_onnx_refuses(data, signature, name)
             if options.text_graph and source.encoder is not None:
-                artifacts[names.TEXT_ONNX] = text_graph(model, source.encoder)
-        manifest = dataclasses.replace(manifest, operators=operators(model), dispatch=dispatch)
+                artifacts[names.TEXT_ONNX] = text_graph(stored, source.encoder)
+        manifest = dataclasses.replace(manifest, operators=operators(stored), dispatch=dispatch)
         versions |= {
             "onnx": onnx.__version__,
             "onnxscript": onnxscript.__version__,

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pe_deploy.config import CompactDtype
 from pe_deploy.errors import InvalidInputError
 from pe_deploy.export.c.source import DEFAULT_NAME, check_name
-from pe_deploy.export.compact import CompactDtype, check_compact
+from pe_deploy.export.compact import check_compact
 from pe_deploy.export.onnx import DEFAULT_OPSET, check_opset
 from pe_deploy.parity import Tolerance
 from pe_deploy.runtime.plan import CHUNK_ROWS

@@ -6,7 +6,6 @@ import json
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
 from xml.etree import ElementTree
 
 from pe_deploy.errors import InvalidInputError
@@ -84,7 +83,9 @@ def losses_table(report: Report) -> Table:
         if it.flips is None:
             rows.append((*row, "–", "–", "–", "–"))
             continue
-        margins = (f"{it.margins[0]:.1e}", f"{median(it.margins):.1e}") if it.margins else "––"
+        margins = ("–", "–")
+        if it.margins and it.median_margin is not None:
+            margins = (f"{it.margins[0]:.1e}", f"{it.median_margin:.1e}")
         flips = f"{it.flips:,} ✗" if it.failed else f"{it.flips:,}"
         rows.append((*row, flips, f"{it.allowed:,}", *margins))
     answers = report.losses[0].unit if report.losses else "rows"

@@ -55,6 +55,8 @@ def openvino(model: bytes, num_threads: int = 1) -> Predictor:
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",  # the default is bfloat16 where processors have it
             "INFERENCE_NUM_THREADS": num_threads,
+            # By default what int8 weights are multiplied with is rounded to int8 as well.
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         }
         return core.compile_model(core.read_model(model), "CPU", settings).create_infer_request()
 

@@ -40,6 +40,7 @@ def test_flips_come_with_their_margins() -> None:
     assert held_out.spread == 4.5 + 9
     assert held_out.flips == 2
     assert held_out.margins == (1.5, 0.5)  # between the two largest logits, before
+    assert held_out.median_margin == 1.0
     assert not held_out.failed
     stricter, _ = losses(moved(-1.75), first_id, CLASSES, LABELS, rows, 0.1)
     assert stricter.failed
@@ -63,7 +64,7 @@ def test_of_few_labels_one_may_flip_unless_none_may(share: float, allowed: int) 
         Signature(10, 6, 3),
         Signature(10, 6, 3, pad_id=9, min_length=2),
         Signature(10, 1, 3),
-        Signature(300, 500, 3, min_length=3),
+        Signature(300, 150, 3, min_length=3),
         Signature(10, 7, 3, pad_id=0, task="tokens"),
     ],
     ids=str,
@@ -95,9 +96,9 @@ def test_the_random_rows_are_valid_and_of_all_lengths(signature: Signature) -> N
 
 
 def test_very_long_rows_are_fewer() -> None:
-    signature = Signature(vocab_size=3, max_length=100_000, num_classes=3)
+    signature = Signature(vocab_size=10, max_length=50_000, num_classes=3)
     (random,) = losses(first_id, first_id, signature, LABELS)
-    assert 64 < random.rows < 1000
+    assert 64 <= random.rows < 100
 
 
 def test_each_task_counts_what_it_labels() -> None:
@@ -146,7 +147,7 @@ def test_what_is_not_finite_is_the_largest_difference(odd: float) -> None:
     assert random.difference == np.finfo(np.float64).max
 
 
-LOST = Loss(20, False, 0.25, 4.0, 20, "rows", 2, 1, (0.5, 0.125))
+LOST = Loss(20, False, 0.25, 4.0, 20, "rows", 2, 1, (0.5, 0.125), 0.3125)
 CELL = Cell("onnx", "float64", "shapes", 1, 1, 0.0, 0.0, "")
 
 
@@ -183,6 +184,7 @@ def test_a_report_fails_by_too_many_flips_and_is_read_back(tmp_path: Path) -> No
         {"spread": None},
         {"margins": 3},
         {"margins": ["0.5"]},
+        {"median_margin": "0.5"},
         {"more": 1},
     ],
     ids=str,

@@ -47,15 +47,15 @@ def comment(value: str) -> str:
     return re.sub(r"[^ -~]", "?", value).replace("*/", "* /").replace("/*", "/ *")
 
 
-def panels(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights of gates, `[gates, outputs, inputs]`, as `[panel][inputs][gate][16]`.
+def panels(matrix: NDArray[np.float64], lanes: int = LANES) -> NDArray[np.float64]:
+    """Weights of gates, `[gates, outputs, inputs]`, as `[panel][inputs][gate][lanes]`.
 
     One gate is a plain matrix. Outputs are filled up with zeros.
     """
     gates, outputs, inputs = matrix.shape
     full = np.zeros((gates, padded(outputs), inputs))
     full[:, :outputs] = matrix
-    return full.reshape(gates, -1, LANES, inputs).transpose(1, 3, 0, 2)
+    return full.reshape(gates, -1, lanes, inputs).transpose(1, 3, 0, 2)
 
 
 def gate_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pe_deploy.export.c import program as p
 from pe_deploy.export.c.frame import Frame
-from pe_deploy.export.c.literals import gate_rows, number, padded, panels
+from pe_deploy.export.c.literals import LANES, gate_rows, number, padded, panels
 from pe_deploy.export.c.program import Floats, Per, Value
 
 _EXPRESSIONS = {
@@ -125,11 +125,14 @@ def dense_layer(frame: Frame, name: str, weights: Floats, bias: Floats, stride: 
     """
     frame.kernels.add("dense")
     gates, outputs, inputs = weights.shape
-    w = frame.table(f"{name}_weights", panels(weights))
+    # The outputs of one gate lie in order, so that a panel of several vectors is as good.
+    fits = (LANES * count for count in (4, 3, 1) if padded(outputs) % (LANES * count) == 0)
+    lanes = next(fits) if gates == 1 else LANES
+    w = frame.table(f"{name}_weights", panels(weights, lanes))
     b = frame.table(f"{name}_bias", gate_rows(bias[None]))
     wide = gates * padded(outputs)
     frame.layers.append(
-        f"DENSE({name}_of, {inputs}, {16 * gates}, {wide}, {stride}, {wide}, {w}, {b})\n"
+        f"DENSE({name}_of, {inputs}, {lanes * gates}, {wide}, {stride}, {wide}, {w}, {b})\n"
     )
 
 

@@ -140,7 +140,7 @@ def _step(frame: Frame, run: p.Run, placed: bool) -> None:
     """Have the function that takes one step of all rows."""
     name, layer = frame.names[run], run.layer
     kind, sums = _KINDS[type(layer)]
-    frame.kernels |= {"tanh", "steps", kind}
+    frame.kernels |= {"tanh", "gates", "steps", kind}
     recurrent = layer.recurrent * np.array(_HALF[type(layer)])[:, None, None]
     weights = [frame.table(f"{name}_recurrent", panels(recurrent))]
     cell = own = relu = ""
@@ -157,9 +157,9 @@ def _step(frame: Frame, run: p.Run, placed: bool) -> None:
     const float *h, {cell}float *out, size_t odd)
 {{
     const size_t hidden = {layer.hidden}, stride = {frame.stride(run)};
-#define CELLS(R, V) {kind}_block(R, V, {int(placed)}, {relu}hidden, stride, lane, \\
-    {", ".join(weights)}, from + row, place, h + row * stride, {own}out + row * stride)
-    STEP(CELLS, ROWS_OF_{sums}, VECTORS_OF_{sums})
+#define CELLS(R, V, SUMS) {kind}_block(R, V, {int(placed)}, {relu}hidden, stride, lane, begin, end, \\
+    SUMS, {", ".join(weights)}, from + row, place, h + row * stride, {own}out + row * stride)
+    STEP(CELLS, {sums}, ROWS_OF_{sums}, VECTORS_OF_{sums})
 #undef CELLS
 }}
 """

@@ -20,13 +20,13 @@ from pe_deploy.export.c.schedule import Loop
 _TILE = 48
 """Rows times steps that are worked on at once, where the stack allows it."""
 
-_STACK = 2**17
+_STACK = 2**18
 _STACK_OF_FEW = 2**20
 _STACK_OF_ONE = 2**22
 """Bytes that a call may take: where it answers many rows at once, up to eight, and one."""
 
 _KERNELS = (
-    "tanh", "functions", "places", "turned", "root", "norm", "dense", "gru", "lstm", "rnn", "steps",
+    "tanh", "functions", "places", "turned", "root", "norm", "dense", "gates", "gru", "lstm", "rnn", "steps",
 )  # fmt: skip
 """In an order in which none calls one behind it."""
 
@@ -90,7 +90,7 @@ def written(logits: Value, signature: Signature) -> Written:
 
 def _sizes(frame: Frame) -> tuple[int, int]:
     """The rows at once, and rows times steps: as many as fit the stack, eight if at all."""
-    many = [(size, size, _STACK) for size in range(_TILE, 8, -8)]
+    many = [(size, size, _STACK) for size in (48, 36, 24, 16, 12)]
     few = [(8, 8, _STACK_OF_FEW), (4, 8, _STACK_OF_FEW), (2, 8, _STACK_OF_FEW)]
     for block, tile, most in [*many, *few, (1, 8, _STACK_OF_ONE)]:
         if _stack(frame, block, tile) <= most:

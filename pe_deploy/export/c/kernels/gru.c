@@ -6,24 +6,31 @@
    `from` has what the inputs give each gate, [panel][reset, keep, new][16], and `place` what the
    place in the row adds to that. With r = (qr + pr) / 2 qr and so on, a step has two divisions. */
 INLINE void gru_block(const int R, const int V, const int placed, const size_t hidden,
-                      const size_t stride, const size_t lane, const float *u, const float *bias,
-                      const float *const *from, const float *place, const float *h, float *out)
+                      const size_t stride, const size_t lane, const size_t begin, const size_t end,
+                      float *sums, const float *u, const float *bias, const float *const *from,
+                      const float *place, const float *h, float *out)
 {
     vector reset[8][4], keep[8][4], new[8][4];
-    u += lane / 16 * 48 * hidden + lane % 16;
     EACH(v, V) EACH(r, R) {
-        const size_t at = (lane + (size_t)(v * LANES)) / 16 * 48 + (lane + (size_t)(v * LANES)) % 16;
-        reset[r][v] = LOAD(from[r] + at);
-        keep[r][v] = LOAD(from[r] + at + 16);
-        if (placed) {
-            reset[r][v] += LOAD(place + at);
-            keep[r][v] += LOAD(place + at + 16);
+        if (begin == 0) {
+            const size_t at = gate_at(lane, v, 3);
+            reset[r][v] = LOAD(from[r] + at);
+            keep[r][v] = LOAD(from[r] + at + 16);
+            new[r][v] = LOAD(bias + lane + v * LANES);
+            if (placed) {
+                reset[r][v] += LOAD(place + at);
+                keep[r][v] += LOAD(place + at + 16);
+            }
+        } else {
+            const float *const sum = sums + (r * V + v) * 3 * LANES;
+            reset[r][v] = LOAD(sum);
+            keep[r][v] = LOAD(sum + LANES);
+            new[r][v] = LOAD(sum + 2 * LANES);
         }
-        new[r][v] = LOAD(bias + lane + v * LANES);
     }
-    for (size_t k = 0; k < hidden; k++, u += 48) {
+    for (size_t k = begin; k < end; k++) {
         EACH(v, V) {
-            const float *w = u + (size_t)(v * LANES / 16) * 48 * hidden + v * LANES % 16;
+            const float *const w = u + weight_at(lane, v, 3, hidden) + k * 48;
             vector w_reset = LOAD(w), w_keep = LOAD(w + 16), w_new = LOAD(w + 32);
             EACH(r, R) {
                 float state = h[(size_t)r * stride + k];
@@ -34,7 +41,14 @@ INLINE void gru_block(const int R, const int V, const int placed, const size_t h
         }
     }
     EACH(v, V) EACH(r, R) {
-        const size_t at = (lane + (size_t)(v * LANES)) / 16 * 48 + (lane + (size_t)(v * LANES)) % 16;
+        if (end < hidden) {
+            float *const sum = sums + (r * V + v) * 3 * LANES;
+            STORE(sum, reset[r][v]);
+            STORE(sum + LANES, keep[r][v]);
+            STORE(sum + 2 * LANES, new[r][v]);
+            continue;
+        }
+        const size_t at = gate_at(lane, v, 3);
         const size_t own = (size_t)r * stride + lane + (size_t)(v * LANES);
         vector pr, qr, pk, qk, pn, qn, given = LOAD(from[r] + at + 32);
         if (placed) given += LOAD(place + at + 32);

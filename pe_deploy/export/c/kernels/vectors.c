@@ -18,22 +18,24 @@
    There are 32 registers, or 16. */
 #if LANES == 16
 #define ROWS_OF_1 8
-#define VECTORS_OF_1 1
+#define VECTORS_OF_1 2
 #define ROWS_OF_3 8
 #define VECTORS_OF_3 1
-#define ROWS_OF_4 4
+#define ROWS_OF_4 6
 #define VECTORS_OF_4 1
 #define ROWS_BY_3 8
 #define ROWS_BY_4 6
+#define VECTORS_BY_4 4
 #elif LANES == 8
 #define ROWS_OF_1 6
 #define VECTORS_OF_1 2
-#define ROWS_OF_3 3
+#define ROWS_OF_3 4
 #define VECTORS_OF_3 1
 #define ROWS_OF_4 3
 #define VECTORS_OF_4 1
-#define ROWS_BY_3 3
-#define ROWS_BY_4 3
+#define ROWS_BY_3 4
+#define ROWS_BY_4 6
+#define VECTORS_BY_4 2
 #elif defined(__aarch64__)
 #define ROWS_OF_1 4
 #define VECTORS_OF_1 4
@@ -43,6 +45,7 @@
 #define VECTORS_OF_4 2
 #define ROWS_BY_3 6
 #define ROWS_BY_4 6
+#define VECTORS_BY_4 4
 #else
 #define ROWS_OF_1 2
 #define VECTORS_OF_1 4
@@ -52,6 +55,7 @@
 #define VECTORS_OF_4 2
 #define ROWS_BY_3 3
 #define ROWS_BY_4 2
+#define VECTORS_BY_4 4
 #endif
 
 #if LANES == 1
