@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pe_deploy import open_bundle
-from pe_deploy.bundle.artifacts import C_SOURCE
+from pe_deploy.bundle.artifacts import C_HEADER, C_SOURCE
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.errors import PredictionError
 from pe_deploy.runtime.classifier import to_be_refused
@@ -84,6 +84,19 @@ def test_this_processor(bundle: Bundle, source: Source, compiler: str, vectors: 
     for optimised in (["-O2"], ["-O3", "-march=native", "-ffp-contract=fast"]):
         flags = [*flags_of(source, vectors), *optimised]
         check(bundle, [source.compiled(compiler, flags, "replay.c")])
+
+
+@VECTORS
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_a_call_takes_no_more_stack_than_is_stated(
+    bundle: Bundle, source: Source, compiler: str, vectors: bool
+) -> None:
+    need(compiler)
+    stated = re.findall(r"_STACK_BYTES (\d+)", bundle.read(C_HEADER).decode())
+    flags = ["-O3", "-march=native", "-fstack-usage", "-c", *flags_of(source, vectors)]
+    source.compiled(compiler, flags)
+    taken = source.folder.joinpath("program.su").read_text().splitlines()
+    assert sum(int(line.split("\t")[1]) for line in taken) <= int(*stated)
 
 
 @VECTORS
