@@ -39,7 +39,8 @@ def test_ctrl_c_while_compiling_leaves_nothing(own_c: Path, tmp_path: Path) -> N
     slow = tmp_path / "slow"
     slow.write_text(
         '#!/bin/sh\ncase "$*" in *--version*) echo slow 1.0; exit;; *-dM*) exit;; esac\n'
-        f"sleep 600 & echo $! > {told}.new; mv {told}.new {told}; touch half; wait\n"
+        # Python itself cannot end what it is just about to start, so it gets a moment.
+        f"sleep 600 & sleep 0.3; echo $! > {told}.new; mv {told}.new {told}; touch half; wait\n"
     )
     slow.chmod(0o755)
     before = sorted(path.name for path in tmp_path.iterdir())
@@ -119,3 +120,14 @@ def test_verify_without_a_compiler_judges_the_rest(
     done = run("verify", own_bundle, "--golden-only")
     assert done.code == 1  # it is another model than that of the graphs
     assert "c against golden" in done.err
+
+
+def test_verify_of_c_alone_needs_a_compiler(
+    own_c: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = run("verify", own_c, "--golden-only")
+    assert (done.code, done.err) == (0, "")
+    monkeypatch.setenv("CC", "no-such-compiler")
+    done = run("verify", own_c, "--golden-only")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("pe-deploy: CC is 'no-such-compiler', which is no compiler here")

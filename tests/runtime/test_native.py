@@ -443,6 +443,16 @@ def test_a_pickle_opens_its_build_again_and_checks_it(own: Path) -> None:
     np.testing.assert_array_equal(classifier.predict_logits(ids), expected)
 
 
+def test_no_other_engine_is_loaded(made: Path) -> None:
+    code = """
+import sys
+sys.modules["onnxruntime"] = None  # so that its import fails
+from pe_deploy import NativeClassifier
+NativeClassifier(sys.argv[1], build=sys.argv[1] + ".build").predict([[1, 2]])
+"""
+    run_python(code, made / "plain")
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_fork_goes_on_without_the_disk(own: Path) -> None:
     code = """

@@ -100,7 +100,7 @@ extern "C" {{
 {pad}#define {upper}_OUTPUTS {outputs} /* logits {per} */
 #define {upper}_PER_TOKEN {int(signature.task == "tokens")}
 #define {upper}_LABEL_COUNT {len(labels)}
-#define {upper}_STACK_BYTES {made.stack} /* of its thread's stack a call takes no more, by -O1 to -O3 */
+#define {upper}_STACK_BYTES {made.stack} /* the most that a call takes, by -O1 to -O3 */
 
 /* What the outputs mean; of one logit, its two sides. */
 extern const char *const {name}_labels[{upper}_LABEL_COUNT];
