@@ -26,7 +26,8 @@ _STACK_OF_ONE = 2**22
 """Bytes that a call may take: where it answers many rows at once, up to eight, and one."""
 
 _KERNELS = (
-    "tanh", "functions", "places", "turned", "root", "norm", "dense", "gates", "gru", "lstm", "rnn", "steps",
+    "tanh", "functions", "places", "turned", "root", "norm", "dense", "gates", "gru", "lstm", "rnn",
+    "steps",
 )  # fmt: skip
 """In an order in which none calls one behind it."""
 
