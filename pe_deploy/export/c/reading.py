@@ -5,6 +5,7 @@ An operator that is not in the table at the end has no form in C; it is named.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
@@ -473,25 +474,29 @@ def _reverse(reader: _Reader, node: ir.Node) -> Known:
 
 
 def _turned(value: Value, ends: Value, seen: dict[int, Value]) -> Value:
-    """A value of the rows read backwards; what follows from ids and places is computed anew."""
+    """A value of the rows read backwards; what follows from ids and places is computed anew.
+
+    What was turned so already is as it was before.
+    """
+    turned: Value
     if value.per in (Per.CALL, Per.ROW):
         return value
     if id(value) in seen:
         return seen[id(value)]
-    if isinstance(value, p.Ids):
-        turned: Value = p.Ids(Per.TOKEN, 1, (ends,))
+    if isinstance(value, p.Turned) and value.inputs[1] is ends:
+        turned = value.inputs[0]
+    elif isinstance(value, p.Ids | p.Places) and value.inputs not in ((), (ends,)):
+        raise NoFormError("it turns what was turned by other lengths")
+    elif isinstance(value, p.Ids):
+        turned = p.Ids(Per.TOKEN, 1, () if value.inputs else (ends,))
     elif isinstance(value, p.Places):
-        turned = p.Places(Per.TOKEN, value.width, (ends,), table=value.table)
+        per, inputs = (Per.PLACE, ()) if value.inputs else (Per.TOKEN, (ends,))
+        turned = p.Places(per, value.width, inputs, table=value.table)
     elif not value.is_known:
         turned = p.Turned(Per.TOKEN, value.width, (value, ends))
     else:
-        inputs = tuple(_turned(each, ends, seen) for each in value.inputs)
-        fields = {
-            name: getattr(value, name)
-            for name in type(value).__dataclass_fields__
-            if name not in ("per", "width", "inputs")
-        }
-        turned = type(value)(value.per, value.width, inputs, **fields)
+        parts = tuple(_turned(each, ends, seen) for each in value.inputs)
+        turned = dataclasses.replace(value, inputs=parts)
     seen[id(value)] = turned
     return turned
 
