@@ -152,8 +152,9 @@ def _step(frame: Frame, run: p.Run, placed: bool) -> None:
         cell, own = "float *cell, ", "cell + row * stride, "
     elif isinstance(layer, RNNLayer):
         relu = f"{int(layer.activation == 'Relu')}, "
-    frame.layers.append(
-        f"""static void {name}_step(size_t rows, const float *const *from, const float *place,
+    frame.layers[
+        name
+    ] = f"""static void {name}_step(size_t rows, const float *const *from, const float *place,
     const float *h, {cell}float *out, size_t odd)
 {{
     const size_t hidden = {layer.hidden}, stride = {frame.stride(run)};
@@ -164,4 +165,3 @@ def _step(frame: Frame, run: p.Run, placed: bool) -> None:
 #undef CELLS
 }}
 """
-    )
