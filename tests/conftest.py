@@ -72,6 +72,12 @@ def any_bundle(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
+def own_c(tmp_path: Path) -> Path:
+    """A copy, of a bundle that holds a model in C and no other form, that a test may damage."""
+    return Path(shutil.copytree(MADE / "c_plain", tmp_path / "plain"))
+
+
+@pytest.fixture
 def own_bundle(tmp_path: Path, notebook_bundle: Path) -> Path:
     """A copy that a test may damage."""
     return Path(shutil.copytree(notebook_bundle, tmp_path / "bundle"))

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.javascript import packages as packages
+from tests.conftest import MADE
 from tests.needs import need
 from tests.scale.test_uris import OFFLINE, client
 from tests.scale.test_uris import server as server
@@ -122,8 +123,16 @@ def page(command: str, folder: Path, request: pytest.FixtureRequest) -> None:
     assert (folder / "site/index.html").is_file()
 
 
+def in_c(command: str, folder: Path, request: pytest.FixtureRequest) -> None:
+    need("cc")
+    shutil.copytree(MADE / "c_plain", folder / "models/mine")
+    run(command, folder)
+    assert float(run("sh -c 'echo 3 1 4 | ./mine'", folder))
+
+
 TRIED: dict[str, Callable[[str, Path, pytest.FixtureRequest], None]] = {
     "python -c": in_python,
+    "cc ": in_c,
     "pe-deploy serve": serving,
     "pe-deploy layout": layout,
     "pe-deploy predict": of_a_folder,

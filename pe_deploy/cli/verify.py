@@ -18,7 +18,13 @@ from pe_deploy.bundle.bundle import Bundle, open_bundle, open_parts
 from pe_deploy.bundle.inventory import check_strictly
 from pe_deploy.cli.console import counted, out, print_about, table
 from pe_deploy.cli.shared_options import ARG, MODULE, PUBLIC_KEY, WEIGHTS
-from pe_deploy.errors import BundleError, InvalidInputError, ParityError, requires_extra
+from pe_deploy.errors import (
+    BundleError,
+    InvalidInputError,
+    MissingDependencyError,
+    ParityError,
+    requires_extra,
+)
 from pe_deploy.machine import processor_name
 from pe_deploy.model_config import TrainedFrom, trained_from
 from pe_deploy.parity import (
@@ -124,8 +130,9 @@ def _measure(
     }
     names, reference = engines_of(bundle), None
     if golden_only:
-        bundle.read(ONNX)  # there has to be one
         names = [name for name in names if ENGINES[name].needs is None]
+        if "c" not in names:
+            bundle.read(ONNX)  # there has to be one
     else:
         with requires_extra("train"):
             import torch
@@ -137,6 +144,8 @@ def _measure(
         if trained is not None:
             reference = trained_reference(bundle, trained)
     names, not_run = runnable(names)
+    if not names and not_run:
+        raise MissingDependencyError("; ".join(not_run.values()))
     with counted("verify") as progress:
         report = verify_bundle(
             bundle,

@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.bundle.artifacts import MODELS, ONNX, TORCHSCRIPT
+from pe_deploy.bundle.artifacts import C_SOURCE, MODELS, ONNX, TORCHSCRIPT
 from pe_deploy.bundle.describe import text_facts
 from pe_deploy.bundle.manifest import Manifest
 from pe_deploy.config import Label
 from pe_deploy.parity.losses import Loss
 
 _HERE = '"path/to/this/folder"'
+_USAGE_OF_C = f"""from pe_deploy import NativeClassifier
+
+classifier = NativeClassifier({_HERE}, build="path/to/this/folder.build")"""
 
 
 def model_card(
@@ -53,18 +56,21 @@ def model_card(
     )
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     parity = manifest.parity
+    replayed = (
+        "`parity.json` holds the evidence, and `golden.npz` replays it without torch: give\n"
+        "this folder to `pe-deploy verify --golden-only`."
+    )
     if ONNX in files:
-        evidence = (
-            "`parity.json` holds the evidence, and `golden.npz` replays it without torch: give\n"
-            "this folder to `pe-deploy verify --golden-only`."
-        )
+        evidence = replayed
         usage = f"from pe_deploy import OnnxClassifier\n\nclassifier = OnnxClassifier({_HERE})"
-    else:
+    elif TORCHSCRIPT in files:
         evidence = "`parity.json` holds the evidence: `pe-deploy verify` makes it again."
         usage = (
             "from pe_deploy.runtime.torchscript import TorchScriptClassifier\n\n"
             f"classifier = TorchScriptClassifier({_HERE})"
         )
+    else:
+        evidence, usage = replayed, _USAGE_OF_C
     compared = "the trained one" if manifest.compact is None else "torch on the rounded weights"
     shown = json.dumps([text], ensure_ascii=False) if text else [example.tolist()]
     return f"""{_metadata(manifest, files, license_id)}
@@ -102,7 +108,20 @@ edge cases:
 {usage}
 classifier.predict({shown})
 ```
-"""
+{_in_c(files)}"""
+
+
+def _in_c(files: Mapping[str, bytes]) -> str:
+    """How to use the C; empty where there is none."""
+    if C_SOURCE not in files:
+        return ""
+    how = (
+        "`model.c` needs a compiler and nothing else: `model.h` says how to call it. For Python,\n"
+        f"`pe-deploy build {_HERE}` compiles it once on each machine"
+    )
+    if ONNX not in files and TORCHSCRIPT not in files:
+        return f"\n{how}.\n"
+    return f"\n{how}:\n\n```python\n{_USAGE_OF_C}\n```\n"
 
 
 def _rounding(manifest: Manifest, losses: Sequence[Loss]) -> str:

@@ -340,7 +340,8 @@ def _make(source: Source, options: ExportOptions) -> tuple[dict[str, bytes], Man
     if "c" in options.formats:
         artifacts[names.C_SOURCE] = source_files.source.encode()
         artifacts[names.C_HEADER] = source_files.header.encode()
-        check_c_refuses(Bundle(Path(names.C_SOURCE), manifest, artifacts))
+        of_ids = dataclasses.replace(manifest, text=None)  # the tokenizer is not among these yet
+        check_c_refuses(Bundle(Path(names.C_SOURCE), of_ids, artifacts))
     return artifacts, dataclasses.replace(manifest, versions=versions)
 
 

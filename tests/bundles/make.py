@@ -14,6 +14,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from pe_deploy.config import Label
 from pe_deploy.export import ExportOptions, Source, export_module
+from pe_deploy.export.options import USUAL_FORMATS
 from pe_deploy.model_config import ModelConfig
 from pe_deploy.text.building import build_tokenizer
 from pe_deploy.text.encoder import TextEncoder
@@ -23,6 +24,7 @@ from pe_deploy.training import GRUClassifier
 
 HERE = Path(__file__).parent
 
+WITH_C = ("onnx", "torchscript", "c")
 CROSSOVER = 24  # stated, not measured: the same bytes on every machine
 
 
@@ -43,6 +45,7 @@ def make(
     threshold: float | None,
     tokenizer: Tokenizer | None = None,
     compact: Literal["float16"] | None = None,
+    formats: tuple[str, ...] = USUAL_FORMATS,
 ) -> None:
     """Publish a model with random weights, its head balanced so that every label occurs."""
     torch.manual_seed(0)
@@ -62,8 +65,8 @@ def make(
         texts=TEXTS[::5] if encoder else (),
         is_ready=True,
     )
-    text_graph = tokenizer is not None and tokenizer.kind == "words"
-    options = ExportOptions(crossover=CROSSOVER, text_graph=text_graph, compact=compact)
+    text_graph = tokenizer is not None and tokenizer.kind == "words" and formats == USUAL_FORMATS
+    options = ExportOptions(formats, crossover=CROSSOVER, text_graph=text_graph, compact=compact)
     export_module(source, HERE / name, options)
 
 
@@ -81,7 +84,30 @@ def make_other_tasks() -> None:
     export_module(few, HERE / "multilabel", task="multilabel", labels=names, **sizes)
     export_module(few, HERE / "numbers", task="regression", labels=names, **sizes)
     tags = tagger["Tagger"](embedding_dim=4, hidden_dim=8)
-    export_module(tags, HERE / "tokens", task="tokens", labels=("O", "B-RISE", "I-RISE"), **sizes)
+    sizes |= {"task": "tokens", "labels": ("O", "B-RISE", "I-RISE")}
+    export_module(tags, HERE / "tokens", **sizes)
+    sizes["options"] = ExportOptions(WITH_C, crossover=CROSSOVER, c_name="tagger")
+    export_module(tags, HERE / "c_tokens", **sizes)
+
+
+class Mean(torch.nn.Module):
+    """The mean of embeddings, and a line: the least that is a model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(12, 4)
+        self.line = torch.nn.Linear(4, 1)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.line(self.embedding(input_ids).mean(1))
+        return logits
+
+
+def make_the_least() -> None:
+    """Publish a model of whose C a compiler makes a library in a fifth of a second."""
+    torch.manual_seed(0)
+    options = ExportOptions("c")
+    export_module(Mean(), HERE / "c_plain", max_length=10, labels=(0, 1), options=options)
 
 
 def word_pieces() -> Tokenizer:
@@ -110,6 +136,7 @@ if __name__ == "__main__":
         vocab_size=20, max_length=12, embedding_dim=8, hidden_dim=12, num_classes=3, pad_id=0
     )
     make("padded", padded, ("low", "middle", "high"), None)
+    make("c_padded", padded, ("low", "middle", "high"), None, formats=WITH_C)
     larger = dataclasses.replace(padded, embedding_dim=16, hidden_dim=24)
     make("compact", larger, ("low", "middle", "high"), None, compact="float16")
     shortest = ModelConfig(vocab_size=5, max_length=1, embedding_dim=3, hidden_dim=4, num_layers=1)
@@ -125,4 +152,7 @@ if __name__ == "__main__":
         )
         name = "pieces" if made.kind == "tokenizer.json" else made.kind
         make(name, small, ("animal", "food", "art"), None, made)
+        if name == "words":
+            make("c_words", small, ("animal", "food", "art"), None, made, formats=WITH_C)
     make_other_tasks()
+    make_the_least()

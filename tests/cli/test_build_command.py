@@ -17,35 +17,30 @@ import pytest
 
 from pe_deploy import NativeClassifier
 from pe_deploy.runtime.native import build
-from tests.handmade import handmade
 from tests.needs import need
 
 need("cc")
 
 
-@pytest.fixture
-def own(tmp_path: Path) -> Path:
-    return handmade(tmp_path / "plain")
-
-
 def test_a_folder_that_takes_no_files_is_one_line(
-    own: Path, tmp_path: Path, run: Callable[..., Any]
+    own_c: Path, tmp_path: Path, run: Callable[..., Any]
 ) -> None:
     place = tmp_path / "full"
     place.write_text("a file where a folder should be")
-    done = run("build", own, "-o", place / "build")
+    done = run("build", own_c, "-o", place / "build")
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert str(place) in done.err
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="this system has no groups of processes")
-def test_ctrl_c_while_compiling_leaves_nothing(own: Path, tmp_path: Path) -> None:
+def test_ctrl_c_while_compiling_leaves_nothing(own_c: Path, tmp_path: Path) -> None:
     temporary, told = tmp_path / "tmp", tmp_path / "told"
     temporary.mkdir()
     slow = tmp_path / "slow"
     slow.write_text(
         '#!/bin/sh\ncase "$*" in *--version*) echo slow 1.0; exit;; *-dM*) exit;; esac\n'
-        f"sleep 600 & echo $! > {told}.new; mv {told}.new {told}; touch half; wait\n"
+        # Python itself cannot end what it is just about to start, so it gets a moment.
+        f"sleep 600 & sleep 0.3; echo $! > {told}.new; mv {told}.new {told}; touch half; wait\n"
     )
     slow.chmod(0o755)
     before = sorted(path.name for path in tmp_path.iterdir())
@@ -54,7 +49,7 @@ def test_ctrl_c_while_compiling_leaves_nothing(own: Path, tmp_path: Path) -> Non
         "from pe_deploy.__main__ import main; main()"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "build", own, "-o", tmp_path / "new"],
+        [sys.executable, "-c", code, "build", own_c, "-o", tmp_path / "new"],
         env={**os.environ, "CC": str(slow), "TMPDIR": str(temporary)},
         stderr=subprocess.PIPE,
         text=True,
@@ -81,43 +76,41 @@ def test_ctrl_c_while_compiling_leaves_nothing(own: Path, tmp_path: Path) -> Non
 
 
 def test_the_command_says_what_it_made_and_how_to_run_it(
-    tmp_path: Path, run: Callable[..., Any]
+    own_c: Path, run: Callable[..., Any]
 ) -> None:
-    bundle = handmade(tmp_path / "named")
-    done = run("build", bundle)
+    done = run("build", own_c)
     assert (done.code, done.err) == (0, "")
-    for said in (f"Built {bundle}.build", "model.so", "-march=native", "Run it: NativeClassifier("):
+    for said in (f"Built {own_c}.build", "model.so", "-march=native", "Run it: NativeClassifier("):
         assert said in done.out.replace("-mcpu", "-march")
-    done = run("inspect", bundle)
+    done = run("inspect", own_c)
     assert "model.c" in done.out
-    done = run("build", bundle, "-o", bundle / "inside")
+    done = run("build", own_c, "-o", own_c / "inside")
     assert (done.code, done.err.count("\n")) == (1, 1)
 
 
-def test_predict_answers_by_a_build(tmp_path: Path, run: Callable[..., Any]) -> None:
-    bundle = handmade(tmp_path / "plain")
-    built = build(bundle)
+def test_predict_answers_by_a_build(own_c: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
+    built = build(own_c)
     (tmp_path / "rows.jsonl").write_text('{"input_ids": [3, 1, 4]}\n{"input_ids": [1, 5, 9]}\n')
-    done = run("predict", bundle, "rows.jsonl", "-o", "out.jsonl", "--build", built.where)
+    done = run("predict", own_c, "rows.jsonl", "-o", "out.jsonl", "--build", built.where)
     assert (done.code, done.err) == (0, "")
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    expected = NativeClassifier(bundle, build=built.where).predict([[3, 1, 4], [1, 5, 9]])
+    expected = NativeClassifier(own_c, build=built.where).predict([[3, 1, 4], [1, 5, 9]])
     assert [row["label"] for row in rows] == expected.tolist()
     (tmp_path / "folder").mkdir()
-    done = run("predict", bundle, "folder", "-o", "out", "--build", built.where)
+    done = run("predict", own_c, "folder", "-o", "out", "--build", built.where)
     assert done.code == 2
     assert "--build is for one file" in done.err
 
 
 def test_verify_without_a_compiler_judges_the_rest(
-    own: Path,
+    own_c: Path,
     own_bundle: Path,
     reseal: Callable[..., bytes],
     run: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("model.c", "model.h"):
-        shutil.copy(own / name, own_bundle)
+        shutil.copy(own_c / name, own_bundle)
     reseal(own_bundle)
     monkeypatch.setenv("CC", "no-such-compiler")
     done = run("verify", own_bundle, "--golden-only")
@@ -127,3 +120,14 @@ def test_verify_without_a_compiler_judges_the_rest(
     done = run("verify", own_bundle, "--golden-only")
     assert done.code == 1  # it is another model than that of the graphs
     assert "c against golden" in done.err
+
+
+def test_verify_of_c_alone_needs_a_compiler(
+    own_c: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = run("verify", own_c, "--golden-only")
+    assert (done.code, done.err) == (0, "")
+    monkeypatch.setenv("CC", "no-such-compiler")
+    done = run("verify", own_c, "--golden-only")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("pe-deploy: CC is 'no-such-compiler', which is no compiler here")

@@ -1,13 +1,14 @@
 """`model.c` as other people compile it: no warning, the published answers, nothing out of bounds.
 
 By gcc and clang, with vectors and without; on this processor, on ARM (emulated), and as WebAssembly
-in Node. Bundles whose C was written by hand are tried, and committed ones that hold C.
+in Node: of committed bundles that hold C.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from functools import partial
@@ -18,38 +19,27 @@ import pytest
 from numpy.typing import NDArray
 
 from pe_deploy import open_bundle
-from pe_deploy.bundle.artifacts import C_SOURCE
+from pe_deploy.bundle.artifacts import C_HEADER, C_SOURCE
 from pe_deploy.bundle.bundle import Bundle
 from pe_deploy.errors import PredictionError
 from pe_deploy.runtime.classifier import to_be_refused
 from pe_deploy.runtime.floors import Floors
 from pe_deploy.runtime.replay import replay
 from tests.clients.c_programs import SANITIZED, Source, answers, emulator, fuzzed
-from tests.handmade import SIGNATURES, handmade
+from tests.conftest import MADE
 from tests.needs import need
 
 ROOT = Path(__file__).parents[2]
-SOURCES = sorted(
-    (
-        path
-        for folder in ("models", "tests/bundles")
-        for path in (ROOT / folder).glob(f"*/{C_SOURCE}")
-    ),
-    key=lambda path: path.stat().st_size,
-)
 # A compiler takes seconds for each: elsewhere than in .ci/run, the smallest stands for all.
-TRIED = SOURCES if os.environ.get("CI") == "true" else SOURCES[:1]
-COMMITTED = {path.parent.name: path.parent for path in TRIED}
+IN_CI = os.environ.get("CI") == "true"
+NAMES = ("c_plain", "c_padded", "c_tokens", "c_words") if IN_CI else ("c_plain",)
 
 Command = list[str | Path]
 
 
-@pytest.fixture(scope="module", params=[*SIGNATURES, *COMMITTED])
-def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    name = request.param
-    if name in COMMITTED:
-        return open_bundle(COMMITTED[name])
-    return open_bundle(handmade(tmp_path_factory.mktemp("c") / name, SIGNATURES[name]))
+@pytest.fixture(params=NAMES)
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    return open_bundle(MADE / request.param)
 
 
 @pytest.fixture
@@ -94,6 +84,19 @@ def test_this_processor(bundle: Bundle, source: Source, compiler: str, vectors: 
     for optimised in (["-O2"], ["-O3", "-march=native", "-ffp-contract=fast"]):
         flags = [*flags_of(source, vectors), *optimised]
         check(bundle, [source.compiled(compiler, flags, "replay.c")])
+
+
+@VECTORS
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_a_call_takes_no_more_stack_than_is_stated(
+    bundle: Bundle, source: Source, compiler: str, vectors: bool
+) -> None:
+    need(compiler)
+    stated = re.findall(r"_STACK_BYTES (\d+)", bundle.read(C_HEADER).decode())
+    flags = ["-O3", "-march=native", "-fstack-usage", "-c", *flags_of(source, vectors)]
+    source.compiled(compiler, flags)
+    taken = source.folder.joinpath("program.su").read_text().splitlines()
+    assert sum(int(line.split("\t")[1]) for line in taken) <= int(*stated)
 
 
 @VECTORS
@@ -143,18 +146,20 @@ def test_no_input_makes_it_read_or_write_out_of_bounds(
 
 
 FAULTS = {
-    "at < tokens; ++at": ("at <= tokens; ++at", "AddressSanitizer"),
-    "id >= PLAIN": ("id > PLAIN", "answered: |out of bounds|AddressSanitizer"),
-    "if (code) return code;": ("logits[0] = 1; if (code) return code;", "written to, and refused"),
-    "(float)tokens": ("(float)(tokens + row % 2)", "another answer alone"),
+    "at < rows * length;": ("at <= rows * length;", "AddressSanitizer"),
+    ">= 12)": ("> 12)", "answered: |insufficient space|AddressSanitizer"),
+    "if (wrong != 0)": (
+        "if (wrong != 0 && (*(float *)logits = 1) > 0)",
+        "written to, and refused",
+    ),
+    "/= (float)length": ("/= (float)(length + rows % 2)", "another answer alone"),
 }
 
 
 @pytest.mark.parametrize("good", FAULTS)
 def test_the_search_finds_what_is_planted(tmp_path: Path, good: str) -> None:
     need("gcc")
-    made = open_bundle(handmade(tmp_path / "bundle", name="plain"))
-    source = Source.of(made, tmp_path / "program")
+    source = Source.of(open_bundle(MADE / "c_plain"), tmp_path / "program")
     path = source.folder / C_SOURCE
     bad, sees = FAULTS[good]
     assert good in path.read_text()
@@ -167,7 +172,7 @@ def test_the_search_finds_what_is_planted(tmp_path: Path, good: str) -> None:
 def test_the_page_about_c_says_what_is_so(tmp_path: Path) -> None:
     need("cc")
     page = (ROOT / "docs" / "c.md").read_text()
-    handmade(tmp_path / "models" / "mine")
+    shutil.copytree(MADE / "c_plain", tmp_path / "models" / "mine")
     (snippet,) = re.findall(r"```c\n(.*?)```", page, flags=re.S)
     (tmp_path / "mine.c").write_text(snippet)
     lines = "".join(re.findall(r"```bash\n(.*?)```", page, flags=re.S)).splitlines()

@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -29,38 +30,39 @@ from pe_deploy import (
     PredictionError,
     open_bundle,
 )
-from pe_deploy.bundle.artifacts import C_HEADER, C_SOURCE, GOLDEN, TORCHSCRIPT
+from pe_deploy.bundle.artifacts import C_HEADER, C_SOURCE, TORCHSCRIPT
 from pe_deploy.parity import verify_bundle
 from pe_deploy.parity.render import repeat_line
 from pe_deploy.runtime import native_engine, native_library
 from pe_deploy.runtime.engines import ENGINES
 from pe_deploy.runtime.native import build
-from pe_deploy.runtime.native_build import LIBRARY, RECORD
+from pe_deploy.runtime.native_build import LIBRARY, RECORD, compile_bundle, open_build
 from pe_deploy.storage.digest import with_own_digest
-from tests.handmade import PADDED, PLAIN, SIGNATURES, handmade
+from tests.conftest import MADE
 from tests.needs import need
 from tests.runtime.processes import run_python
 
 need("cc")
+
+NAMES = ("plain", "padded", "tokens", "words")
 
 Edit = Callable[[dict[str, Any]], object]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bundles named after their signatures, with a build beside each."""
+    """The committed bundles that hold C, with a build beside each."""
     place = tmp_path_factory.mktemp("native")
-    for name, signature in SIGNATURES.items():
-        build(handmade(place / name, signature))
+    for name in NAMES:
+        build(shutil.copytree(MADE / f"c_{name}", place / name))
     return place
 
 
 @pytest.fixture
-def own(tmp_path: Path, made: Path) -> Path:
+def own(own_c: Path, made: Path) -> Path:
     """A copy of a bundle with its build that a test may damage."""
-    shutil.copytree(made / "plain", tmp_path / "plain")
-    shutil.copytree(made / "plain.build", tmp_path / "plain.build")
-    return tmp_path / "plain"
+    shutil.copytree(made / "plain.build", f"{own_c}.build")
+    return own_c
 
 
 def opened(bundle: Path, **how: Any) -> NativeClassifier:
@@ -89,19 +91,18 @@ def rows_of(bundle: Path, count: int) -> NDArray[np.int64]:
     return np.random.default_rng(1).integers(1, signature.vocab_size, (count, signature.max_length))
 
 
-@pytest.mark.parametrize("name", SIGNATURES)
+@pytest.mark.parametrize("name", NAMES)
 def test_it_answers_what_was_published(made: Path, name: str) -> None:
     with opened(made / name) as classifier:
         for case in open_bundle(made / name).golden():
             logits = classifier.predict_logits(case.input_ids)
             assert logits.dtype == np.float32
-            np.testing.assert_allclose(logits, case.float64, atol=1e-6)
-            assert case.labels is not None
+            np.testing.assert_allclose(logits, case.float64, atol=1e-5)
             labels = classifier.predict(case.input_ids)
             if name == "tokens":
                 labels = np.concatenate(labels)
                 assert len(labels) == classifier.signature.is_token(case.input_ids).sum()
-            else:
+            elif case.labels is not None:  # no near-tie
                 assert labels.tolist() == case.labels.tolist()
         assert classifier.predict_logits([]).size == 0
         assert str(made / name) in repr(classifier)
@@ -111,7 +112,7 @@ def test_it_answers_what_was_published(made: Path, name: str) -> None:
     assert "closed" in repr(classifier)
 
 
-@pytest.mark.parametrize("name", SIGNATURES)
+@pytest.mark.parametrize("name", NAMES)
 def test_any_number_of_rows_on_any_threads_gets_the_same_bits(made: Path, name: str) -> None:
     alone, shared = (opened(made / name, num_threads=count) for count in (1, 3))
     ids = rows_of(made / name, 9001)
@@ -124,9 +125,8 @@ def test_any_number_of_rows_on_any_threads_gets_the_same_bits(made: Path, name: 
             np.testing.assert_array_equal(logits, expected)
 
 
-def test_texts_are_taken_and_golden_texts_replayed(tmp_path: Path, root: Path) -> None:
-    bundle = handmade(tmp_path / "texts", like=root / "tests" / "bundles" / "bytes")
-    build(bundle)
+def test_texts_are_taken_and_golden_texts_replayed(made: Path) -> None:
+    bundle = made / "words"
     classifier = opened(bundle)
     text = next(text for text, ids in open_bundle(bundle).golden_texts() if ids)
     assert classifier.takes_text
@@ -234,7 +234,8 @@ def test_a_build_of_another_bundle_is_refused(
 ) -> None:
     with pytest.raises(BundleError, match=r"is of another bundle than .*: its weights_sha256 is"):
         NativeClassifier(made / "padded", build=made / "plain.build")
-    again = handmade(tmp_path / "again", name="other")  # the same weights in another file
+    again = shutil.copytree(made / "plain", tmp_path / "again")
+    resealed(again, reseal, "/* ", "/*  ")  # the same weights in another file
     with pytest.raises(BundleError, match=r"was made of another model\.c than that of .*again"):
         NativeClassifier(again, build=made / "plain.build")
     for name in (C_SOURCE, C_HEADER):
@@ -245,13 +246,14 @@ def test_a_build_of_another_bundle_is_refused(
 
 
 def test_a_library_of_another_model_under_a_record_that_fits_is_found_out(
-    own: Path, made: Path, tmp_path: Path
+    own: Path, made: Path, tmp_path: Path, reseal: Callable[..., bytes]
 ) -> None:
     put_library(own.with_name("plain.build"), (made / "padded.build" / LIBRARY).read_bytes())
     with pytest.raises(BundleError, match="is of another model: its vocab_size is 20, not 12"):
         opened(own)
-    build(handmade(tmp_path / "other", PLAIN, seed=1))
-    put_library(own.with_name("plain.build"), (tmp_path / "other.build" / LIBRARY).read_bytes())
+    other = shutil.copytree(own, tmp_path / "other")
+    resealed(other, reseal, "+= weight", "-= weight")
+    put_library(own.with_name("plain.build"), compile_bundle(open_bundle(other)).library)
     with pytest.raises(ParityError, match=r"model\.so computes something else than was published"):
         opened(own)
 
@@ -310,7 +312,7 @@ def resealed(own: Path, reseal: Callable[..., bytes], old: str, new: str) -> Non
 
 def test_a_changed_source_is_not_compiled(own: Path) -> None:
     source = own / C_SOURCE
-    source.write_bytes(source.read_bytes().replace(b"sum +=", b"sum -="))
+    source.write_bytes(source.read_bytes().replace(b"+= weight", b"-= weight"))
     with pytest.raises(BundleError, match=r"model\.c was changed after it was published"):
         build(own)
     opened(own)  # which does not read it: the build is of the one that was published
@@ -319,11 +321,11 @@ def test_a_changed_source_is_not_compiled(own: Path) -> None:
 def test_what_computes_something_else_or_has_no_guards_is_not_published(
     own: Path, tmp_path: Path, reseal: Callable[..., bytes]
 ) -> None:
-    resealed(own, reseal, "sum += weight", "sum -= weight")
+    resealed(own, reseal, "+= weight", "-= weight")
     with pytest.raises(ParityError, match="the build in memory computes something else"):
         build(own, tmp_path / "new")
-    resealed(own, reseal, "sum -= weight", "sum += weight")
-    resealed(own, reseal, "length > MODEL_MAX_LENGTH", "length > 99")
+    resealed(own, reseal, "-= weight", "+= weight")
+    resealed(own, reseal, "length > 10", "length > 99")
     with pytest.raises(BundleError, match=r"answers batch 1 × length 11 .* it has no guards"):
         build(own, tmp_path / "new")
     resealed(own, reseal, "length > 99", "length >")
@@ -332,19 +334,21 @@ def test_what_computes_something_else_or_has_no_guards_is_not_published(
     assert not (tmp_path / "new").exists()
 
 
-def test_the_header_names_the_functions(tmp_path: Path, reseal: Callable[..., bytes]) -> None:
-    bundle = handmade(tmp_path / "named", name="Digits_2")
-    assert build(bundle).name == "Digits_2"
-    assert opened(bundle).predict([[1, 2]])
-    header = bundle / C_HEADER
+def test_the_header_names_the_functions(
+    made: Path, own: Path, reseal: Callable[..., bytes]
+) -> None:
+    assert open_build(made / "tokens.build").name == "tagger"
+    header = own / C_HEADER
     header.write_text(header.read_text().replace("_predict(", "_guess("))
-    reseal(bundle)
+    reseal(own)
     with pytest.raises(BundleError, match=r"model\.h declares 0 functions NAME_predict, not 1"):
-        build(bundle)
+        build(own)
 
 
-def test_places_with_spaces_and_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bundle = handmade(tmp_path / "ein Modell, größer 'als' \"je\"", PADDED)
+def test_places_with_spaces_and_marks(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = own.rename(tmp_path / "ein Modell, größer 'als' \"je\"")
     monkeypatch.setenv("TMPDIR", str(tmp_path / "für kurze Zeit"))
     (tmp_path / "für kurze Zeit").mkdir()
     place = tmp_path / "der Bau\nhier"
@@ -376,18 +380,14 @@ def test_a_build_is_put_only_where_nothing_else_is_lost(own: Path, tmp_path: Pat
     ]:
         with pytest.raises(ExportError, match=words):
             build(own, place)
+    held = sorted(own.iterdir())
     before = (own.with_name("plain.build") / RECORD).read_bytes()
     build(own)  # over the one that is there
     assert json.loads(before)["weights_sha256"] == build(own).weights_sha256
     (own.with_name("plain.build") / "notes.txt").touch()
     with pytest.raises(ExportError, match=r"plain\.build holds notes\.txt, which is not of its"):
         build(own)
-    assert sorted(path.name for path in own.iterdir()) == [
-        GOLDEN,
-        "manifest.json",
-        C_SOURCE,
-        C_HEADER,
-    ]
+    assert sorted(own.iterdir()) == held
 
 
 def script(path: Path, text: str) -> str:
@@ -441,6 +441,16 @@ def test_a_pickle_opens_its_build_again_and_checks_it(own: Path) -> None:
     with pytest.raises(BundleError, match="no folder"):
         pickle.loads(saved)
     np.testing.assert_array_equal(classifier.predict_logits(ids), expected)
+
+
+def test_no_other_engine_is_loaded(made: Path) -> None:
+    code = """
+import sys
+sys.modules["onnxruntime"] = None  # so that its import fails
+from pe_deploy import NativeClassifier
+NativeClassifier(sys.argv[1], build=sys.argv[1] + ".build").predict([[1, 2]])
+"""
+    run_python(code, made / "plain")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -538,7 +548,7 @@ def test_a_proof_compiles_it_and_says_what_it_is_off(
     report = verify_bundle(bundle, checks=["golden", "batches", "decisions"])
     assert report.passed
     assert {cell.predictor for cell in report.cells} == {"c"}
-    resealed(own, reseal, "sum += weight", "sum -= weight")
+    resealed(own, reseal, "+= weight", "-= weight")
     report = verify_bundle(open_bundle(own), checks=["golden"])
     assert report.failed_checks == ("golden",)
     line = repeat_line(report.failures[0], [[1, 2, 3]], str(own))
@@ -562,20 +572,24 @@ def test_a_proof_goes_on_without_a_compiler_and_says_so(
     assert report.not_run["c"].startswith("CC is 'no-such-compiler'")
 
 
-@pytest.mark.parametrize("rows", [1, 40, 5000])
-@pytest.mark.parametrize("name", ["plain", "padded", "tokens"])
+@pytest.mark.parametrize("name", ["plain", "tokens"])
 def test_a_number_that_is_not_finite_is_no_answer(
-    tmp_path: Path, reseal: Callable[..., bytes], name: str, rows: int
+    made: Path, tmp_path: Path, reseal: Callable[..., bytes], name: str
 ) -> None:
-    bundle = handmade(tmp_path / "bundle", SIGNATURES[name])
-    last = "logits += MODEL_OUTPUTS;" if name != "tokens" else "answer(state, logits);"
-    one_five = "length > 4 && ids[0] == 5 && ids[1] == 5 && ids[2] == 5 && ids[3] == 5"
-    bad = f"if ({one_five}) {{ const volatile float none = 0; logits[0] = -1 / none; }}"
-    resealed(bundle, reseal, last, f"{bad} {last}" if name != "tokens" else f"{last} {bad}")
+    bundle = shutil.copytree(made / name, tmp_path / "bundle")
+    source = (bundle / C_SOURCE).read_text()
+    (call, logits), *_ = re.findall(r"( answer\(ids .*, length, (logits .*)\);)", source)
+    bad = """for (size_t at = row; at < row + some; at++) {
+        const volatile float none = 0;
+        const int64_t *its = ids + at * length;
+        if (length > 4 && its[0] == 5 && its[1] == 5 && its[2] == 5 && its[3] == 5)
+            *(LOGITS) = -1 / none;
+    }"""
+    resealed(bundle, reseal, call, call + bad.replace("LOGITS", logits.replace("row", "at")))
     build(bundle)
-    ids = np.resize(np.arange(1, 11), (rows, 10))
-    ids[rows // 2 :] = 5
-    for threads in (1, 2):
+    for rows, threads in ((1, 1), (40, 1), (5000, 1), (5000, 2)):
+        ids = np.resize(np.arange(1, 11), (rows, 10))
+        ids[rows // 2 :] = 5
         classifier = opened(bundle, num_threads=threads)
         assert np.isfinite(classifier.predict_logits(ids[: rows // 2])).all()
         with pytest.raises(PredictionError, match=f"row {rows // 2}: the logit .*is -inf; an"):

@@ -100,7 +100,7 @@ extern "C" {{
 {pad}#define {upper}_OUTPUTS {outputs} /* logits {per} */
 #define {upper}_PER_TOKEN {int(signature.task == "tokens")}
 #define {upper}_LABEL_COUNT {len(labels)}
-#define {upper}_STACK_BYTES {made.stack} /* what a call takes of its thread's stack, about */
+#define {upper}_STACK_BYTES {made.stack} /* the most that a call takes, by -O1 to -O3 */
 
 /* What the outputs mean; of one logit, its two sides. */
 extern const char *const {name}_labels[{upper}_LABEL_COUNT];
@@ -145,11 +145,11 @@ def _source(made: Written, signature: Signature, labels: Sequence[Label], name: 
     listed = ",\n    ".join(text(str(label)) for label in labels)
     return "\n".join(
         [
-            f"""/* A model by pe_deploy; {name}.h says how to call it.
+            f"""/* A model by pe_deploy; model.h says how to call it.
 
    -D{upper}_NO_VECTORS leaves out the compiler's vectors; -D{upper}_MAIN makes a program that reads
    ids from its standard input. Made from a graph: to change the model, export it again. */
-#include "{name}.h"
+#include "model.h"
 
 #define MAX_LENGTH {signature.max_length}
 #define BLOCK {made.block} /* rows that are answered at once */
