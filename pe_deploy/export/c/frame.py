@@ -50,7 +50,7 @@ class Frame:
         signature: what the model takes.
         kernels: the names of the kernels that are called.
         tables: the weights, as text.
-        layers: the functions of single layers, as text.
+        layers: the functions of single layers, as text; by name, for two loops may call one.
         lines: of the function.
         buffers: by name.
     """
@@ -60,7 +60,7 @@ class Frame:
     kernels: set[str] = field(default_factory=set)
     tables: dict[str, str] = field(default_factory=dict)
     numbers: int = 0
-    layers: list[str] = field(default_factory=list)
+    layers: dict[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     buffers: dict[str, Buffer] = field(default_factory=dict)
     depth: int = 1

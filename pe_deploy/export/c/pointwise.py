@@ -93,8 +93,8 @@ def _from_table(frame: Frame, value: Value, index: str, table: Floats, to: str) 
 
 def _by_vector(frame: Frame, value: p.Map, to: str) -> None:
     """A function that works on vectors: on one number in a vector of its own, or on them all."""
-    frame.kernels |= {"tanh", "functions"}
     (source,), function = value.inputs, _BY_VECTOR[value.function]
+    frame.kernels |= {"tanh", function}
     if value.width == 1:
         frame.line("float alone[LANES] = {0.0f};")
         frame.line(f"alone[0] = {frame.element(source)};")
@@ -131,7 +131,7 @@ def dense_layer(frame: Frame, name: str, weights: Floats, bias: Floats, stride: 
     w = frame.table(f"{name}_weights", panels(weights, lanes))
     b = frame.table(f"{name}_bias", gate_rows(bias[None]))
     wide = gates * padded(outputs)
-    frame.layers.append(
+    frame.layers[name] = (
         f"DENSE({name}_of, {inputs}, {lanes * gates}, {wide}, {stride}, {wide}, {w}, {b})\n"
     )
 

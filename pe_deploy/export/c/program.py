@@ -165,10 +165,14 @@ class Turned(Value):
 
 
 def made(kind: type[Value], *inputs: Value, width: int | None = None, **fields: Any) -> Value:
-    """A value of a kind that is per whatever its inputs are per, and as wide."""
+    """A value of a kind that is per whatever its inputs are per, and as wide.
+
+    Of places alone there are tables; what is computed of them is computed with each token.
+    """
     per = Per.CALL
     for value in inputs:
         per = per.joined(value.per)
+    per = Per.TOKEN if per is Per.PLACE else per
     widest = max((value.width for value in inputs), default=1)
     return kind(per, widest if width is None else width, inputs, **fields)
 

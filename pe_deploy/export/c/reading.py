@@ -5,6 +5,7 @@ An operator that is not in the table at the end has no form in C; it is named.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from pe_deploy.errors import ExportError
 from pe_deploy.export.c import program as p
 from pe_deploy.export.c.program import Per, Value, made
 from pe_deploy.export.c.shapes import (
+    TOKENS,
     Axis,
     Known,
     NoFormError,
@@ -229,6 +231,8 @@ def _reshape(reader: _Reader, node: ir.Node) -> Known:
 def _filled(asked: list[Axis], tensor: Tensor) -> tuple[Axis, ...]:
     """A shape with its one -1 known: what is left of the axes."""
     named = [axis for axis in tensor.axes if isinstance(axis, str)]
+    if ahead := _all_tokens(asked, tensor):
+        return ahead
     missing = [axis for axis in named if axis not in asked]
     rest = int(np.prod([axis for axis in asked if isinstance(axis, int) and axis != -1] or [1]))
     filled: list[Axis] = []
@@ -244,6 +248,18 @@ def _filled(asked: list[Axis], tensor: Tensor) -> tuple[Axis, ...]:
     return tuple(filled)
 
 
+def _all_tokens(asked: list[Axis], tensor: Tensor) -> tuple[Axis, ...] | None:
+    """A shape that has all tokens of all rows along one axis, or has had them: `view(-1, n)`."""
+    width = tensor.value.width
+    if asked[0] == -1 and tensor.axes[:2] == (BATCH, SEQUENCE) and asked[1:] == [width]:
+        return TOKENS, width
+    if tensor.axes[:1] != (TOKENS,):
+        return None
+    if asked[:2] in ([BATCH, SEQUENCE], [BATCH, -1], [-1, SEQUENCE]):
+        return BATCH, SEQUENCE, *(width if axis == -1 else axis for axis in asked[2:])
+    return None
+
+
 def _expand(reader: _Reader, node: ir.Node) -> Known:
     found, sizes = _same(reader, node), reader.given(node.inputs[1])
     if isinstance(found, Size | RowNumbers | tuple) or sizes is None:
@@ -256,14 +272,29 @@ def _expand(reader: _Reader, node: ir.Node) -> Known:
     rank = max(len(axes), len(wanted))
     have = (1,) * (rank - len(axes)) + axes
     want = (1,) * (rank - len(wanted)) + tuple(wanted)
-    full = tuple(b if a == 1 else a for a, b in zip(have, want, strict=True))
-    own = [axis for axis in full if isinstance(axis, int)]
-    value = values[0]
-    if value.width not in (1, int(np.prod(own or [1]))):
-        raise NoFormError("it repeats numbers of a token")
-    if value.width == 1 and (wide := int(np.prod(own or [1]))) > 1:
-        value = p.Join(value.per, wide, (value,) * wide)
-    return Tensor(value, full)
+    return _repeated(Tensor(values[0], have), want)
+
+
+def _tile(reader: _Reader, node: ir.Node) -> Known:
+    tensor, counts = reader.tensor(node), reader.given(node.inputs[1])
+    if counts is None:
+        raise NoFormError("a shape is computed")
+    return _repeated(tensor, tuple(shape_given(counts)))
+
+
+def _repeated(tensor: Tensor, counts: tuple[Axis, ...]) -> Tensor:
+    """What has axes of 1, along these so many times."""
+    value, axes = tensor.value, list(tensor.axes)
+    for index, count in reversed(list(enumerate(counts))):
+        if count in (1, axes[index]):
+            continue
+        ahead = [axis for axis in axes[:index] if isinstance(axis, int) and axis != 1]
+        if axes[index] != 1 or (ahead and isinstance(count, int)):
+            raise NoFormError("it repeats numbers of a token")
+        axes[index] = count
+        if isinstance(count, int):
+            value = made(p.Join, *(value,) * count, width=value.width * count)
+    return Tensor(value, tuple(axes))
 
 
 def _slice(reader: _Reader, node: ir.Node) -> Known:
@@ -315,7 +346,7 @@ def _numbers_of(value: Value, start: int, width: int) -> Value:
         if (at, each.width) == (start, width):
             return each
         at += each.width
-    return p.Part(value.per, width, (value,), start=start)
+    return made(p.Part, value, width=width, start=start)
 
 
 def _at(value: Value, place: int) -> Value:
@@ -330,11 +361,12 @@ def _gather(reader: _Reader, node: ir.Node) -> Known:
     source, index = _same(reader, node), reader.given(node.inputs[1])
     axis = node.attributes.get_int("axis", 0)
     if isinstance(source, np.ndarray) and isinstance(index, Tensor):
-        table = np.asarray(source, np.float64)
-        if axis != 0 or index.value.width != 1:
+        axis = positive(axis, source.ndim)
+        ahead, behind = source.shape[:axis], source.shape[axis + 1 :]
+        if set(ahead) - {1} or index.value.width != 1:
             raise NoFormError("it looks up along another axis than the first")
-        table = table.reshape(len(table), -1)
-        return Tensor(_looked_up(table, index.value), (*index.axes, *source.shape[1:]))
+        table = np.asarray(source, np.float64).reshape(source.shape[axis], -1)
+        return Tensor(_looked_up(table, index.value), (*ahead, *index.axes, *behind))
     if not isinstance(source, Tensor) or not isinstance(index, np.ndarray) or index.size != 1:
         raise NoFormError("it picks at places that are computed")
     axis, place = positive(axis, len(source.axes)), int(index.ravel()[0])
@@ -351,6 +383,8 @@ def _gather(reader: _Reader, node: ir.Node) -> Known:
 def _looked_up(table: NDArray[np.float64], index: Value) -> Value:
     if isinstance(index, p.Ids):
         return p.Lookup(Per.TOKEN, table.shape[1], (index,), table=table)
+    if isinstance(index, p.Constant):
+        return p.Constant(Per.CALL, table.shape[1], numbers=table[int(index.numbers[0])])
     if isinstance(index, p.Places) and not index.inputs:
         numbers = index.table.ravel()
         if not (numbers == numbers.astype(int)).all() or not 0 <= numbers.min() <= numbers.max():
@@ -440,25 +474,29 @@ def _reverse(reader: _Reader, node: ir.Node) -> Known:
 
 
 def _turned(value: Value, ends: Value, seen: dict[int, Value]) -> Value:
-    """A value of the rows read backwards; what follows from ids and places is computed anew."""
+    """A value of the rows read backwards; what follows from ids and places is computed anew.
+
+    What was turned so already is as it was before.
+    """
+    turned: Value
     if value.per in (Per.CALL, Per.ROW):
         return value
     if id(value) in seen:
         return seen[id(value)]
-    if isinstance(value, p.Ids):
-        turned: Value = p.Ids(Per.TOKEN, 1, (ends,))
+    if isinstance(value, p.Turned) and value.inputs[1] is ends:
+        turned = value.inputs[0]
+    elif isinstance(value, p.Ids | p.Places) and value.inputs not in ((), (ends,)):
+        raise NoFormError("it turns what was turned by other lengths")
+    elif isinstance(value, p.Ids):
+        turned = p.Ids(Per.TOKEN, 1, () if value.inputs else (ends,))
     elif isinstance(value, p.Places):
-        turned = p.Places(Per.TOKEN, value.width, (ends,), table=value.table)
+        per, inputs = (Per.PLACE, ()) if value.inputs else (Per.TOKEN, (ends,))
+        turned = p.Places(per, value.width, inputs, table=value.table)
     elif not value.is_known:
         turned = p.Turned(Per.TOKEN, value.width, (value, ends))
     else:
-        inputs = tuple(_turned(each, ends, seen) for each in value.inputs)
-        fields = {
-            name: getattr(value, name)
-            for name in type(value).__dataclass_fields__
-            if name not in ("per", "width", "inputs")
-        }
-        turned = type(value)(value.per, value.width, inputs, **fields)
+        parts = tuple(_turned(each, ends, seen) for each in value.inputs)
+        turned = dataclasses.replace(value, inputs=parts)
     seen[id(value)] = turned
     return turned
 
@@ -656,6 +694,7 @@ _READERS: Mapping[str, Reading] = {
     "Slice": _slice,
     "Split": _split,
     "Squeeze": _squeeze,
+    "Tile": _tile,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
     **{

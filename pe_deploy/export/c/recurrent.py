@@ -152,15 +152,16 @@ def _step(frame: Frame, run: p.Run, placed: bool) -> None:
         cell, own = "float *cell, ", "cell + row * stride, "
     elif isinstance(layer, RNNLayer):
         relu = f"{int(layer.activation == 'Relu')}, "
-    frame.layers.append(
-        f"""static void {name}_step(size_t rows, const float *const *from, const float *place,
+    frame.layers[
+        name
+    ] = f"""static void {name}_step(size_t rows, const float *const *from, const float *place,
     const float *h, {cell}float *out, size_t odd)
 {{
     const size_t hidden = {layer.hidden}, stride = {frame.stride(run)};
-#define CELLS(R, V, SUMS) {kind}_block(R, V, {int(placed)}, {relu}hidden, stride, lane, begin, end, \\
-    SUMS, {", ".join(weights)}, from + row, place, h + row * stride, {own}out + row * stride)
+#define CELLS(R, V, SUMS) \\
+    {kind}_block(R, V, {int(placed)}, {relu}hidden, stride, lane, begin, end, SUMS, \\
+    {", ".join(weights)}, from + row, place, h + row * stride, {own}out + row * stride)
     STEP(CELLS, {sums}, ROWS_OF_{sums}, VECTORS_OF_{sums})
 #undef CELLS
 }}
 """
-    )

@@ -14,7 +14,10 @@ from pe_deploy.config import BATCH, SEQUENCE, Signature
 from pe_deploy.export.c.program import Constant, Length, Per, Places, Value
 
 Axis = str | int
-"""`BATCH` or `SEQUENCE`, or how many numbers lie along an axis of the model's own."""
+"""`BATCH`, `SEQUENCE` or `TOKENS`, or how many numbers lie along an axis of the model's own."""
+
+TOKENS = "tokens"
+"""All tokens of the first row, then of the second, and so on."""
 
 
 class NoFormError(Exception):

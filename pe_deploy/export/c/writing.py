@@ -29,7 +29,8 @@ _SPILLED = 2**13
 """Bytes beside the buffers. Registers that -O3 spills took half of it, by clang with AVX-512."""
 
 _KERNELS = (
-    "tanh", "functions", "places", "turned", "root", "norm", "dense", "gates", "gru", "lstm", "rnn", "steps",
+    "tanh", "tanh_of", "sigmoid_of", "sums", "places", "turned", "root", "norm", "dense", "gates",
+    "gru", "lstm", "rnn", "steps",
 )  # fmt: skip
 """In an order in which none calls one behind it."""
 
@@ -83,7 +84,7 @@ def written(logits: Value, signature: Signature) -> Written:
         [name for name in _KERNELS if name in frame.kernels],
         list(frame.tables.values()),
         frame.numbers,
-        frame.layers,
+        list(frame.layers.values()),
         "\n".join([head, "{", *lines, "}", ""]),
         block,
         tile,
@@ -136,8 +137,8 @@ def _loop(frame: Frame, loop: Loop) -> None:
             if loop.backwards:
                 frame.line("const size_t first = (end - 1) / most * most, steps = end - first;")
             else:
-                frame.line(f"const size_t left = {until} - first;")
-                frame.line("const size_t steps = left < most ? left : most;")
+                frame.line(f"const size_t rest = {until} - first;")
+                frame.line("const size_t steps = rest < most ? rest : most;")
             _tile(frame, loop)
             for run in runs:
                 recurrent.carry(frame, run)
@@ -220,7 +221,10 @@ def _begin_row(frame: Frame, value: Value) -> None:
     frame.buffer(name, stride, rows=1)
     function = value.function if isinstance(value, p.Reduce) else "at"
     begin = {"max": "-INFINITE", "min": "INFINITE"}.get(function, "0.0f")
-    frame.line(f"for (size_t j = 0; j < rows * {stride}; j++) {name}[j] = {begin};")
+    filled = f"for (size_t j = 0; j < rows * {stride}; j++)"
+    frame.line(f"{filled} {name}[j] = {begin};")
+    if function in ("sum", "mean"):
+        frame.line(f"{filled} {frame.buffer(f'{name}_lost', stride, rows=1)}[j] = 0.0f;")
 
 
 def _gather_row(frame: Frame, value: Value) -> None:
@@ -234,10 +238,12 @@ def _gather_row(frame: Frame, value: Value) -> None:
             with frame.block("if (s < steps)"):
                 frame.each(value.width, f"{to} = {frame.element(source)};")
     elif isinstance(value, p.Reduce):
+        lost = to.replace("[", "_lost[", 1)
         with frame.each_token():
             element = frame.element(source)
             if value.function in ("sum", "mean"):
-                frame.each(value.width, f"{to} += {element};")
+                frame.kernels.add("sums")
+                frame.each(value.width, f"add_to(&{to}, &{lost}, {element});")
             else:
                 sign = ">" if value.function == "max" else "<"
                 frame.each(value.width, f"if ({element} {sign} {to}) {to} = {element};")

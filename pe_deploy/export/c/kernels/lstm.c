@@ -17,10 +17,18 @@ INLINE void lstm_block(const int R, const int V, const int placed, const size_t 
             gate[r][v][g] = LOAD(sums + ((r * V + v) * 4 + g) * LANES);
         }
     }
-    for (size_t k = begin; k < end; k++) {
-        EACH(v, V) EACH(g, 4) {
-            vector w = LOAD(u + weight_at(lane, v, 4, hidden) + k * 64 + g * 16);
-            EACH(r, R) gate[r][v][g] += w * h[(size_t)r * stride + k];
+    EACH(part, 4 / GATES_AT_ONCE) {
+        for (size_t k = begin; k < end; k++) {
+            EACH(v, V) {
+                vector w[GATES_AT_ONCE];
+                EACH(g, GATES_AT_ONCE)
+                    w[g] = LOAD(u + weight_at(lane, v, 4, hidden) + k * 64 +
+                                (part * GATES_AT_ONCE + g) * 16);
+                EACH(r, R) {
+                    float state = h[(size_t)r * stride + k];
+                    EACH(g, GATES_AT_ONCE) gate[r][v][part * GATES_AT_ONCE + g] += w[g] * state;
+                }
+            }
         }
     }
     EACH(v, V) EACH(r, R) {

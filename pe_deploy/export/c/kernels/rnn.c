@@ -6,7 +6,7 @@ INLINE void rnn_block(const int R, const int V, const int placed, const int relu
 {
     vector sum[8][4];
     EACH(v, V) EACH(r, R) {
-        const size_t at = lane + (size_t)(v * LANES);
+        const size_t at = gate_at(lane, v, 1);
         if (begin == 0) {
             sum[r][v] = LOAD(from[r] + at);
             if (placed) sum[r][v] += LOAD(place + at);

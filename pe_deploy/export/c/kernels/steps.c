@@ -2,7 +2,7 @@
    step the weights are gone through the other way round: what was used last is in the nearest cache.
    Of a wide layer, a part of the weights that fits into that cache is used for all rows before the
    next part, and `sums` has what is summed up so far. */
-#define PART(SUMS) (384 / (SUMS))
+#define PART(SUMS) (192 / (SUMS))
 
 #define BLOCKS(CELLS, R, V, SUMS) \
     { \

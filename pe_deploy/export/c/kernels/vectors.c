@@ -23,6 +23,7 @@
 #define VECTORS_OF_3 1
 #define ROWS_OF_4 6
 #define VECTORS_OF_4 1
+#define GATES_AT_ONCE 4
 #define ROWS_BY_3 8
 #define ROWS_BY_4 6
 #define VECTORS_BY_4 4
@@ -31,8 +32,9 @@
 #define VECTORS_OF_1 2
 #define ROWS_OF_3 4
 #define VECTORS_OF_3 1
-#define ROWS_OF_4 3
+#define ROWS_OF_4 4
 #define VECTORS_OF_4 1
+#define GATES_AT_ONCE 2
 #define ROWS_BY_3 4
 #define ROWS_BY_4 6
 #define VECTORS_BY_4 2
@@ -43,6 +45,7 @@
 #define VECTORS_OF_3 4
 #define ROWS_OF_4 2
 #define VECTORS_OF_4 2
+#define GATES_AT_ONCE 4
 #define ROWS_BY_3 6
 #define ROWS_BY_4 6
 #define VECTORS_BY_4 4
@@ -53,6 +56,7 @@
 #define VECTORS_OF_3 4
 #define ROWS_OF_4 1
 #define VECTORS_OF_4 2
+#define GATES_AT_ONCE 2
 #define ROWS_BY_3 3
 #define ROWS_BY_4 2
 #define VECTORS_BY_4 4
