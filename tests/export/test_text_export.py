@@ -11,14 +11,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pe_deploy import ExportError, InvalidInputError, ModelConfig, OnnxClassifier, open_bundle
+from pe_deploy import (
+    ExportError,
+    InvalidInputError,
+    ModelConfig,
+    NativeClassifier,
+    OnnxClassifier,
+    open_bundle,
+)
 from pe_deploy.data.text_dataset import TextDataset
 from pe_deploy.export import Exported, ExportOptions, export, export_module
 from pe_deploy.parity import verify_bundle
+from pe_deploy.runtime.native import build
 from pe_deploy.runtime.text_graph import text_graph_predictor
 from pe_deploy.text.building import build_tokenizer
 from pe_deploy.text.reading import read_tokenizer
 from pe_deploy.training import EagerClassifier, GRUClassifier, load_checkpoint
+from tests.needs import need
 
 FAST = ExportOptions(formats=["onnx"], throughput=False)
 TEXTS = ("the cat sat", "a dog ran", "the dog sat on a cat", "a cat", "dog ran on", "the the cat")
@@ -103,6 +112,21 @@ def test_a_text_graph_of_another_vocabulary_fails_the_proof(
     report = verify_bundle(Bundle(tmp_path, bundle.manifest, files), checks=["texts"])
     assert report.failed_checks == ("texts",)
     assert report.failures[0].predictor == "text-graph"
+
+
+def test_c_alone_takes_texts_and_has_a_name_of_its_own(tmp_path: Path) -> None:
+    need("cc")
+    module, place = Mean(WORDS.vocab_size, 0), tmp_path / "mean"
+    options = ExportOptions(formats=["c"], c_name="mean")
+    export_module(module, place, options, max_length=6, tokenizer=WORDS, labels=("x", "y", "z"))
+    assert "int mean_predict(" in (place / "model.h").read_text()
+    card = (place / "README.md").read_text()
+    assert "NativeClassifier(" in card
+    assert "TorchScriptClassifier" not in card
+    ids = WORDS.tokens([TEXTS[0]]).ids.tolist()
+    with NativeClassifier(place, build=build(place).where) as classifier:
+        expected = module(torch.tensor([ids])).detach().numpy()
+        np.testing.assert_allclose(classifier.predict_logits([TEXTS[0]]), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
