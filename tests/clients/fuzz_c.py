@@ -36,7 +36,8 @@ def main() -> None:
             compiler, vectors = how
             name = f"{compiler} {'with' if vectors else 'without'} vectors"
             source = Source.of(bundle, Path(place) / name)
-            flags = [*SANITIZED, *([] if vectors else [source.without_vectors()])]
+            # -O2 answers two to five times as many as -O1, by which tests compile sooner.
+            flags = [*SANITIZED, "-O2", *([] if vectors else [source.without_vectors()])]
             program = source.compiled(compiler, flags, "fuzz.c")
             return f"{name}: {fuzzed(program, options.seed, options.inputs, DAY)}"
 

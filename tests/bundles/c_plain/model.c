@@ -33,22 +33,26 @@
    There are 32 registers, or 16. */
 #if LANES == 16
 #define ROWS_OF_1 8
-#define VECTORS_OF_1 1
+#define VECTORS_OF_1 2
 #define ROWS_OF_3 8
 #define VECTORS_OF_3 1
-#define ROWS_OF_4 4
+#define ROWS_OF_4 6
 #define VECTORS_OF_4 1
+#define GATES_AT_ONCE 4
 #define ROWS_BY_3 8
 #define ROWS_BY_4 6
+#define VECTORS_BY_4 4
 #elif LANES == 8
 #define ROWS_OF_1 6
 #define VECTORS_OF_1 2
-#define ROWS_OF_3 3
+#define ROWS_OF_3 4
 #define VECTORS_OF_3 1
-#define ROWS_OF_4 3
+#define ROWS_OF_4 4
 #define VECTORS_OF_4 1
-#define ROWS_BY_3 3
-#define ROWS_BY_4 3
+#define GATES_AT_ONCE 2
+#define ROWS_BY_3 4
+#define ROWS_BY_4 6
+#define VECTORS_BY_4 2
 #elif defined(__aarch64__)
 #define ROWS_OF_1 4
 #define VECTORS_OF_1 4
@@ -56,8 +60,10 @@
 #define VECTORS_OF_3 4
 #define ROWS_OF_4 2
 #define VECTORS_OF_4 2
+#define GATES_AT_ONCE 4
 #define ROWS_BY_3 6
 #define ROWS_BY_4 6
+#define VECTORS_BY_4 4
 #else
 #define ROWS_OF_1 2
 #define VECTORS_OF_1 4
@@ -65,8 +71,10 @@
 #define VECTORS_OF_3 4
 #define ROWS_OF_4 1
 #define VECTORS_OF_4 2
+#define GATES_AT_ONCE 2
 #define ROWS_BY_3 3
 #define ROWS_BY_4 2
+#define VECTORS_BY_4 4
 #endif
 
 #if LANES == 1
@@ -95,18 +103,35 @@ typedef float unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_a
 #endif
 #define EACH(index, count) UNROLLED for (int index = 0; index < (count); index++)
 
-/* out = x * weights + bias for R rows and V vectors: each weight is loaded once for R rows.
-   `weights` are those of one panel from the first of these lanes on, [inputs][panel]. */
+/* Adds a number to a sum of many, and keeps what rounding takes off it for the next one (Kahan). */
+INLINE void add_to(float *sum, float *lost, float number)
+{
+    const float added = number - *lost, total = *sum + added;
+    *lost = (total - *sum) - added;
+    *sum = total;
+}
+
+/* Inputs whose weights, of some vectors, stay in the nearest cache while all rows are multiplied. */
+#define DENSE_PART 96
+
+/* out = x * weights + bias for R rows and V vectors, of some of the inputs: each weight is loaded once
+   for R rows. `weights` are those of one panel from the first of these lanes on, [inputs][panel]. */
 INLINE void dense_block(const int R, const int V, const size_t inputs, const size_t panel,
-                        const size_t x_stride, const size_t out_stride, const float *weights,
-                        const float *bias, const float *x, float *out)
+                        const size_t x_stride, const size_t out_stride, const size_t begin,
+                        const float *weights, const float *bias, const float *x, float *out)
 {
     vector sum[8][4];
-    EACH(v, V) EACH(r, R) sum[r][v] = LOAD(bias + v * LANES);
-    for (size_t k = 0; k < inputs; k++, weights += panel) {
-        EACH(v, V) {
-            vector weight = LOAD(weights + v * LANES);
-            EACH(r, R) sum[r][v] += weight * x[(size_t)r * x_stride + k];
+    const size_t left = inputs - begin, end = begin + (left < DENSE_PART ? left : DENSE_PART);
+    EACH(v, V) EACH(r, R) {
+        const float *const so_far = begin > 0 ? out + (size_t)r * out_stride : bias;
+        sum[r][v] = LOAD(so_far + v * LANES);
+    }
+    for (size_t k = begin; k < end; k++) {
+        vector weight[4];
+        EACH(v, V) weight[v] = LOAD(weights + k * panel + v * LANES);
+        EACH(r, R) {
+            float number = x[(size_t)r * x_stride + k];
+            EACH(v, V) sum[r][v] += weight[v] * number;
         }
     }
     EACH(v, V) EACH(r, R) STORE(out + (size_t)r * out_stride + v * LANES, sum[r][v]);
@@ -114,7 +139,7 @@ INLINE void dense_block(const int R, const int V, const size_t inputs, const siz
 
 #define DENSE_ROWS(R, V) \
     for (; row + (R) <= rows; row += (R)) \
-        dense_block(R, V, inputs, panel, x_stride, out_stride, w, b, x + row * x_stride, \
+        dense_block(R, V, inputs, panel, x_stride, out_stride, begin, w, b, x + row * x_stride, \
                     out + row * out_stride + lane)
 
 /* All rows, panel by panel, V vectors at a time: a panel's weights stay near. */
@@ -122,10 +147,12 @@ INLINE void dense_block(const int R, const int V, const size_t inputs, const siz
     for (size_t lane = 0; lane < lanes; lane += (V) * LANES) { \
         const float *const w = weights + lane / panel * panel * inputs + lane % panel; \
         const float *const b = bias + lane; \
-        size_t row = 0; \
-        DENSE_ROWS(R, V); \
-        DENSE_ROWS(2, V); \
-        DENSE_ROWS(1, V); \
+        for (size_t begin = 0; begin < inputs; begin += DENSE_PART) { \
+            size_t row = 0; \
+            DENSE_ROWS(R, V); \
+            DENSE_ROWS(2, V); \
+            DENSE_ROWS(1, V); \
+        } \
     }
 
 #define DENSE(NAME, INPUTS, PANEL, NUMBERS, X_STRIDE, OUT_STRIDE, WEIGHTS, BIAS) \
@@ -137,7 +164,7 @@ INLINE void dense_block(const int R, const int V, const size_t inputs, const siz
         if (PANEL == 48) \
             DENSE_LANES(ROWS_BY_3, 3) \
         else if (PANEL == 64) \
-            DENSE_LANES(ROWS_BY_4, 4) \
+            DENSE_LANES(ROWS_BY_4, VECTORS_BY_4) \
         else \
             DENSE_LANES(8, 1) \
     }
@@ -169,14 +196,16 @@ DENSE(dense0_of, 4, 16, 16, 16, 16, dense0_weights, dense0_bias)
 static void answer(const int64_t *ids, size_t rows, size_t length, float *logits)
 {
     _Alignas(64) float mean_0[(BLOCK) * 16];
+    _Alignas(64) float mean_0_lost[(BLOCK) * 16];
     _Alignas(64) float lookup0[(TILE) * 16];
     _Alignas(64) float dense0[(BLOCK) * 16];
     for (size_t j = 0; j < rows * 16; j++) mean_0[j] = 0.0f;
+    for (size_t j = 0; j < rows * 16; j++) mean_0_lost[j] = 0.0f;
     {
         const size_t most = TILE / rows;
         for (size_t first = 0; first < length;) {
-            const size_t left = length - first;
-            const size_t steps = left < most ? left : most;
+            const size_t rest = length - first;
+            const size_t steps = rest < most ? rest : most;
             for (size_t s = 0, i = 0; s < steps; s++) {
                 for (size_t r = 0; r < rows; r++, i++) {
                     const float *const row = lookup0_table + (size_t)ids[r * length + (first + s)] * 4;
@@ -185,7 +214,7 @@ static void answer(const int64_t *ids, size_t rows, size_t length, float *logits
             }
             for (size_t s = 0, i = 0; s < steps; s++) {
                 for (size_t r = 0; r < rows; r++, i++) {
-                    for (size_t j = 0; j < 4; j++) mean_0[r * 16 + j] += lookup0[i * 16 + j];
+                    for (size_t j = 0; j < 4; j++) add_to(&mean_0[r * 16 + j], &mean_0_lost[r * 16 + j], lookup0[i * 16 + j]);
                 }
             }
             first += steps;

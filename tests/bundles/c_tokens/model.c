@@ -5,8 +5,8 @@
 #include "model.h"
 
 #define MAX_LENGTH 18
-#define BLOCK 40 /* rows that are answered at once */
-#define TILE 40 /* rows times steps that are worked on at once */
+#define BLOCK 48 /* rows that are answered at once */
+#define TILE 48 /* rows times steps that are worked on at once */
 #if defined(__GNUC__) || defined(__clang__)
 #define INFINITE __builtin_inff()
 #else
@@ -33,22 +33,26 @@
    There are 32 registers, or 16. */
 #if LANES == 16
 #define ROWS_OF_1 8
-#define VECTORS_OF_1 1
+#define VECTORS_OF_1 2
 #define ROWS_OF_3 8
 #define VECTORS_OF_3 1
-#define ROWS_OF_4 4
+#define ROWS_OF_4 6
 #define VECTORS_OF_4 1
+#define GATES_AT_ONCE 4
 #define ROWS_BY_3 8
 #define ROWS_BY_4 6
+#define VECTORS_BY_4 4
 #elif LANES == 8
 #define ROWS_OF_1 6
 #define VECTORS_OF_1 2
-#define ROWS_OF_3 3
+#define ROWS_OF_3 4
 #define VECTORS_OF_3 1
-#define ROWS_OF_4 3
+#define ROWS_OF_4 4
 #define VECTORS_OF_4 1
-#define ROWS_BY_3 3
-#define ROWS_BY_4 3
+#define GATES_AT_ONCE 2
+#define ROWS_BY_3 4
+#define ROWS_BY_4 6
+#define VECTORS_BY_4 2
 #elif defined(__aarch64__)
 #define ROWS_OF_1 4
 #define VECTORS_OF_1 4
@@ -56,8 +60,10 @@
 #define VECTORS_OF_3 4
 #define ROWS_OF_4 2
 #define VECTORS_OF_4 2
+#define GATES_AT_ONCE 4
 #define ROWS_BY_3 6
 #define ROWS_BY_4 6
+#define VECTORS_BY_4 4
 #else
 #define ROWS_OF_1 2
 #define VECTORS_OF_1 4
@@ -65,8 +71,10 @@
 #define VECTORS_OF_3 4
 #define ROWS_OF_4 1
 #define VECTORS_OF_4 2
+#define GATES_AT_ONCE 2
 #define ROWS_BY_3 3
 #define ROWS_BY_4 2
+#define VECTORS_BY_4 4
 #endif
 
 #if LANES == 1
@@ -95,7 +103,7 @@ typedef float unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_a
 #endif
 #define EACH(index, count) UNROLLED for (int index = 0; index < (count); index++)
 
-/* tanh(x) = p / q, within 3e-8 of it before rounding: x times a polynomial in x * x by another, both
+/* tanh(x) = p / q, 3e-8 off before rounding and 4e-7 in float: x times a polynomial in x * x by another, both
    of degree four, fitted by minimax over 0 to 9.02, from where on a float's tanh is 1. Apart, so that
    several divisions become one. And sigmoid(2 x) = (q + p) / (q + q): gates have half weights. */
 INLINE void tanh_parts(vector x, vector *p, vector *q)
@@ -114,6 +122,14 @@ INLINE void tanh_parts(vector x, vector *p, vector *q)
     *q = below * y + 1.0f;
 }
 
+/* Adds a number to a sum of many, and keeps what rounding takes off it for the next one (Kahan). */
+INLINE void add_to(float *sum, float *lost, float number)
+{
+    const float added = number - *lost, total = *sum + added;
+    *lost = (total - *sum) - added;
+    *sum = total;
+}
+
 /* The place that step `at` reads in a row of `tokens` that is read backwards from its end. */
 INLINE size_t turned(size_t at, float tokens, size_t length)
 {
@@ -121,18 +137,27 @@ INLINE size_t turned(size_t at, float tokens, size_t length)
     return at < end ? end - 1 - at : at;
 }
 
-/* out = x * weights + bias for R rows and V vectors: each weight is loaded once for R rows.
-   `weights` are those of one panel from the first of these lanes on, [inputs][panel]. */
+/* Inputs whose weights, of some vectors, stay in the nearest cache while all rows are multiplied. */
+#define DENSE_PART 96
+
+/* out = x * weights + bias for R rows and V vectors, of some of the inputs: each weight is loaded once
+   for R rows. `weights` are those of one panel from the first of these lanes on, [inputs][panel]. */
 INLINE void dense_block(const int R, const int V, const size_t inputs, const size_t panel,
-                        const size_t x_stride, const size_t out_stride, const float *weights,
-                        const float *bias, const float *x, float *out)
+                        const size_t x_stride, const size_t out_stride, const size_t begin,
+                        const float *weights, const float *bias, const float *x, float *out)
 {
     vector sum[8][4];
-    EACH(v, V) EACH(r, R) sum[r][v] = LOAD(bias + v * LANES);
-    for (size_t k = 0; k < inputs; k++, weights += panel) {
-        EACH(v, V) {
-            vector weight = LOAD(weights + v * LANES);
-            EACH(r, R) sum[r][v] += weight * x[(size_t)r * x_stride + k];
+    const size_t left = inputs - begin, end = begin + (left < DENSE_PART ? left : DENSE_PART);
+    EACH(v, V) EACH(r, R) {
+        const float *const so_far = begin > 0 ? out + (size_t)r * out_stride : bias;
+        sum[r][v] = LOAD(so_far + v * LANES);
+    }
+    for (size_t k = begin; k < end; k++) {
+        vector weight[4];
+        EACH(v, V) weight[v] = LOAD(weights + k * panel + v * LANES);
+        EACH(r, R) {
+            float number = x[(size_t)r * x_stride + k];
+            EACH(v, V) sum[r][v] += weight[v] * number;
         }
     }
     EACH(v, V) EACH(r, R) STORE(out + (size_t)r * out_stride + v * LANES, sum[r][v]);
@@ -140,7 +165,7 @@ INLINE void dense_block(const int R, const int V, const size_t inputs, const siz
 
 #define DENSE_ROWS(R, V) \
     for (; row + (R) <= rows; row += (R)) \
-        dense_block(R, V, inputs, panel, x_stride, out_stride, w, b, x + row * x_stride, \
+        dense_block(R, V, inputs, panel, x_stride, out_stride, begin, w, b, x + row * x_stride, \
                     out + row * out_stride + lane)
 
 /* All rows, panel by panel, V vectors at a time: a panel's weights stay near. */
@@ -148,10 +173,12 @@ INLINE void dense_block(const int R, const int V, const size_t inputs, const siz
     for (size_t lane = 0; lane < lanes; lane += (V) * LANES) { \
         const float *const w = weights + lane / panel * panel * inputs + lane % panel; \
         const float *const b = bias + lane; \
-        size_t row = 0; \
-        DENSE_ROWS(R, V); \
-        DENSE_ROWS(2, V); \
-        DENSE_ROWS(1, V); \
+        for (size_t begin = 0; begin < inputs; begin += DENSE_PART) { \
+            size_t row = 0; \
+            DENSE_ROWS(R, V); \
+            DENSE_ROWS(2, V); \
+            DENSE_ROWS(1, V); \
+        } \
     }
 
 #define DENSE(NAME, INPUTS, PANEL, NUMBERS, X_STRIDE, OUT_STRIDE, WEIGHTS, BIAS) \
@@ -163,34 +190,63 @@ INLINE void dense_block(const int R, const int V, const size_t inputs, const siz
         if (PANEL == 48) \
             DENSE_LANES(ROWS_BY_3, 3) \
         else if (PANEL == 64) \
-            DENSE_LANES(ROWS_BY_4, 4) \
+            DENSE_LANES(ROWS_BY_4, VECTORS_BY_4) \
         else \
             DENSE_LANES(8, 1) \
     }
+
+/* Where vector `v` from a lane on has its first gate in a row of gates, [panel][gate][16], and its
+   first weight, [panel][inputs][gate][16]. */
+INLINE size_t gate_at(size_t lane, int v, size_t gates)
+{
+    const size_t at = lane + (size_t)(v * LANES);
+    return at / 16 * 16 * gates + at % 16;
+}
+
+INLINE size_t weight_at(size_t lane, int v, size_t gates, size_t inputs)
+{
+    const size_t at = lane + (size_t)(v * LANES);
+    return at / 16 * 16 * gates * inputs + at % 16;
+}
 
 /* One step of an LSTM for R rows and V vectors of its state.
 
        in, out, forget = sigmoid(given + u * h)      new = tanh(given + u * h)
        cell            = forget * cell + in * new    h   = out * tanh(cell) */
 INLINE void lstm_block(const int R, const int V, const int placed, const size_t hidden,
-                       const size_t stride, const size_t lane, const float *u,
-                       const float *const *from, const float *place, const float *h, float *cell,
-                       float *out)
+                       const size_t stride, const size_t lane, const size_t begin,
+                       const size_t end, float *sums, const float *u, const float *const *from,
+                       const float *place, const float *h, float *cell, float *out)
 {
     vector gate[8][4][4];
-    u += lane / 16 * 64 * hidden + lane % 16;
     EACH(v, V) EACH(r, R) EACH(g, 4) {
-        const size_t at = (lane + (size_t)(v * LANES)) / 16 * 64 + (lane + (size_t)(v * LANES)) % 16;
-        gate[r][v][g] = LOAD(from[r] + at + g * 16);
-        if (placed) gate[r][v][g] += LOAD(place + at + g * 16);
+        if (begin == 0) {
+            const size_t at = gate_at(lane, v, 4) + (size_t)(g * 16);
+            gate[r][v][g] = LOAD(from[r] + at);
+            if (placed) gate[r][v][g] += LOAD(place + at);
+        } else {
+            gate[r][v][g] = LOAD(sums + ((r * V + v) * 4 + g) * LANES);
+        }
     }
-    for (size_t k = 0; k < hidden; k++, u += 64) {
-        EACH(v, V) EACH(g, 4) {
-            vector w = LOAD(u + (size_t)(v * LANES / 16) * 64 * hidden + v * LANES % 16 + g * 16);
-            EACH(r, R) gate[r][v][g] += w * h[(size_t)r * stride + k];
+    EACH(part, 4 / GATES_AT_ONCE) {
+        for (size_t k = begin; k < end; k++) {
+            EACH(v, V) {
+                vector w[GATES_AT_ONCE];
+                EACH(g, GATES_AT_ONCE)
+                    w[g] = LOAD(u + weight_at(lane, v, 4, hidden) + k * 64 +
+                                (part * GATES_AT_ONCE + g) * 16);
+                EACH(r, R) {
+                    float state = h[(size_t)r * stride + k];
+                    EACH(g, GATES_AT_ONCE) gate[r][v][part * GATES_AT_ONCE + g] += w[g] * state;
+                }
+            }
         }
     }
     EACH(v, V) EACH(r, R) {
+        if (end < hidden) {
+            EACH(g, 4) STORE(sums + ((r * V + v) * 4 + g) * LANES, gate[r][v][g]);
+            continue;
+        }
         const size_t own = (size_t)r * stride + lane + (size_t)(v * LANES);
         vector pi, qi, po, qo, pf, qf, pn, qn, pc, qc;
         tanh_parts(gate[r][v][0], &pi, &qi);
@@ -206,27 +262,40 @@ INLINE void lstm_block(const int R, const int V, const int placed, const size_t 
 }
 
 /* A step of a layer for all rows, by blocks of R of them and V vectors of the state. In every other
-   step the weights are gone through the other way round: what was used last is in the nearest cache. */
-#define BLOCKS(CELLS, R, V) \
+   step the weights are gone through the other way round: what was used last is in the nearest cache.
+   Of a wide layer, a part of the weights that fits into that cache is used for all rows before the
+   next part, and `sums` has what is summed up so far. */
+#define PART(SUMS) (192 / (SUMS))
+
+#define BLOCKS(CELLS, R, V, SUMS) \
     { \
         for (size_t v = 0; v < vectors; v += (V)) { \
             const size_t lane = (odd ? vectors - (V) - v : v) * LANES; \
-            for (size_t row = first; row + (R) <= rows; row += (R)) CELLS(R, V); \
+            for (size_t begin = 0; begin < hidden; begin += PART(SUMS)) { \
+                const size_t left = hidden - begin; \
+                const size_t end = begin + (left < PART(SUMS) ? left : PART(SUMS)); \
+                for (size_t row = first; row + (R) <= rows; row += (R)) \
+                    CELLS(R, V, sums + (row - first) * (V) * (SUMS) * LANES); \
+            } \
         } \
         first = rows - (rows - first) % (R); \
     }
 
-#define STEP(CELLS, MOST, V) \
+#define STEP(CELLS, SUMS, MOST, V) \
     const size_t vectors = stride / LANES; \
+    _Alignas(64) float sums[BLOCK * (V) * (SUMS) * LANES]; \
     size_t first = 0; \
-    if (rows >= (MOST)) BLOCKS(CELLS, MOST, V) \
-    if ((MOST) > 4 && rows - first >= 4) BLOCKS(CELLS, 4, 1) \
-    if ((MOST) > 2 && rows - first >= 2) BLOCKS(CELLS, 2, 1) \
+    if (rows >= (MOST) && vectors % (V) == 0) \
+        BLOCKS(CELLS, MOST, V, SUMS) \
+    else if (rows >= (MOST)) \
+        BLOCKS(CELLS, MOST, 1, SUMS) \
+    if ((MOST) > 4 && rows - first >= 4) BLOCKS(CELLS, 4, 1, SUMS) \
+    if ((MOST) > 2 && rows - first >= 2) BLOCKS(CELLS, 2, 1, SUMS) \
     if ((MOST) > 1 && rows > first) { \
         if (vectors % 2 == 0) \
-            BLOCKS(CELLS, 1, 2) \
+            BLOCKS(CELLS, 1, 2, SUMS) \
         else \
-            BLOCKS(CELLS, 1, 1) \
+            BLOCKS(CELLS, 1, 1, SUMS) \
     }
 
 static const _Alignas(64) float lstm0_tokens[1344] = {
@@ -748,9 +817,10 @@ static void lstm0_step(size_t rows, const float *const *from, const float *place
     const float *h, float *cell, float *out, size_t odd)
 {
     const size_t hidden = 8, stride = 16;
-#define CELLS(R, V) lstm_block(R, V, 0, hidden, stride, lane, \
+#define CELLS(R, V, SUMS) \
+    lstm_block(R, V, 0, hidden, stride, lane, begin, end, SUMS, \
     lstm0_recurrent, from + row, place, h + row * stride, cell + row * stride, out + row * stride)
-    STEP(CELLS, ROWS_OF_4, VECTORS_OF_4)
+    STEP(CELLS, 4, ROWS_OF_4, VECTORS_OF_4)
 #undef CELLS
 }
 
@@ -758,9 +828,10 @@ static void lstm1_step(size_t rows, const float *const *from, const float *place
     const float *h, float *cell, float *out, size_t odd)
 {
     const size_t hidden = 8, stride = 16;
-#define CELLS(R, V) lstm_block(R, V, 0, hidden, stride, lane, \
+#define CELLS(R, V, SUMS) \
+    lstm_block(R, V, 0, hidden, stride, lane, begin, end, SUMS, \
     lstm1_recurrent, from + row, place, h + row * stride, cell + row * stride, out + row * stride)
-    STEP(CELLS, ROWS_OF_4, VECTORS_OF_4)
+    STEP(CELLS, 4, ROWS_OF_4, VECTORS_OF_4)
 #undef CELLS
 }
 
@@ -769,6 +840,7 @@ DENSE(dense0_of, 16, 16, 16, 16, 16, dense0_weights, dense0_bias)
 static void answer(const int64_t *ids, size_t rows, size_t length, float *logits)
 {
     _Alignas(64) float sum_0[(BLOCK) * 1];
+    _Alignas(64) float sum_0_lost[(BLOCK) * 1];
     _Alignas(64) float ids0[(TILE) * 1];
     _Alignas(64) float equal_0[(TILE) * 1];
     _Alignas(64) float not_0[(TILE) * 1];
@@ -783,11 +855,12 @@ static void answer(const int64_t *ids, size_t rows, size_t length, float *logits
     _Alignas(64) float dense0[(TILE) * 16];
     const float *from[TILE];
     for (size_t j = 0; j < rows * 1; j++) sum_0[j] = 0.0f;
+    for (size_t j = 0; j < rows * 1; j++) sum_0_lost[j] = 0.0f;
     {
         const size_t most = TILE / rows;
         for (size_t first = 0; first < length;) {
-            const size_t left = length - first;
-            const size_t steps = left < most ? left : most;
+            const size_t rest = length - first;
+            const size_t steps = rest < most ? rest : most;
             for (size_t s = 0, i = 0; s < steps; s++) {
                 for (size_t r = 0; r < rows; r++, i++) {
                     (ids0 + i * 1)[0] = (float)ids[r * length + (first + s)];
@@ -805,7 +878,7 @@ static void answer(const int64_t *ids, size_t rows, size_t length, float *logits
             }
             for (size_t s = 0, i = 0; s < steps; s++) {
                 for (size_t r = 0; r < rows; r++, i++) {
-                    for (size_t j = 0; j < 1; j++) sum_0[r * 1 + 0] += not_0[i * 1 + 0];
+                    for (size_t j = 0; j < 1; j++) add_to(&sum_0[r * 1 + 0], &sum_0_lost[r * 1 + 0], not_0[i * 1 + 0]);
                 }
             }
             first += steps;
@@ -818,8 +891,8 @@ static void answer(const int64_t *ids, size_t rows, size_t length, float *logits
     {
         const size_t most = TILE / rows;
         for (size_t first = 0; first < length;) {
-            const size_t left = length - first;
-            const size_t steps = left < most ? left : most;
+            const size_t rest = length - first;
+            const size_t steps = rest < most ? rest : most;
             for (size_t s = 0, i = 0; s < steps; s++) {
                 for (size_t r = 0; r < rows; r++, i++) {
                     from[i] = lstm0_tokens + (size_t)ids[r * length + (first + s)] * 64;
@@ -848,8 +921,8 @@ static void answer(const int64_t *ids, size_t rows, size_t length, float *logits
     {
         const size_t most = TILE / rows;
         for (size_t first = 0; first < length;) {
-            const size_t left = length - first;
-            const size_t steps = left < most ? left : most;
+            const size_t rest = length - first;
+            const size_t steps = rest < most ? rest : most;
             float *const lstm0 = lstm0_kept + (first + 1) * rows * 16;
             for (size_t s = 0, i = 0; s < steps; s++) {
                 for (size_t r = 0; r < rows; r++, i++) {
