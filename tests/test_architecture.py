@@ -42,16 +42,16 @@ def depths() -> dict[str, int]:
     }
 
 
-def test_there_are_three_drawings() -> None:
-    assert [len(calls_of(drawing)) > 8 for drawing in DRAWINGS] == [True] * 3
+def test_there_are_four_drawings() -> None:
+    assert [len(calls_of(drawing)) > 8 for drawing in DRAWINGS] == [True] * 4
 
 
-@pytest.mark.parametrize("drawing", DRAWINGS, ids=["export", "predict", "serve"])
+@pytest.mark.parametrize("drawing", DRAWINGS, ids=["export", "c", "predict", "serve"])
 def test_each_node_is_a_module(drawing: str, imports: grimp.ImportGraph) -> None:
     assert set(modules_of(drawing).values()) <= imports.modules
 
 
-@pytest.mark.parametrize("drawing", DRAWINGS, ids=["export", "predict", "serve"])
+@pytest.mark.parametrize("drawing", DRAWINGS, ids=["export", "c", "predict", "serve"])
 def test_each_arrow_is_an_import_that_goes_down(
     drawing: str, imports: grimp.ImportGraph, depths: dict[str, int]
 ) -> None:

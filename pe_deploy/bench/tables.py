@@ -24,12 +24,11 @@ def ratios_table(result: Benchmark, threads: int) -> Table:
             f"{cell[ours].ratio.median:.2f}×",
             quartiles(cell[ours].ratio),
             *(f"{cell[name].ratio.median:.2f}×" if name in cell else "–" for name in others),
-            f"{cell[ours].sequences_per_second:,.0f}",
         )
         for batch, cell in result.of(threads).items()
     ]
     title = f"{threads_in_words(threads)}: speed as a multiple of the baseline's"
-    return title, ("batch", ours, "quartiles", *others, "rows/s"), rows
+    return title, ("batch", ours, "quartiles", *others), rows
 
 
 def latency_table(result: Benchmark, threads: int) -> Table:

@@ -80,8 +80,9 @@ def test_the_command_says_what_it_made_and_how_to_run_it(
 ) -> None:
     done = run("build", own_c)
     assert (done.code, done.err) == (0, "")
+    told = done.out.replace("\n", "").replace("-mcpu", "-march")  # a long path takes several lines
     for said in (f"Built {own_c}.build", "model.so", "-march=native", "Run it: NativeClassifier("):
-        assert said in done.out.replace("-mcpu", "-march")
+        assert said in told
     done = run("inspect", own_c)
     assert "model.c" in done.out
     done = run("build", own_c, "-o", own_c / "inside")

@@ -77,10 +77,14 @@ class _Reader:
                 raise ExportError(
                     f"the form in C has no {node.op_type} as the model uses it: {error}"
                 ) from error
+            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                # Sizes that do not go together: numpy says so, as an engine would.
+                why = next(iter(str(error).splitlines()), type(error).__name__)
+                raise ExportError(f"the form in C cannot read a {node.op_type}: {why}") from error
         return self._answer()
 
     def _answer(self) -> Value:
-        found = self._known[self.graph.outputs[0]]
+        found = self._known.get(self.graph.outputs[0])
         per_token = self.signature.task == "tokens"
         fits = isinstance(found, Tensor) and found.axes[:1] == (BATCH,)
         if not isinstance(found, Tensor) or not fits or (found.value.per is Per.TOKEN) != per_token:
@@ -503,11 +507,17 @@ def _turned(value: Value, ends: Value, seen: dict[int, Value]) -> Value:
 
 # What computes.
 
+_ALONE = ("absolute", "negative", "not", "relu", "sigmoid", "sqrt", "tanh")
+_INPUTS = {**dict.fromkeys(_ALONE, 1), "where": 3}
+"""How many inputs a function has, where that is not two."""
+
 
 def _map(function: str, reader: _Reader, node: ir.Node) -> Known:
     operands = [reader.given(value) for value in node.inputs]
-    if function in ("maximum", "minimum", "add") and len(operands) > 2:
-        raise NoFormError("it has more than two inputs")
+    if len(operands) != _INPUTS.get(function, 2):
+        raise NoFormError(f"it has {len(operands)} inputs")
+    if function == "divide" and any(it is not None and it.dtype in _WHOLE for it in node.inputs):
+        raise NoFormError("it divides whole numbers")
     known = [operand for operand in operands if operand is not None]
     if len(known) != len(operands):
         raise NoFormError("an input is not known")
@@ -610,6 +620,8 @@ def _recurrent(reader: _Reader, node: ir.Node) -> list[Known | None]:
     tensor = reader.tensor(node)
     if tensor.axes[:2] != (SEQUENCE, BATCH) or tensor.value.per is not Per.TOKEN:
         raise NoFormError("it reads otherwise than token by token")
+    if tensor.value.width != layers[0].inputs.shape[-1]:
+        raise NoFormError(f"it reads {tensor.value.width} numbers of a token")
     starts = [_starts(reader, node, way, len(layers)) for way in range(len(layers))]
     runs = [
         p.Run(Per.TOKEN, layer.hidden, (tensor.value, *start), layer=layer)
