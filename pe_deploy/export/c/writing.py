@@ -25,8 +25,8 @@ _STACK_OF_FEW = 2**20
 _STACK_OF_ONE = 2**22
 """Bytes that a call may take: where it answers many rows at once, up to eight, and one."""
 
-_SPILLED = 2**13
-"""Bytes beside the buffers. Registers that -O3 spills took half of it, by clang with AVX-512."""
+_SPILLED = 3 * 2**12
+"""Bytes beside the buffers. Registers that -O3 spills took up to 10 kB, by clang with AVX-512."""
 
 _KERNELS = (
     "tanh", "tanh_of", "sigmoid_of", "sums", "places", "turned", "root", "norm", "dense", "gates",
