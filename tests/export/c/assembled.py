@@ -186,7 +186,8 @@ class Assembled(nn.Module):
             x = self.places(torch.arange(length).unsqueeze(0)) + x
         elif plan.places != "none":
             x = x + self.table[:, :length]
-        return self.drop(self.before(x))
+        made: Tensor = self.drop(self.before(x))
+        return made
 
     def forward(self, ids: Tensor) -> Tensor:
         plan = self.plan

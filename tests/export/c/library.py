@@ -65,9 +65,10 @@ class Graph:
     def write(self, folder: Path, name: str) -> Path:
         """Its two files; returns the source."""
         made = to_c(self.model, self.signature, self.labels, name)
-        source = folder / f"{name}.c"
+        (folder / name).mkdir()
+        (folder / name / "model.h").write_text(made.header)
+        source = folder / name / "model.c"
         source.write_text(made.source)
-        source.with_suffix(".h").write_text(made.header)
         return source
 
 
@@ -78,8 +79,10 @@ class Library:
         self.graphs = graphs
         sources = [graph.write(folder, name) for name, graph in graphs.items()]
         path = folder / "together.so"
-        command = ["cc", "-O1", *STRICT, *flags, "-fPIC", "-shared", "-o", path, *sources]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = ["cc", "-O1", *STRICT, *flags, "-fPIC", "-shared", "-o", str(path)]
+        done = subprocess.run(
+            [*command, *map(str, sources)], capture_output=True, text=True, check=False
+        )
         assert (done.returncode, done.stderr) == (0, ""), done.stderr[-3000:]
         self.loaded = ctypes.CDLL(str(path))
 

@@ -50,7 +50,7 @@ class Flattened(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         states, _ = self.lstm(self.embedding(ids))
-        logits = self.head(states.contiguous().view(-1, 8))
+        logits: Tensor = self.head(states.contiguous().view(-1, 8))
         return logits.view(ids.size(0), -1)[:, -1]
 
 
@@ -71,7 +71,8 @@ class OfBuffers(nn.Module):
         x = self.words(ids) + self.kinds(torch.zeros_like(ids))
         x = x + self.places.index_select(1, torch.arange(length))
         share = (torch.arange(length).float() / length)[None, :, None].expand(len(ids), -1, 1)
-        return self.head(self.norm(torch.cat([x, share], 2)).mean(1))
+        logits: Tensor = self.head(self.norm(torch.cat([x, share], 2)).mean(1))
+        return logits
 
 
 MODULES: dict[str, Callable[[], nn.Module]] = {"flattened": Flattened, "of_buffers": OfBuffers}
