@@ -229,6 +229,11 @@ def _reshape(reader: _Reader, node: ir.Node) -> Known:
         tensor.axes[index] if size == 0 and index < len(tensor.axes) else size
         for index, size in enumerate(shape_given(found))
     ]
+    known = reader.signature
+    if known.min_length == known.max_length:  # then a shape has the number of tokens
+        for index, (axis, size) in enumerate(zip(tensor.axes, asked, strict=False)):
+            if axis == SEQUENCE and size == known.max_length:
+                asked[index] = SEQUENCE
     return Tensor(tensor.value, _filled(asked, tensor))
 
 

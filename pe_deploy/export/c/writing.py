@@ -78,7 +78,9 @@ def written(logits: Value, signature: Signature) -> Written:
     declared = [buffer.declared(name) for name, buffer in frame.buffers.items()]
     if any(isinstance(value, p.Run) for value in frame.names):
         declared.append("const float *from[TILE];")
-    lines = [*(f"    {line}" for line in declared), *frame.lines]
+    # It is called so; said, for else a compiler warns of buffers that no row fills.
+    bounds = "if (rows == 0 || rows > BLOCK) return;"
+    lines = [*(f"    {line}" for line in (bounds, *declared)), *frame.lines]
     head = "static void answer(const int64_t *ids, size_t rows, size_t length, float *logits)"
     return Written(
         [name for name in _KERNELS if name in frame.kernels],

@@ -99,7 +99,7 @@ class Plan:
             chance(0.8),
             chance(0.7),
             one(STARTS) if chance(0.3) else "none",
-            pad_id is not None and chance(0.5),
+            pad_id is not None and chance(0.3),
             chance(0.2),
             chance(0.2),
             tuple(dict.fromkeys(one(POOLINGS) for _ in range(one((1, 1, 1, 2, 3))))),
@@ -227,7 +227,8 @@ class Assembled(nn.Module):
     def first(self, number: int, x: Tensor, embedded: Tensor) -> Any:
         """The states that a stack starts from."""
         plan = self.plan
-        if plan.start == "none":
+        # What is packed must not be begun with a mean over padding.
+        if plan.start == "none" or (plan.packed and plan.start == "computed"):
             return None
         start = self.starts[number]
         if plan.start == "computed" and number == 0:
