@@ -80,8 +80,8 @@ def test_a_program_in_cpp_includes_the_header(
         "}\n"
     )
     for command in (
-        [compiler, *STRICT, "-std=c17", "-O1", "-c", source, "-o", "model.o"],
-        [compiler, "-x", "c++", "-Wall", "-Wextra", "-pedantic", "-Werror", "-c", program],
+        [compiler, *STRICT, "-std=c17", "-O1", "-c", str(source), "-o", "model.o"],
+        [compiler, "-x", "c++", "-Wall", "-Wextra", "-pedantic", "-Werror", "-c", str(program)],
         [compiler, "program.o", "model.o", "-o", "program"],
         ["./program"],
     ):

@@ -69,7 +69,7 @@ def test_functions_are_as_exact_as_they_say(tmp_path: Path, flags: list[str]) ->
     (tmp_path / "model.h").write_text(files.header)
     (tmp_path / "sweep.c").write_text(SWEEP)
     program = tmp_path / "sweep"
-    command = ["cc", "-O2", *flags, "-w", "-o", program, tmp_path / "sweep.c", "-lm"]
+    command = ["cc", "-O2", *flags, "-w", "-o", str(program), str(tmp_path / "sweep.c"), "-lm"]
     subprocess.run(command, check=True)
     done = subprocess.run([program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
