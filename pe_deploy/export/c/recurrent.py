@@ -10,7 +10,7 @@ import numpy as np
 
 from pe_deploy.export.c import program as p
 from pe_deploy.export.c.frame import Frame
-from pe_deploy.export.c.literals import gate_rows, padded, panels
+from pe_deploy.export.c.literals import LANES, gate_rows, padded, panels
 from pe_deploy.export.c.pointwise import dense_layer
 from pe_deploy.export.c.program import Floats, Value
 from pe_deploy.export.passes.gru_layer import GRULayer
@@ -26,6 +26,9 @@ _HALF = {GRULayer: (0.5, 0.5, 1.0), LSTMLayer: (0.5, 0.5, 0.5, 1.0), RNNLayer: (
 _KINDS = {GRULayer: ("gru", 3), LSTMLayer: ("lstm", 4), RNNLayer: ("rnn", 1)}
 """The kernel of each kind, and the sums that it has in registers for each vector of a state."""
 
+_PART = 192
+"""A step of a layer adds up so many inputs, divided by its sums, at once; `steps.c` says why."""
+
 
 def looked_up(run: p.Run) -> tuple[p.Lookup, p.Places | None] | None:
     """The tables that a layer reads, where what they give its gates may be tables, too."""
@@ -38,6 +41,13 @@ def looked_up(run: p.Run) -> tuple[p.Lookup, p.Places | None] | None:
         return None
     numbers = len(lookups[0].table) * len(run.layer.GATES) * padded(run.width)
     return (lookups[0], next(iter(places), None)) if 4 * numbers <= TABLE_BYTES else None
+
+
+def summed(run: p.Run) -> int:
+    """How many floats a step keeps for each row while a wide layer is summed up, part by part."""
+    _, sums = _KINDS[type(run.layer)]
+    lanes = LANES if sums > 1 else 2 * LANES
+    return sums * lanes if run.layer.hidden > _PART // sums else 0
 
 
 def begin(frame: Frame, run: p.Run) -> None:

@@ -25,7 +25,7 @@ _STACK_OF_FEW = 2**20
 _STACK_OF_ONE = 2**22
 """Bytes that a call may take: where it answers many rows at once, up to eight, and one."""
 
-_SPILLED = 3 * 2**12
+_SPILLED = 2**14
 """Bytes beside the buffers. Registers that -O3 spills took up to 10 kB, by clang with AVX-512."""
 
 _KERNELS = (
@@ -109,7 +109,9 @@ def _sizes(frame: Frame) -> tuple[int, int]:
 
 def _stack(frame: Frame, block: int, tile: int) -> int:
     length = frame.signature.max_length
-    return sum(buffer.bytes(block, tile, length) for buffer in frame.buffers.values())
+    runs = [value for value in frame.names if isinstance(value, p.Run)]
+    step = 4 * block * max(map(recurrent.summed, runs), default=0)
+    return step + sum(buffer.bytes(block, tile, length) for buffer in frame.buffers.values())
 
 
 def _rows(frame: Frame, values: Iterable[Value]) -> None:

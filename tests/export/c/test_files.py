@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -14,6 +16,7 @@ from pe_deploy.bundle.artifacts import ONNX
 from pe_deploy.config import Signature
 from pe_deploy.export.c.source import to_c
 from tests.export.c.library import STRICT, Graph, Library
+from tests.export.c.test_models import PLANS
 from tests.needs import need
 
 LABELS = (
@@ -70,7 +73,7 @@ def test_a_program_in_cpp_includes_the_header(
     source = published(notebook_bundle).write(tmp_path, "mine")
     program = tmp_path / "program.cpp"
     program.write_text(
-        '#include "mine.h"\n#include "mine.h"\n'
+        '#include "mine/model.h"\n#include "mine/model.h"\n'
         "int main() {\n"
         "  const int64_t ids[3] = {1, 2, MINE_VOCAB_SIZE};\n"
         "  float logits[MINE_OUTPUTS] = {7.0f};\n"
@@ -93,3 +96,20 @@ def test_too_many_ids_to_be_counted(notebook_bundle: Path) -> None:
     graph = published(notebook_bundle)
     with pytest.raises(Exception, match="the form in C takes up to 16,777,216 tokens and ids"):
         to_c(graph.model, Signature(2**24 + 1, 10), graph.labels)
+
+
+def test_a_wide_layer_takes_no_more_stack_than_is_stated(tmp_path: Path) -> None:
+    need("gcc")
+    source = Graph.planned(replace(PLANS["wide"], hidden=(200,))).write(tmp_path, "wide")
+    command = ["gcc", "-O1", "-march=native", "-fstack-usage", "-c", "model.c", "-o", "it"]
+    subprocess.run(command, cwd=source.parent, check=True)
+    taken = dict(line.rsplit(":", 1)[1].split("\t")[:2] for line in _usage(source.parent))
+    stated = re.findall(r"_STACK_BYTES (\d+)", source.with_name("model.h").read_text())
+    called = ("wide_predict", "answer", "gru0_step")
+    assert sum(int(taken.get(name, 0)) for name in called) <= int(*stated)
+    assert int(taken["answer"]) > int(*stated) / 2
+
+
+def _usage(folder: Path) -> list[str]:
+    (found,) = folder.glob("*.su")
+    return found.read_text().splitlines()
