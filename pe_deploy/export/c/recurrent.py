@@ -26,7 +26,7 @@ _HALF = {GRULayer: (0.5, 0.5, 1.0), LSTMLayer: (0.5, 0.5, 0.5, 1.0), RNNLayer: (
 _KINDS = {GRULayer: ("gru", 3), LSTMLayer: ("lstm", 4), RNNLayer: ("rnn", 1)}
 """The kernel of each kind, and the sums that it has in registers for each vector of a state."""
 
-_PART = 192
+PART = 192
 """A step of a layer adds up so many inputs, divided by its sums, at once; `steps.c` says why."""
 
 
@@ -47,7 +47,7 @@ def summed(run: p.Run) -> int:
     """How many floats a step keeps for each row while a wide layer is summed up, part by part."""
     _, sums = _KINDS[type(run.layer)]
     lanes = LANES if sums > 1 else 2 * LANES
-    return sums * lanes if run.layer.hidden > _PART // sums else 0
+    return sums * lanes if run.layer.hidden > PART // sums else 0
 
 
 def begin(frame: Frame, run: p.Run) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_deploy.config import BATCH, SEQUENCE, Signature
+from pe_deploy.config import SEQUENCE, Signature
 from pe_deploy.export.c.program import Constant, Length, Per, Places, Value
 
 Axis = str | int
@@ -148,6 +148,3 @@ def shape_given(sizes: Known) -> list[Axis]:
     if isinstance(sizes, Size):
         return [sizes.axis]
     raise NoFormError("a shape is computed")
-
-
-__all__ = ["BATCH", "SEQUENCE"]

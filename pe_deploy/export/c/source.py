@@ -13,6 +13,7 @@ from pe_deploy.config import Label, Signature
 from pe_deploy.errors import ExportError, InvalidInputError
 from pe_deploy.export.c.literals import text
 from pe_deploy.export.c.reading import read
+from pe_deploy.export.c.recurrent import PART
 from pe_deploy.export.c.writing import Written, written
 
 DEFAULT_NAME = "model"
@@ -136,12 +137,7 @@ int {name}_predict(const int64_t *ids, size_t rows, size_t length, float *logits
 def _source(made: Written, signature: Signature, labels: Sequence[Label], name: str) -> str:
     upper = name.upper()
     kernels = [_kernel(kernel, name) for kernel in ("vectors", *made.kernels)]
-    per_row = signature.num_classes * (signature.max_length if signature.task == "tokens" else 1)
-    of_row = (
-        f"(length) * {signature.num_classes}"
-        if signature.task == "tokens"
-        else str(signature.num_classes)
-    )
+    times = "(length) * " if signature.task == "tokens" else ""
     listed = ",\n    ".join(text(str(label)) for label in labels)
     return "\n".join(
         [
@@ -154,6 +150,8 @@ def _source(made: Written, signature: Signature, labels: Sequence[Label], name: 
 #define MAX_LENGTH {signature.max_length}
 #define BLOCK {made.block} /* rows that are answered at once */
 #define TILE {made.tile} /* rows times steps that are worked on at once */
+#define PART {PART} /* inputs that a wide layer sums up at once, times its sums */
+#define LOGITS(length) ({times}{signature.num_classes}) /* those of a row */
 #if defined(__GNUC__) || defined(__clang__)
 #define INFINITE __builtin_inff()
 #else
@@ -175,15 +173,13 @@ int {name}_predict(const int64_t *ids, size_t rows, size_t length, float *logits
     if (code != {upper}_OK) return code;
     for (size_t row = 0; row < rows; row += BLOCK) {{
         const size_t some = rows - row < BLOCK ? rows - row : BLOCK;
-        answer(ids + row * length, some, length, logits + row * LOGITS_PER_TOKEN(length));
+        answer(ids + row * length, some, length, logits + row * LOGITS(length));
     }}
     return {upper}_OK;
 }}
-""".replace("LOGITS_PER_TOKEN(length)", of_row.replace("(length)", "length")),
+""",
             _messages(signature, name),
-            _kernel("main", name)
-            .replace("LOGITS_OF_A_ROW", str(per_row))
-            .replace("LOGITS_PER_TOKEN(length)", of_row.replace("(length)", "length")),
+            _kernel("main", name),
         ]
     )
 

@@ -193,9 +193,8 @@ def _is_read(frame: Frame, value: Value, readers: set[Value]) -> bool:
             continue
         if isinstance(reader, p.Run) and reader.inputs[0] is value and recurrent.looked_up(reader):
             continue
-        if _is_read(frame, reader, readers) or isinstance(reader, p.Run) or frame.is_kept(reader):
-            return True
-        if reader.per is Per.ROW:
+        used = isinstance(reader, p.Run) or reader.per is Per.ROW or frame.is_kept(reader)
+        if used or _is_read(frame, reader, readers):
             return True
     return False
 

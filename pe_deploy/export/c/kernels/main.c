@@ -7,7 +7,7 @@
 int main(void)
 {
     static int64_t ids[MAX_LENGTH + 1];
-    static float logits[LOGITS_OF_A_ROW];
+    static float logits[LOGITS(MAX_LENGTH)];
     int c = getchar();
     for (unsigned long line = 1; c != EOF; line++) {
         size_t length = 0;
@@ -33,7 +33,7 @@ int main(void)
             fprintf(stderr, "line %lu: %s\n", line, @name@_message(code));
             return 1;
         }
-        for (size_t at = 0; at < LOGITS_PER_TOKEN(length); at++)
+        for (size_t at = 0; at < LOGITS(length); at++)
             printf(at > 0 ? " %.9g" : "%.9g", (double)logits[at]);
         putchar('\n');
         if (c == '\n') c = getchar();

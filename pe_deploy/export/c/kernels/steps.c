@@ -2,15 +2,13 @@
    step the weights are gone through the other way round: what was used last is in the nearest cache.
    Of a wide layer, a part of the weights that fits into that cache is used for all rows before the
    next part, and `sums` has what is summed up so far. */
-#define PART(SUMS) (192 / (SUMS))
-
 #define BLOCKS(CELLS, R, V, SUMS) \
     { \
         for (size_t v = 0; v < vectors; v += (V)) { \
             const size_t lane = (odd ? vectors - (V) - v : v) * LANES; \
-            for (size_t begin = 0; begin < hidden; begin += PART(SUMS)) { \
+            for (size_t begin = 0; begin < hidden; begin += PART / (SUMS)) { \
                 const size_t left = hidden - begin; \
-                const size_t end = begin + (left < PART(SUMS) ? left : PART(SUMS)); \
+                const size_t end = begin + (left < PART / (SUMS) ? left : PART / (SUMS)); \
                 for (size_t row = first; row + (R) <= rows; row += (R)) \
                     CELLS(R, V, sums + (row - first) * (V) * (SUMS) * LANES); \
             } \
